@@ -1,0 +1,511 @@
+package event
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"reflect"
+	"sort"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// Limits of one event in JSON.
+const (
+	// MaxLine is the greatest length of one JSON line, in bytes.
+	MaxLine = 8 << 20
+	// MaxID is the greatest length of trace, span, parent and txn, in bytes.
+	MaxID = 64
+)
+
+// A field of the vocabulary: where it lies in Event (index path through the typed pointer) and what it is called.
+type field struct {
+	name  string
+	index []int
+}
+
+// eventFields are the fields that every type has; bodyFields those of one type; bodyIndex is the typed pointer of the
+// type in Event. Built once from the struct tags, so that a field is declared in one place.
+var (
+	eventFields  []field
+	sourceFields []field
+	bodyFields   [numTypes]map[string]field
+	bodyOrder    [numTypes][]field
+	bodyIndex    [numTypes]int
+	commonByName map[string]field
+	sourceByName map[string]field
+)
+
+func init() {
+	et := reflect.TypeFor[Event]()
+	commonByName, eventFields = taggedFields(et)
+	sourceByName, sourceFields = taggedFields(reflect.TypeFor[Source]())
+	for t := TypeRequest; t < numTypes; t++ {
+		name := typeNames[t]
+		f, ok := et.FieldByName(strings.ToUpper(name[:1]) + name[1:])
+		if !ok {
+			panic("event: no field for type " + name)
+		}
+		bodyIndex[t] = f.Index[0]
+		bodyFields[t], bodyOrder[t] = taggedFields(f.Type.Elem())
+	}
+}
+
+func taggedFields(t reflect.Type) (map[string]field, []field) {
+	byName := map[string]field{}
+	var order []field
+	for i := range t.NumField() {
+		sf := t.Field(i)
+		if name := sf.Tag.Get("event"); name != "" {
+			f := field{name, sf.Index}
+			byName[name] = f
+			order = append(order, f)
+		}
+	}
+	return byName, order
+}
+
+// FieldNames returns the JSON names of the fields that events of a type have beside the common ones, in their order
+// of declaration. For Other it returns the common ones.
+func FieldNames(t Type) []string {
+	list := append(append([]field{}, eventFields...), sourceFields...)
+	if t != Other {
+		list = bodyOrder[t]
+	}
+	names := make([]string, len(list))
+	for i, f := range list {
+		names[i] = f.name
+	}
+	return names
+}
+
+// ParseJSON reads one event from one JSON object. Unknown fields and types are kept in the event, a known field that
+// has another type than it should is an error that names the field. The line is not retained.
+func ParseJSON(line []byte) (Event, error) {
+	var e Event
+	if len(line) > MaxLine {
+		return e, fmt.Errorf("line of %d bytes, at most %d are read", len(line), MaxLine)
+	}
+	if !utf8.Valid(line) {
+		return e, errors.New("not valid UTF-8")
+	}
+	names, raw, err := members(line)
+	if err != nil {
+		return e, err
+	}
+	var typeName string
+	sawAt := false
+	for i, n := range names {
+		switch n {
+		case "type":
+			if err := json.Unmarshal(raw[i], &typeName); err != nil || typeName == "" {
+				return e, errors.New(`field "type": a non-empty string was expected`)
+			}
+		case "at":
+			sawAt = true
+		}
+	}
+	if typeName == "" {
+		return e, errors.New(`no field "type"`)
+	}
+	if !sawAt {
+		return e, errors.New(`no field "at" (start, Unix nanoseconds)`)
+	}
+	e.Type = TypeNamed(typeName)
+	ev := reflect.ValueOf(&e).Elem()
+	var body, source reflect.Value
+	if e.Type == Other {
+		e.TypeName = typeName
+	} else {
+		body = reflect.New(ev.Field(bodyIndex[e.Type]).Type().Elem())
+		ev.Field(bodyIndex[e.Type]).Set(body)
+		body = body.Elem()
+	}
+	var extra []byte
+	for i, n := range names {
+		if n == "type" {
+			continue
+		}
+		var target reflect.Value
+		if f, ok := commonByName[n]; ok {
+			target = ev.FieldByIndex(f.index)
+		} else if f, ok := sourceByName[n]; ok {
+			if e.Source == nil {
+				e.Source = &Source{}
+				source = reflect.ValueOf(e.Source).Elem()
+			}
+			target = source.FieldByIndex(f.index)
+		} else if e.Type != Other {
+			if f, ok := bodyFields[e.Type][n]; ok {
+				target = body.FieldByIndex(f.index)
+			}
+		}
+		known := false
+		if target.IsValid() {
+			if known, err = setField(target, raw[i]); err != nil {
+				return Event{}, fmt.Errorf("field %q: %w", n, err)
+			}
+			if n == "at" && !known {
+				return Event{}, errors.New(`field "at": a time after 1970 was expected`)
+			}
+		}
+		if !known {
+			extra = appendMember(extra, n, raw[i])
+		}
+	}
+	if e.Source != nil && *e.Source == (Source{}) {
+		e.Source = nil
+	}
+	e.Extra = string(extra)
+	for _, id := range []struct{ name, v string }{{"trace", e.Trace}, {"span", e.Span}, {"parent", e.Parent}} {
+		if len(id.v) > MaxID {
+			return Event{}, fmt.Errorf("field %q: %d bytes, at most %d are allowed", id.name, len(id.v), MaxID)
+		}
+	}
+	return e, nil
+}
+
+// members splits a JSON object into its names and raw values, in order; a name that comes twice keeps its last value.
+func members(line []byte) ([]string, []json.RawMessage, error) {
+	trimmed := bytes.TrimSpace(line)
+	if len(trimmed) == 0 || trimmed[0] != '{' {
+		return nil, nil, errors.New("not a JSON object")
+	}
+	var all map[string]json.RawMessage
+	if err := json.Unmarshal(trimmed, &all); err != nil {
+		return nil, nil, fmt.Errorf("not a JSON object: %w", err)
+	}
+	names := make([]string, 0, len(all))
+	for n := range all {
+		names = append(names, n)
+	}
+	sort.Strings(names)
+	raw := make([]json.RawMessage, len(names))
+	for i, n := range names {
+		raw[i] = all[n]
+	}
+	return names, raw, nil
+}
+
+func appendMember(dst []byte, name string, raw []byte) []byte {
+	if len(dst) > 0 {
+		dst = append(dst, ',')
+	}
+	dst = appendString(dst, name)
+	dst = append(dst, ':')
+	var b bytes.Buffer
+	if json.Compact(&b, raw) == nil {
+		return append(dst, b.Bytes()...)
+	}
+	return append(dst, raw...)
+}
+
+// setField stores a raw value in a field and tells whether the field then says something. A null, and a zero in a
+// field whose zero means "not known", say nothing.
+func setField(v reflect.Value, raw json.RawMessage) (bool, error) {
+	if string(raw) == "null" {
+		return false, nil
+	}
+	var err error
+	switch p := v.Addr().Interface().(type) {
+	case *string:
+		err = json.Unmarshal(raw, p)
+	case *int64:
+		*p, err = parseInt(raw)
+	case *uint64:
+		*p, err = strconv.ParseUint(string(raw), 10, 64)
+		if err != nil {
+			err = errors.New("an unsigned integer was expected")
+		}
+	case *Opt[int64]:
+		p.V, err = parseInt(raw)
+		p.Known = err == nil
+		return p.Known, err
+	case *Opt[bool]:
+		err = json.Unmarshal(raw, &p.V)
+		p.Known = err == nil
+	case *Opt[float64]:
+		err = json.Unmarshal(raw, &p.V)
+		p.Known = err == nil
+	case *Hash:
+		*p, err = parseHash(raw)
+	case *[]Hash:
+		err = parseHashes(p, raw)
+	case *[]string:
+		err = json.Unmarshal(raw, p)
+	case *[]NamedHash:
+		err = parseNamed(raw, func(n string, r json.RawMessage) error {
+			h, err := parseHash(r)
+			*p = append(*p, NamedHash{n, h})
+			return err
+		})
+	case *[]Pair:
+		err = parseNamed(raw, func(n string, r json.RawMessage) error {
+			s, err := pairValue(r)
+			*p = append(*p, Pair{n, s})
+			return err
+		})
+	case *[]Count:
+		err = parseNamed(raw, func(n string, r json.RawMessage) error {
+			i, err := parseInt(r)
+			*p = append(*p, Count{n, i})
+			return err
+		})
+	default:
+		panic("event: field of type " + v.Type().String())
+	}
+	if err != nil {
+		v.SetZero()
+		return false, plain(err)
+	}
+	switch v.Kind() {
+	case reflect.Slice:
+		if v.Len() == 0 {
+			v.SetZero()
+		}
+		return v.Len() > 0, nil
+	default:
+		return !v.IsZero(), nil
+	}
+}
+
+// plain rewords encoding/json's type errors, which name Go types that a writer of events has never seen.
+func plain(err error) error {
+	var te *json.UnmarshalTypeError
+	if errors.As(err, &te) {
+		return fmt.Errorf("a JSON %s was found where %s was expected", te.Value, jsonName(te.Type))
+	}
+	return err
+}
+
+func jsonName(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.String:
+		return "a string"
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Slice:
+		return "an array"
+	case reflect.Map:
+		return "an object"
+	default:
+		return "a number"
+	}
+}
+
+func parseInt(raw []byte) (int64, error) {
+	i, err := strconv.ParseInt(string(raw), 10, 64)
+	if err != nil {
+		return 0, errors.New("an integer was expected")
+	}
+	return i, nil
+}
+
+func parseHash(raw []byte) (Hash, error) {
+	if string(raw) == "null" {
+		return 0, nil
+	}
+	if len(raw) == 18 && raw[0] == '"' && raw[17] == '"' {
+		if h, ok := ParseHash(string(raw[1:17])); ok {
+			return h, nil
+		}
+	}
+	return 0, errors.New("16 lower-case hex digits were expected")
+}
+
+// ParseHash reads 16 lower-case hex digits.
+func ParseHash(s string) (Hash, bool) {
+	if len(s) != 16 || strings.ToLower(s) != s {
+		return 0, false
+	}
+	u, err := strconv.ParseUint(s, 16, 64)
+	return Hash(u), err == nil && s[0] != '+'
+}
+
+const hexDigits = "0123456789abcdef"
+
+// String returns the hash as 16 lower-case hex digits.
+func (h Hash) String() string {
+	var b [16]byte
+	for i := 15; i >= 0; i-- {
+		b[i] = hexDigits[h&15]
+		h >>= 4
+	}
+	return string(b[:])
+}
+
+func parseHashes(p *[]Hash, raw []byte) error {
+	var list []json.RawMessage
+	if err := json.Unmarshal(raw, &list); err != nil {
+		return err
+	}
+	for i, r := range list {
+		h, err := parseHash(r)
+		if err != nil {
+			return fmt.Errorf("element %d: %w", i, err)
+		}
+		*p = append(*p, h)
+	}
+	return nil
+}
+
+func parseNamed(raw []byte, add func(string, json.RawMessage) error) error {
+	var m map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &m); err != nil {
+		return err
+	}
+	names := make([]string, 0, len(m))
+	for n := range m {
+		names = append(names, n)
+	}
+	sort.Strings(names)
+	for _, n := range names {
+		if err := add(n, m[n]); err != nil {
+			return fmt.Errorf("member %q: %w", n, plain(err))
+		}
+	}
+	return nil
+}
+
+// pairValue accepts a string, and the literal true that set-cookie is written as.
+func pairValue(raw json.RawMessage) (string, error) {
+	if string(raw) == "true" {
+		return "true", nil
+	}
+	var s string
+	err := json.Unmarshal(raw, &s)
+	return s, err
+}
+
+// AppendJSON appends the event as one JSON object without a line end. Fields come in a fixed order: type, common
+// fields, the type's fields, then what was not known to this version.
+func AppendJSON(dst []byte, e *Event) []byte {
+	name := e.Type.String()
+	if e.Type == Other {
+		name = e.TypeName
+	}
+	dst = append(dst, `{"type":`...)
+	dst = appendString(dst, name)
+	ev := reflect.ValueOf(e).Elem()
+	dst = appendFields(dst, ev, eventFields)
+	if e.Source != nil {
+		dst = appendFields(dst, reflect.ValueOf(e.Source).Elem(), sourceFields)
+	}
+	if e.Type != Other {
+		if p := ev.Field(bodyIndex[e.Type]); !p.IsNil() {
+			dst = appendFields(dst, p.Elem(), bodyOrder[e.Type])
+		}
+	}
+	if e.Extra != "" {
+		dst = append(dst, ',')
+		dst = append(dst, e.Extra...)
+	}
+	return append(dst, '}')
+}
+
+func appendFields(dst []byte, v reflect.Value, fields []field) []byte {
+	for _, f := range fields {
+		fv := v.FieldByIndex(f.index)
+		if fv.IsZero() {
+			continue
+		}
+		dst = append(dst, ',')
+		dst = appendString(dst, f.name)
+		dst = append(dst, ':')
+		dst = appendValue(dst, fv.Addr().Interface())
+	}
+	return dst
+}
+
+func appendValue(dst []byte, p any) []byte {
+	switch p := p.(type) {
+	case *string:
+		return appendString(dst, *p)
+	case *int64:
+		return strconv.AppendInt(dst, *p, 10)
+	case *uint64:
+		return strconv.AppendUint(dst, *p, 10)
+	case *Opt[int64]:
+		return strconv.AppendInt(dst, p.V, 10)
+	case *Opt[bool]:
+		return strconv.AppendBool(dst, p.V)
+	case *Opt[float64]:
+		if math.IsNaN(p.V) || math.IsInf(p.V, 0) {
+			return append(dst, "null"...)
+		}
+		return strconv.AppendFloat(dst, p.V, 'g', -1, 64)
+	case *Hash:
+		return appendHash(dst, *p)
+	case *[]Hash:
+		return appendList(dst, '[', ']', len(*p), func(dst []byte, i int) []byte { return appendHash(dst, (*p)[i]) })
+	case *[]string:
+		return appendList(dst, '[', ']', len(*p), func(dst []byte, i int) []byte { return appendString(dst, (*p)[i]) })
+	case *[]NamedHash:
+		return appendList(dst, '{', '}', len(*p), func(dst []byte, i int) []byte {
+			return appendHash(appendName(dst, (*p)[i].Name), (*p)[i].Hash)
+		})
+	case *[]Pair:
+		return appendList(dst, '{', '}', len(*p), func(dst []byte, i int) []byte {
+			n := (*p)[i]
+			dst = appendName(dst, n.Name)
+			if n.Name == "set-cookie" && n.Value == "true" {
+				return append(dst, "true"...)
+			}
+			return appendString(dst, n.Value)
+		})
+	case *[]Count:
+		return appendList(dst, '{', '}', len(*p), func(dst []byte, i int) []byte {
+			return strconv.AppendInt(appendName(dst, (*p)[i].Name), (*p)[i].N, 10)
+		})
+	}
+	panic(fmt.Sprintf("event: value of type %T", p))
+}
+
+func appendList(dst []byte, open, end byte, n int, one func([]byte, int) []byte) []byte {
+	dst = append(dst, open)
+	for i := range n {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = one(dst, i)
+	}
+	return append(dst, end)
+}
+
+func appendName(dst []byte, name string) []byte {
+	return append(appendString(dst, name), ':')
+}
+
+func appendHash(dst []byte, h Hash) []byte {
+	if h == 0 {
+		return append(dst, "null"...)
+	}
+	dst = append(dst, '"')
+	for shift := 60; shift >= 0; shift -= 4 {
+		dst = append(dst, hexDigits[h>>uint(shift)&15])
+	}
+	return append(dst, '"')
+}
+
+func appendString(dst []byte, s string) []byte {
+	plain := true
+	for i := range len(s) {
+		if c := s[i]; c < 0x20 || c == '"' || c == '\\' || c >= utf8.RuneSelf {
+			plain = false
+			break
+		}
+	}
+	if plain {
+		dst = append(dst, '"')
+		dst = append(dst, s...)
+		return append(dst, '"')
+	}
+	b, err := json.Marshal(s)
+	if err != nil { // a string always marshals
+		panic(err)
+	}
+	return append(dst, b...)
+}
