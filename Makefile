@@ -1,0 +1,58 @@
+# demarc: every command a contributor needs. `make` alone lists them.
+
+MODULE  := github.com/demarc-dev/demarc
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -X $(MODULE)/internal/cli.Version=$(VERSION)
+PLATFORMS := linux-amd64 linux-arm64 darwin-amd64 darwin-arm64
+PYTHON  ?= python3
+
+export CGO_ENABLED := 0
+
+# Go wants a home folder for its caches; where there is none, they lie in the checkout.
+ifeq ($(wildcard $(HOME)/.),)
+export GOCACHE ?= $(CURDIR)/.cache/home/go-build
+export GOPATH  ?= $(CURDIR)/.cache/home/go
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test lint soak bench fuzz release clean distclean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## write bin/demarc
+	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/demarc ./cmd/demarc
+
+demo: build ## observe the example service under traffic and print its baseline
+	$(PYTHON) scripts/demo
+
+test: ## set everything up, run every check and test
+	$(PYTHON) scripts/test
+
+lint: ## go vet, golangci-lint, ruff
+	$(PYTHON) scripts/test lint
+
+soak: build ## the tests that take longer than a coffee
+	$(PYTHON) scripts/test soak
+
+bench: build ## benchmarks of the hot paths
+	go test -run '^$$' -bench . -benchmem ./...
+
+fuzz: ## every fuzz target for ten seconds (FUZZTIME=1m for longer)
+	$(PYTHON) scripts/fuzz $(FUZZTIME)
+
+release: ## static binaries for Linux and macOS under dist/
+	rm -rf dist && mkdir -p dist
+	for platform in $(PLATFORMS); do \
+	  echo "== dist/demarc-$$platform"; \
+	  GOOS=$${platform%-*} GOARCH=$${platform#*-} \
+	    go build -trimpath -ldflags '-s -w $(LDFLAGS)' -o dist/demarc-$$platform ./cmd/demarc || exit 1; \
+	done
+	cd dist && if command -v sha256sum >/dev/null; then sha256sum demarc-*; else shasum -a 256 demarc-*; fi >SHA256SUMS
+
+clean: ## remove what was built
+	rm -rf bin dist
+
+distclean: clean ## remove the environments and tools under .cache/ as well
+	chmod -R u+w .cache 2>/dev/null || true
+	rm -rf .cache
