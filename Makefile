@@ -32,7 +32,7 @@ test: ## set everything up, run every check and test
 lint: ## go vet, golangci-lint, ruff
 	$(PYTHON) scripts/test lint
 
-soak: build ## the tests that take longer than a coffee
+soak: ## the tests that take hours: memory under load, many crashes
 	$(PYTHON) scripts/test soak
 
 bench: build ## benchmarks of the hot paths

@@ -1,4 +1,5 @@
-"""What the checkout's scripts share: where things lie, the environment commands run in, and how to say what happens.
+"""What the checkout's scripts share: where things lie, the environment commands run in, and how to say what
+happens.
 
 Standard library only, Python 3.9 and later: these modules run before anything is installed.
 """
@@ -21,7 +22,8 @@ _print_lock = threading.Lock()
 
 
 class Failure(Exception):
-    """A step cannot be done. The text names what failed and what to do; it is shown as it stands, without a traceback."""
+    """A step cannot be done. The text names what failed and what to do; it is shown as it stands, without a
+    traceback."""
 
 
 def say(text: str, stream=None) -> None:
@@ -31,10 +33,11 @@ def say(text: str, stream=None) -> None:
 
 
 def environment() -> dict[str, str]:
-    """The environment every step runs in: the caller's, without what would leak another Python environment into it.
+    """The environment every step runs in: the caller's, without what would leak another Python environment
+    into it.
 
-    CGO_ENABLED is 0 because demarc is built that way. Go's folders move into the checkout's cache where there is no
-    home folder that could hold them.
+    CGO_ENABLED is 0 because demarc is built that way. Go's folders move into the checkout's cache where there
+    is no home folder that could hold them.
     """
     env = dict(os.environ)
     for name in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "DEMARC", "DEMARC_HOOKS"):
@@ -53,7 +56,8 @@ def environment() -> dict[str, str]:
 
 @contextlib.contextmanager
 def locked(name: str) -> Iterator[None]:
-    """Holds a lock of the checkout, so that two commands started at the same time do not build one thing twice."""
+    """Holds a lock of the checkout, so that two commands started at the same time do not build one thing
+    twice."""
     CACHE.mkdir(exist_ok=True)
     with open(CACHE / f"{name}.lock", "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

@@ -10,8 +10,9 @@ from kit.steps import Count, Result, tail
 
 
 def go_result(log: Path, code: int) -> Result:
-    """Counts every test, example, fuzz seed and subtest. A package that fails without a failing test (it does not
-    build, it panics, it ends early) counts as one failure; so does a run that fails without naming any package."""
+    """Counts every test, example, fuzz seed and subtest. A package that fails without a failing test (it does
+    not build, it panics, it ends early) counts as one failure; so does a run that fails without naming any
+    package."""
     count = Count()
     output: dict[tuple[str, str], list[str]] = {}
     failed: list[tuple[str, str]] = []
@@ -47,8 +48,15 @@ def go_result(log: Path, code: int) -> Result:
     for package, build in failed_packages:
         if package not in with_failed_test:
             count.failed += 1
-            unfinished = [text for (of, test), lines in output.items() if of == package and test for text in lines]
-            report += [f"FAIL {package}\n", *built.get(build, []), *output.get((package, ""), []), *unfinished[-200:]]
+            unfinished = [
+                text for (of, test), lines in output.items() if of == package and test for text in lines
+            ]
+            report += [
+                f"FAIL {package}\n",
+                *built.get(build, []),
+                *output.get((package, ""), []),
+                *unfinished[-200:],
+            ]
     if code != 0 and count.failed == 0:
         count.failed = 1
     if count.failed or count.skipped:
@@ -60,7 +68,8 @@ def go_result(log: Path, code: int) -> Result:
 
 
 def pytest_result(log: Path, xml: Path, code: int) -> Result:
-    """Counts the tests of a JUnit report. No report, no tests, or a failing run without a failed test is a failure."""
+    """Counts the tests of a JUnit report. No report, no tests, or a failing run without a failed test is a
+    failure."""
     count = Count()
     try:
         suites = list(ElementTree.parse(xml).getroot().iter("testsuite"))

@@ -14,10 +14,11 @@ _BREW = {"postgresql": "postgresql@16", "redis-server": "redis", "python3-venv":
 
 
 def install_debian(package: str, why: str) -> None:
-    """Installs the package with apt-get, as root only and without starting any service; else a Failure names it."""
+    """Installs the package with apt-get, as root only and without starting any service; else a Failure names
+    it."""
     if os.geteuid() != 0 or not shutil.which("apt-get"):
         raise Failure(
-            f"{why}\n  try: sudo apt-get install {package} (Debian, Ubuntu), brew install {_BREW[package]} (macOS)"
+            f"{why}\n  try: sudo apt-get install {package} (Debian), brew install {_BREW[package]} (macOS)"
         )
     env = {**environment(), "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
     wait = ["-o", "DPkg::Lock::Timeout=300"]
@@ -27,7 +28,12 @@ def install_debian(package: str, why: str) -> None:
             ["apt-get", "-q", "-y", *wait, "install", "--no-install-recommends", package],
         ):
             answer = subprocess.run(
-                argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+                argv,
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
             )
             if answer.returncode != 0:
                 raise Failure(f"{why}\nexit code {answer.returncode}: {' '.join(argv)}\n{answer.stdout}")

@@ -41,17 +41,23 @@ class Python:
 
 
 def discover() -> tuple[list[Python], list[str]]:
-    """One CPython for each supported minor version that the machine has, oldest first, and remarks on those left out.
+    """One CPython for each supported minor version that the machine has, oldest first, and remarks on those
+    left out.
 
-    Looked at, in order: python3.X and python3 on PATH, then the versions kept by pyenv (PYENV_ROOT, or beside a
-    folder of shims on PATH, or in the home folder). A name that does not run, as a shim of a version that is not
-    selected, is passed over.
+    Looked at, in order: python3.X and python3 on PATH, then the versions kept by pyenv (PYENV_ROOT, or beside
+    a folder of shims on PATH, or in the home folder). A name that does not run, as a shim of a version that
+    is not selected, is passed over.
     """
     found: dict[str, Python] = {}
     remarks: list[str] = []
     for candidate in _candidates():
         facts = _probe(candidate)
-        if not facts or not facts["cpython"] or facts["version"] not in SUPPORTED or facts["version"] in found:
+        if (
+            not facts
+            or not facts["cpython"]
+            or facts["version"] not in SUPPORTED
+            or facts["version"] in found
+        ):
             continue
         if facts["missing"]:
             remarks.append(f"{candidate} is not used: built without {', '.join(facts['missing'])}")
@@ -77,7 +83,11 @@ def _candidates() -> list[str]:
     names = [f"python{version}" for version in SUPPORTED] + ["python3"]
     paths = [os.path.join(folder, name) for name in names for folder in folders]
     roots = [os.environ.get("PYENV_ROOT", "")]
-    roots += [os.path.dirname(folder.rstrip("/")) for folder in folders if os.path.basename(folder.rstrip("/")) == "shims"]
+    roots += [
+        os.path.dirname(folder.rstrip("/"))
+        for folder in folders
+        if os.path.basename(folder.rstrip("/")) == "shims"
+    ]
     roots.append(os.path.expanduser("~/.pyenv"))
     for root in filter(None, roots):
         paths += sorted(glob.glob(os.path.join(root, "versions", "3.*", "bin", "python")))

@@ -1,8 +1,8 @@
 """A Postgres and a Redis of our own for the tests, in a temporary folder, on free loopback ports.
 
-A guard process owns both servers. It holds one end of a pipe whose other end this process keeps open: when that is
-closed, by us or because we were killed, the guard stops the servers and removes the folder. So nothing is left
-behind, however a run ends.
+A guard process owns both servers. It holds one end of a pipe whose other end this process keeps open: when
+that is closed, by us or because we were killed, the guard stops the servers and removes the folder. So
+nothing is left behind, however a run ends.
 """
 
 from __future__ import annotations
@@ -23,10 +23,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from kit import Failure, locked
+from kit import ROOT, Failure, locked
 from kit.packages import install_debian
 
 POSTGRES_OLDEST = 15
@@ -66,11 +63,14 @@ class Binaries:
 
 
 def find_binaries() -> Binaries:
-    """Finds both servers, or installs Debian's packages where that is allowed, or fails with the package's name."""
+    """Finds both servers, or installs Debian's packages where that is allowed, or fails with the package's
+    name."""
     with locked("servers"):
         postgres = _find_postgres()
         if postgres is None:
-            install_debian("postgresql", f"the tests need PostgreSQL {POSTGRES_OLDEST} or later, not found here")
+            install_debian(
+                "postgresql", f"the tests need PostgreSQL {POSTGRES_OLDEST} or later, not found here"
+            )
             postgres = _find_postgres()
         redis = _find_redis()
         if redis is None:
@@ -93,7 +93,8 @@ class Servers:
 
     def __enter__(self) -> Servers:
         self._guard = subprocess.Popen(
-            [sys.executable, __file__, str(self._binaries.postgres), str(self._binaries.redis)],
+            [sys.executable, "-m", "kit.servers", str(self._binaries.postgres), str(self._binaries.redis)],
+            cwd=ROOT / "scripts",
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -113,7 +114,8 @@ class Servers:
         self._guard.stdout.close()
 
     def databases(self, name: str) -> dict[str, str]:
-        """A new Postgres database and a Redis database that no other name here has, as the tests' variables."""
+        """A new Postgres database and a Redis database that no other name here has, as the tests'
+        variables."""
         with self._lock:
             if name in self._names:
                 raise ValueError(f"the databases {name!r} were handed out before")
@@ -123,7 +125,14 @@ class Servers:
             self._names.append(name)
         server = f"postgresql://{USER}@127.0.0.1:{self._postgres_port}"
         answer = subprocess.run(
-            [self._binaries.postgres / "psql", "-X", "-q", "-c", f'CREATE DATABASE "{name}"', f"{server}/postgres"],
+            [
+                self._binaries.postgres / "psql",
+                "-X",
+                "-q",
+                "-c",
+                f'CREATE DATABASE "{name}"',
+                f"{server}/postgres",
+            ],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -137,11 +146,16 @@ class Servers:
 
 
 def _find_postgres() -> Path | None:
-    folders = [Path(tool).resolve().parent for tool in [shutil.which("initdb"), shutil.which("pg_ctl")] if tool]
+    folders = [
+        Path(tool).resolve().parent for tool in [shutil.which("initdb"), shutil.which("pg_ctl")] if tool
+    ]
     for pattern in _PG_FOLDERS:
         folders += [Path(folder) for folder in sorted(glob.glob(pattern), reverse=True)]
     for folder in folders:
-        if all(os.access(folder / tool, os.X_OK) for tool in _PG_TOOLS) and _major(folder / "postgres") >= POSTGRES_OLDEST:
+        if (
+            all(os.access(folder / tool, os.X_OK) for tool in _PG_TOOLS)
+            and _major(folder / "postgres") >= POSTGRES_OLDEST
+        ):
             return folder
     return None
 
@@ -152,7 +166,8 @@ def _find_redis() -> Path | None:
 
 
 def _major(program: Path) -> int:
-    """The major version that a server prints: "postgres (PostgreSQL) 15.8", "Redis server v=7.0.15 …"; 0 for none."""
+    """The major version that a server prints: "postgres (PostgreSQL) 15.8", "Redis server v=7.0.15 …"; 0 for
+    none."""
     try:
         answer = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=20)
     except (OSError, subprocess.TimeoutExpired):
@@ -187,7 +202,8 @@ def _guard(binaries: Binaries) -> None:
 
 
 def _unprivileged() -> dict:
-    """For root: the arguments that start a process as an ordinary user, because Postgres refuses to run as root."""
+    """For root: the arguments that start a process as an ordinary user, because Postgres refuses to run as
+    root."""
     if os.geteuid() != 0:
         return {}
     for name in ("postgres", "nobody"):
@@ -205,7 +221,19 @@ def _start_postgres(programs: Path, folder: Path, owner: dict) -> int:
     if owner:
         os.chown(home, owner["user"], owner["group"])
     _ask(
-        [programs / "initdb", "-D", home / "data", "-U", USER, "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"],
+        [
+            programs / "initdb",
+            "-D",
+            home / "data",
+            "-U",
+            USER,
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+            "--locale=C",
+            "--no-sync",
+        ],
         folder,
         owner,
     )
@@ -246,7 +274,9 @@ def _start_redis(program: Path, folder: Path) -> tuple[subprocess.Popen, int]:
         argv = [str(program), "--bind", "127.0.0.1", "--port", str(port), "--save", "", "--appendonly", "no"]
         argv += ["--protected-mode", "no", "--dir", str(folder), "--databases", str(REDIS_DATABASES)]
         with open(folder / "redis.log", "wb") as log:
-            process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=folder)
+            process = subprocess.Popen(
+                argv, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=folder
+            )
         deadline = time.monotonic() + 30
         while process.poll() is None and time.monotonic() < deadline:
             if _answers_ping(port):

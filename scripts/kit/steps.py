@@ -1,4 +1,5 @@
-"""Steps with needs: run as many at a time as there are cores, report each in one line, count what they tested."""
+"""Steps with needs: run as many at a time as there are cores, report each in one line, count what they
+tested."""
 
 from __future__ import annotations
 
@@ -18,6 +19,7 @@ from typing import Callable, Optional
 from kit import LOGS, ROOT, Failure, environment, say
 
 STEP_SECONDS = 15 * 60  # no single step may hang the whole run
+SOAK_SECONDS = 3 * 60 * 60
 
 
 @dataclass
@@ -64,8 +66,16 @@ class Commands:
         self._running: set[subprocess.Popen] = set()
         self._stopped = False
 
-    def run(self, step: str, argv: Sequence[object], env: Optional[dict[str, str]] = None, cwd: Path = ROOT) -> tuple[int, Path]:
-        """Runs argv with its output in the step's log; returns the exit code and the log's path."""
+    def run(
+        self,
+        step: str,
+        argv: Sequence[object],
+        env: Optional[dict[str, str]] = None,
+        cwd: Path = ROOT,
+        seconds: int = STEP_SECONDS,
+    ) -> tuple[int, Path]:
+        """Runs argv with its output in the step's log; returns the exit code and the log's path. What is
+        still running after `seconds` is stopped, and that is a Failure."""
         LOGS.mkdir(parents=True, exist_ok=True)
         log = LOGS / f"{step.replace(' ', '-').replace('/', '-')}.log"
         with open(log, "wb") as out:
@@ -83,21 +93,23 @@ class Commands:
                 )
                 self._running.add(process)
             try:
-                code = process.wait(STEP_SECONDS)
+                code = process.wait(seconds)
             except subprocess.TimeoutExpired:
                 end_group(process)
-                raise Failure(f"no end after {STEP_SECONDS} s, stopped\n{tail(log)}") from None
+                raise Failure(f"no end after {seconds} s, stopped\n{tail(log)}") from None
             finally:
                 with self._lock:
                     self._running.discard(process)
                 end_group(process)  # whatever the command left behind
         return code, log
 
-    def check(self, step: str, argv: Sequence[object], env: Optional[dict[str, str]] = None, cwd: Path = ROOT) -> Path:
+    def check(
+        self, step: str, argv: Sequence[object], env: Optional[dict[str, str]] = None, cwd: Path = ROOT
+    ) -> Path:
         """As run, but an exit code other than 0 is a Failure with the whole output."""
         code, log = self.run(step, argv, env, cwd)
         if code != 0:
-            raise Failure(f"exit code {code}: {' '.join(str(arg) for arg in argv)}\n{log.read_text(errors='replace')}")
+            raise Failure(f"exit code {code}: {' '.join(map(str, argv))}\n{log.read_text(errors='replace')}")
         return log
 
     def stop(self) -> None:
@@ -123,9 +135,7 @@ def tail(log: Path, lines: int = 60) -> str:
 
 
 def select(steps: Sequence[Step], words: Sequence[str]) -> list[Step]:
-    """The steps whose group or name begins with one of the words, and all that they need; no words mean all."""
-    if not words:
-        return list(steps)
+    """The steps of the groups named, or whose name begins with one of the words, and all that they need."""
     by_name = {step.name: step for step in steps}
     wanted: set[str] = set()
 
@@ -145,10 +155,12 @@ def select(steps: Sequence[Step], words: Sequence[str]) -> list[Step]:
 
 
 def run_all(steps: Sequence[Step], lanes: int, stop: Callable[[], None]) -> Count:
-    """Runs the steps, at most `lanes` at a time, in their order as far as their needs allow; prints and counts.
+    """Runs the steps, at most `lanes` at a time, in their order as far as their needs allow; prints and
+    counts.
 
-    A step that fails, or that cannot run because a need failed, counts as one failed test: what did not run is never
-    taken for what passed. `stop` ends the commands of running steps; it is called when the run is interrupted.
+    A step that fails, or that cannot run because a need failed, counts as one failed test: what did not run
+    is never taken for what passed. `stop` ends the commands of running steps; it is called when the run is
+    interrupted.
     """
     total = Count()
     waiting = list(steps)
@@ -177,7 +189,9 @@ def run_all(steps: Sequence[Step], lanes: int, stop: Callable[[], None]) -> Coun
                 total.add(result.count)
                 (done if ok else broken).add(step.name)
                 counted = f", {result.count}" if result.count != Count() else ""
-                say(f"   {step.name}: {'ok' if ok else 'FAILED'}{counted}, {time.monotonic() - started:.1f} s")
+                say(
+                    f"   {step.name}: {'ok' if ok else 'FAILED'}{counted}, {time.monotonic() - started:.1f} s"
+                )
                 if result.report:
                     say(f"-- {step.name}: what failed\n{result.report.rstrip()}\n-- end of {step.name}")
     return total

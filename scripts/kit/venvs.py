@@ -1,4 +1,5 @@
-"""Prepares the Python environments and tools of the checkout under .cache/, and knows when they are up to date."""
+"""Prepares the Python environments and tools of the checkout under .cache/, and knows when they are up to
+date."""
 
 from __future__ import annotations
 
@@ -23,11 +24,13 @@ GOLANGCI_LINT = "v2.15.0"
 
 @dataclass(frozen=True)
 class Environment:
-    """A virtual environment: its folder's name, the interpreter it is made from, and its requirement files."""
+    """A virtual environment: its folder's name, the interpreter it is made from, its requirement files
+    (requirements lists, or a pyproject.toml), and which of a pyproject.toml's optional dependencies."""
 
     name: str
     base: Python
     requirements: tuple[Path, ...]
+    extras: tuple[str, ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -51,8 +54,10 @@ def sqlalchemy14_environment(oldest: Python) -> Environment:
 
 
 def conduit_environment(main: Python) -> Environment:
-    """What the example service itself needs, its tests included."""
-    return Environment("conduit", main, (ROOT / "examples" / "conduit" / "requirements.txt",))
+    """What the example service says it needs, with its real servers' drivers and its tests."""
+    return Environment(
+        "conduit", main, (ROOT / "examples" / "conduit" / "pyproject.toml",), ("servers", "test")
+    )
 
 
 def ensure(environment_: Environment) -> Path:
@@ -65,14 +70,16 @@ def ensure(environment_: Environment) -> Path:
             return environment_.python
         shutil.rmtree(environment_.folder, ignore_errors=True)
         _must([uv, "venv", "-q", "--no-project", "--python", environment_.base.path, environment_.folder])
-        files = [arg for file in environment_.requirements for arg in ("-r", file)]
-        _must([uv, "pip", "install", "-q", "--python", environment_.python, *files])
+        what = [arg for file in environment_.requirements for arg in ("-r", file)]
+        what += [arg for extra in environment_.extras for arg in ("--extra", extra)]
+        _must([uv, "pip", "install", "-q", "--python", environment_.python, *what])
         stamp.write_text(want)
     return environment_.python
 
 
 def ensure_tools() -> Path:
-    """The environment with uv and ruff, made by the first Python here that can make one; returns its folder."""
+    """The environment with uv and ruff, made by the first Python here that can make one; returns its
+    folder."""
     folder = TOOLS / "python"
     requirements = REQUIREMENTS / "tools.txt"
     with locked("tools"):
@@ -94,18 +101,24 @@ def ensure_golangci_lint() -> Path:
         if not binary.exists():
             env = environment()
             env["GOBIN"] = str(TOOLS / "build")
-            _must(["go", "install", f"github.com/golangci/golangci-lint/v2/cmd/golangci-lint@{GOLANGCI_LINT}"], env)
+            _must(
+                ["go", "install", f"github.com/golangci/golangci-lint/v2/cmd/golangci-lint@{GOLANGCI_LINT}"],
+                env,
+            )
             os.replace(TOOLS / "build" / "golangci-lint", binary)
     return binary
 
 
 def _maker() -> str:
-    """An interpreter that can make a virtual environment with pip in it; Debian keeps that in a package of its own."""
+    """An interpreter that can make a virtual environment with pip in it; Debian keeps that in a package of
+    its own."""
     candidates = [sys.executable] + [python.path for python in discover()[0]]
     for path in candidates:
         if _can_make(path):
             return path
-    install_debian("python3-venv", "no Python here can make virtual environments (the module ensurepip is absent)")
+    install_debian(
+        "python3-venv", "no Python here can make virtual environments (the module ensurepip is absent)"
+    )
     for path in candidates:
         if _can_make(path):
             return path
@@ -117,7 +130,9 @@ def _can_make(path: str) -> bool:
 
 
 def _stamp(environment_: Environment) -> str:
-    digest = hashlib.sha256(f"{environment_.base.full} {environment_.base.path}\n".encode())
+    digest = hashlib.sha256(
+        f"{environment_.base.full} {environment_.base.path} {environment_.extras}\n".encode()
+    )
     for file in environment_.requirements:
         _digest(file, digest)
     return digest.hexdigest()
