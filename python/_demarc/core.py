@@ -1,0 +1,269 @@
+"""The heart of the recorder: clock, ids, the current request, the text table and the buffer of finished events.
+
+Everything here is on the path of the service's own work, so it is written for few bytecodes: an event is one tuple
+(docs/wire.md says which elements), appended to one bounded deque that the sender's thread empties.
+
+Bounds: BUFFER events wait at most, then new ones are dropped and counted; the text table holds at most TEXTS texts
+and TEXT_BYTES bytes, then texts are sent in full; every cache below is emptied when it is full.
+"""
+
+import collections
+import contextvars
+import itertools
+import os
+import sys
+import sysconfig
+import threading
+import time
+
+BUFFER = 20_000
+TEXTS = 60_000
+TEXT_BYTES = 24 << 20
+MAX_TEXT = 64 << 10  # characters of one text; longer ones are cut
+FAILURES = 100  # after so many failures a hook is switched off for good
+
+REQUEST, QUERY, TXN, CACHE, CALL, TASK = 1, 2, 3, 4, 5, 6
+
+now = time.time_ns
+
+
+class State:
+    """What the hooks ask first and the sender changes. `on` is false while nobody receives or recording is off."""
+
+    __slots__ = ("on", "config", "proc", "sampling", "threshold", "rate", "hooks", "failures", "disabled")
+
+    def __init__(self):
+        self.on = False
+        self.config = None
+        self.proc = ""
+        self.sampling = False
+        self.threshold = 1 << 64  # a key is kept if its hash is below
+        self.rate = 1.0
+        self.hooks = {}  # hook name -> on, off, waiting, failed
+        self.failures = {}  # hook name -> count
+        self.disabled = set()  # hooks that failed too often
+
+
+state = State()
+buffer = collections.deque()
+next_id = itertools.count(1).__next__
+next_seq = itertools.count(1).__next__
+_push = buffer.append
+_dropped = itertools.count(1)
+_sampled = itertools.count(1)
+counts = {"dropped": 0, "sampled": 0}
+
+
+def emit(event):
+    """Takes one finished event. Never blocks; drops and counts when the buffer is full."""
+    if len(buffer) >= BUFFER:
+        counts["dropped"] = next(_dropped)
+        return
+    _push(event)
+
+
+def sampled_out():
+    """Counts an event that sampling left out."""
+    counts["sampled"] = next(_sampled)
+
+
+def failed(hook):
+    """Counts a failure of a hook, to be called in its except clause; a hook that fails too often steps aside."""
+    n = state.failures.get(hook, 0) + 1
+    state.failures[hook] = n
+    if n >= FAILURES:
+        state.disabled.add(hook)
+        state.hooks[hook] = "failed"
+
+
+# ---- the current request ------------------------------------------------------------------------------------------
+
+
+class Ctx:
+    """The request or job that the running code works for.
+
+    trace and span are numbers of this process (or texts, after a fork); fills maps a missed cache key to the time of
+    its miss; keep says whether reads of this request are recorded while sampling.
+    """
+
+    __slots__ = ("trace", "span", "principal", "keep", "fills", "data")
+
+    def __init__(self, trace, span, keep=True):
+        self.trace = trace
+        self.span = span
+        self.principal = None
+        self.keep = keep
+        self.fills = None
+        self.data = None  # what the entry hook wants to remember, such as the scope
+
+    def child(self, span):
+        """A nested span of the same request, for an observed function."""
+        c = Ctx(self.trace, span, self.keep)
+        c.principal = self.principal
+        c.fills = self.fills
+        c.data = self.data
+        return c
+
+
+current = contextvars.ContextVar("demarc", default=None)
+NOBODY = Ctx(None, None)  # stands for "no request" where a Ctx is needed; never changed
+
+
+def keep(digest):
+    """Whether sampling keeps a key with this 8-byte hash: always or never for one key at one rate."""
+    return not state.sampling or int.from_bytes(digest, "big") < state.threshold
+
+
+# ---- the text table -----------------------------------------------------------------------------------------------
+
+_texts = {}
+definitions = []
+_text_bytes = 0
+_text_lock = threading.Lock()
+
+
+def text(s):
+    """The number of a text that comes again and again (SQL, routes, code lines), or the text itself when the table is
+    full. The definition is in `definitions` before the number is given out."""
+    n = _texts.get(s)
+    if n is not None:
+        return n
+    return _define(s)
+
+
+def _define(s):
+    global _text_bytes
+    if s is None:
+        return None
+    if type(s) is not str:
+        s = str(s)
+    if len(s) > MAX_TEXT:
+        s = s[:MAX_TEXT]
+    with _text_lock:
+        n = _texts.get(s)
+        if n is None:
+            if len(definitions) >= TEXTS or _text_bytes + len(s) > TEXT_BYTES:
+                return s
+            _text_bytes += len(s)
+            definitions.append(s)
+            n = _texts[s] = len(definitions) - 1
+        return n
+
+
+# ---- the code line that asked ---------------------------------------------------------------------------------------
+
+_HERE = os.path.dirname(os.path.abspath(__file__))
+_library = {}  # file name -> is it a library's
+_lines = {}  # (file name, line) -> text number
+_CACHE = 20_000
+_MAX_DEPTH = 150
+_greenlet = None
+
+
+def _prefixes():
+    out = {_HERE}
+    for key in ("stdlib", "platstdlib", "purelib", "platlib"):
+        p = sysconfig.get_paths().get(key)
+        if p:
+            out.add(os.path.abspath(p))
+            out.add(os.path.realpath(p))
+    return tuple(p + os.sep for p in out)
+
+
+_PREFIXES = _prefixes()
+_PARTS = (os.sep + "site-packages" + os.sep, os.sep + "dist-packages" + os.sep)
+
+
+def _is_library(filename):
+    lib = (
+        filename.startswith("<")
+        or any(p in filename for p in _PARTS)
+        or os.path.abspath(filename).startswith(_PREFIXES)
+    )
+    if len(_library) >= _CACHE:
+        _library.clear()
+    _library[filename] = lib
+    return lib
+
+
+def code(depth=2):
+    """The innermost line of the service's own code on the stack, as the number of the text module:function:line.
+
+    Frames of the standard library, of installed packages and of the recorder are passed over; where only those are
+    on the stack, the answer is None. Code that SQLAlchemy runs in a greenlet is followed to the task that waits.
+    """
+    global _greenlet
+    f = sys._getframe(depth)
+    library = _library
+    let = None
+    for _ in range(_MAX_DEPTH):
+        c = f.f_code
+        name = c.co_filename
+        lib = library.get(name)
+        if lib is None:
+            lib = _is_library(name)
+        if not lib:
+            line = f.f_lineno
+            n = _lines.get((name, line))
+            if n is None:
+                qual = getattr(c, "co_qualname", c.co_name)
+                n = text("%s:%s:%d" % (f.f_globals.get("__name__", "?"), qual, line))
+                if len(_lines) >= _CACHE:
+                    _lines.clear()
+                _lines[name, line] = n
+            return n
+        f = f.f_back
+        if f is None:
+            if let is None:
+                if _greenlet is None:
+                    _greenlet = sys.modules.get("greenlet")
+                    if _greenlet is None:
+                        return None
+                let = _greenlet.getcurrent()
+            let = let.parent
+            if let is None:
+                return None
+            f = let.gr_frame
+            if f is None:
+                return None
+    return None
+
+
+def error_text(e):
+    """An exception as "Type at module:function:line", the line being the innermost of the service's own code."""
+    kind = type(e)
+    name = kind.__qualname__ if kind.__module__ in ("builtins", None) else kind.__module__ + "." + kind.__qualname__
+    where = None
+    tb = e.__traceback__
+    for _ in range(_MAX_DEPTH):
+        if tb is None:
+            break
+        frame = tb.tb_frame
+        c = frame.f_code
+        lib = _library.get(c.co_filename)
+        if lib is None:
+            lib = _is_library(c.co_filename)
+        if not lib:
+            where = "%s:%s:%d" % (
+                frame.f_globals.get("__name__", "?"), getattr(c, "co_qualname", c.co_name), tb.tb_lineno,
+            )
+        tb = tb.tb_next
+    return name if where is None else name + " at " + where
+
+
+# ---- fork ---------------------------------------------------------------------------------------------------------
+
+
+def new_process(op):
+    """Gives this process a name of its own. After a fork, what the parent buffered is the parent's to send, and a
+    request that was open at the fork keeps the parent's name in its trace."""
+    old = state.proc
+    state.proc = os.urandom(4).hex()
+    if op == "fork":
+        buffer.clear()
+        counts["dropped"] = counts["sampled"] = 0
+        state.failures = {}
+        c = current.get()
+        if c is not None and type(c.trace) is int:
+            c.trace = "%s.%d" % (old, c.trace)
+            c.span = "%s.%d" % (old, c.span)

@@ -1,0 +1,193 @@
+"""Keyed hashes: the only form in which values leave the process.
+
+BLAKE2b of 8 bytes under the project's key (RFC 7693 keyed mode) over a value's canonical text, so that a query's
+parameter, a row's primary key and an argument that mean the same have the same hash.
+"""
+
+import dataclasses
+import datetime
+import decimal
+import enum
+import hashlib
+import uuid
+
+ZERO = bytes(8)
+ONE = bytes(7) + b"\x01"
+MAX_NODES = 20_000  # of one value; beyond, a value has no hash
+MAX_DEPTH = 40
+_CACHE = 20_000
+_CACHED_LEN = 200  # characters; longer texts are hashed each time
+
+_base = hashlib.blake2b(digest_size=8, key=b"\0" * 32)
+_cache = {}
+
+
+def set_key(key):
+    """Sets the project's key, before the first hash is taken."""
+    global _base
+    _base = hashlib.blake2b(digest_size=8, key=key)
+    _cache.clear()
+
+
+def hash_bytes(b):
+    """The keyed hash of bytes, never zero."""
+    h = _base.copy()
+    h.update(b)
+    d = h.digest()
+    return d if d != ZERO else ONE
+
+
+def hash_text(s):
+    """The keyed hash of a text."""
+    d = _cache.get(s)
+    if d is None:
+        d = hash_bytes(s.encode("utf-8", "surrogatepass"))
+        if len(s) <= _CACHED_LEN:
+            if len(_cache) >= _CACHE:
+                _cache.clear()
+            _cache[s] = d
+    return d
+
+
+def canonical(v):
+    """The canonical text of a scalar, or None for a value that has none: 42, true, a UUID in lower case, an ISO time
+    (an aware one in UTC), a decimal without trailing zeros, the text itself."""
+    t = type(v)
+    if t is str:
+        return v
+    if t is int:
+        return str(v)
+    if v is None:
+        return "\0null"
+    if t is bool:
+        return "true" if v else "false"
+    if t is float:
+        return str(int(v)) if v.is_integer() and abs(v) < 1e15 else repr(v)
+    if isinstance(v, enum.Enum):
+        return canonical(v.value)
+    if isinstance(v, str):
+        return str.__str__(v)
+    if isinstance(v, int):
+        return int.__repr__(v)
+    if isinstance(v, uuid.UUID):
+        return str(v)
+    if isinstance(v, datetime.datetime):
+        if v.tzinfo is not None:
+            v = v.astimezone(datetime.timezone.utc).replace(tzinfo=None)
+            return v.isoformat() + "Z"
+        return v.isoformat()
+    if isinstance(v, (datetime.date, datetime.time)):
+        return v.isoformat()
+    if isinstance(v, datetime.timedelta):
+        return repr(v.total_seconds())
+    if isinstance(v, decimal.Decimal):
+        if not v.is_finite():
+            return str(v)
+        return format(v.normalize() if v else decimal.Decimal(0), "f")
+    return None
+
+
+def hash_param(v):
+    """The hash of a query's parameter or a function's argument; eight zero bytes where the value has no canonical
+    text within the bounds."""
+    t = type(v)
+    if t is str:
+        return hash_text(v)
+    if t is int:
+        return hash_text(str(v))
+    c = canonical(v)
+    if c is not None:
+        return hash_text(c)
+    if isinstance(v, (bytes, bytearray, memoryview)):
+        return hash_bytes(v)
+    return hash_value(v) or ZERO
+
+
+def hash_params(params):
+    """The hashes of a sequence of parameters, joined."""
+    return b"".join([hash_param(v) for v in params])
+
+
+def hash_value(v):
+    """The hash of a value as a canonical object: equal values hash alike however they were made. None when the value
+    holds something that has no canonical form, or is larger than the bounds.
+
+    Walks plain types, data classes, pydantic models and ORM rows by what lies in their __dict__: nothing here calls
+    a property or can fire a query.
+    """
+    out = []
+    left = [MAX_NODES]
+    try:
+        _walk(v, out, left, 0)
+    except _NoForm:
+        return None
+    return hash_bytes("".join(out).encode("utf-8", "surrogatepass"))
+
+
+class _NoForm(Exception):
+    """The value has no canonical form within the bounds."""
+
+
+_HIDDEN = ("_sa_instance_state", "_state", "__pydantic_fields_set__", "__pydantic_private__")
+
+
+def _walk(v, out, left, depth):
+    left[0] -= 1
+    if left[0] < 0 or depth > MAX_DEPTH:
+        raise _NoForm
+    t = type(v)
+    if t is str:
+        out.append('s%d:' % len(v))
+        out.append(v)
+    elif t is dict:
+        _walk_dict(v, out, left, depth)
+    elif t is list or t is tuple:
+        out.append("[")
+        for x in v:
+            _walk(x, out, left, depth + 1)
+        out.append("]")
+    elif t in (bytes, bytearray):
+        out.append("b%d:" % len(v))
+        out.append(v.hex())
+    else:
+        c = canonical(v)
+        if c is not None:
+            out.append("v%d:" % len(c))
+            out.append(c)
+        elif isinstance(v, (set, frozenset)):
+            parts = []
+            for x in v:
+                part = []
+                _walk(x, part, left, depth + 1)
+                parts.append("".join(part))
+            out.append("{")
+            out.extend(sorted(parts))
+            out.append("}")
+        elif isinstance(v, dict):
+            _walk_dict(dict(v), out, left, depth)
+        elif isinstance(v, (list, tuple)):
+            _walk(list(v), out, left, depth)
+        elif dataclasses.is_dataclass(v) and not isinstance(v, type):
+            _walk_dict({f.name: getattr(v, f.name) for f in dataclasses.fields(v)}, out, left, depth)
+        else:
+            d = getattr(v, "__dict__", None)
+            if type(d) is not dict or isinstance(v, type) or callable(v):
+                raise _NoForm
+            _walk_dict({k: x for k, x in d.items() if k not in _HIDDEN}, out, left, depth)
+
+
+def _walk_dict(d, out, left, depth):
+    parts = []
+    for k, x in d.items():
+        part = []
+        _walk(k, part, left, depth + 1)
+        key = "".join(part)
+        part = []
+        _walk(x, part, left, depth + 1)
+        parts.append((key, "".join(part)))
+    parts.sort()
+    out.append("{")
+    for key, value in parts:
+        out.append(key)
+        out.append(value)
+    out.append("}")
