@@ -53,6 +53,11 @@ def sqlalchemy14_environment(oldest: Python) -> Environment:
     return Environment("sqlalchemy14", oldest, (REQUIREMENTS / "sqlalchemy14.txt",))
 
 
+def otel_environment(main: Python) -> Environment:
+    """A service instrumented by OpenTelemetry: what the OTLP receiver is tested with."""
+    return Environment("otel", main, (REQUIREMENTS / "otel.txt",))
+
+
 def conduit_environment(main: Python) -> Environment:
     """What the example service says it needs, with its real servers' drivers and its tests."""
     return Environment(
