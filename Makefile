@@ -8,10 +8,10 @@ PYTHON  ?= python3
 
 export CGO_ENABLED := 0
 
-# Go wants a home folder for its caches; where there is none, they lie in the checkout.
-ifeq ($(wildcard $(HOME)/.),)
-export GOCACHE ?= $(CURDIR)/.cache/home/go-build
-export GOPATH  ?= $(CURDIR)/.cache/home/go
+# Go wants a home folder for its caches; where there is none to write to, they lie in the checkout.
+ifneq ($(shell test -n "$$HOME" && test -w "$$HOME" && echo yes),yes)
+export HOME := $(CURDIR)/.cache/home
+export GOFLAGS := $(strip $(GOFLAGS) -modcacherw)
 endif
 
 .DEFAULT_GOAL := help

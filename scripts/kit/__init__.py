@@ -47,9 +47,11 @@ def environment() -> dict[str, str]:
     env.setdefault("UV_CACHE_DIR", str(CACHE / "uv"))
     env.setdefault("RUFF_CACHE_DIR", str(CACHE / "ruff"))
     env["UV_PYTHON_DOWNLOADS"] = "never"
+    env.setdefault("UV_SYSTEM_CERTS", "1")  # as pip, curl and Go do
     home = env.get("HOME", "")
     if not home or not os.path.isdir(home) or not os.access(home, os.W_OK):
         env["HOME"] = str(CACHE / "home")
+        env["GOFLAGS"] = f"{env.get('GOFLAGS', '')} -modcacherw".strip()  # so that the checkout can be deleted
         os.makedirs(env["HOME"], exist_ok=True)
     return env
 
