@@ -78,7 +78,7 @@ type decoder struct {
 	// broken is set when the definitions of a batch could not be read: the numbers of this epoch then mean nothing.
 	broken bool
 
-	ids   [1024]struct { // recently built ids, by number
+	ids [1024]struct { // recently built ids, by number
 		n int64
 		s string
 	}
