@@ -1,0 +1,354 @@
+package baseline
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/demarc-dev/demarc/event"
+)
+
+// Kinds of items.
+const (
+	itemQuery = iota
+	itemTxn
+	itemHit
+	itemMiss
+	itemUnknown // a get whose outcome is not known
+	itemSet
+	itemDelete
+	itemCacheOther
+	itemSpan // only a link between a span and its parent
+)
+
+// item is what a request's figures need of one event of its trace.
+type item struct {
+	at, end      int64
+	start        int64 // fill_start of a set
+	span, parent uint64
+	aux          uint64 // a query's parameters, a cache event's key
+	n            int64  // cache: how many operations
+	name, code   uint32 // fingerprint or store; code line
+	src          uint32
+	kind         uint8
+	timed        bool
+	failed       bool
+}
+
+// reqRef is a request of a trace.
+type reqRef struct {
+	at, end int64
+	span    uint64
+	route   uint32
+	src     uint32
+	timed   bool
+}
+
+// A trace holds one request, except where a caller's trace goes through several services or calls one several times.
+const maxRequestsPerTrace = 256
+
+// trace is a trace whose events may still come.
+type trace struct {
+	id         uint64
+	seen       int64 // the fold's clock when the last event came
+	items      []item
+	reqs       []reqRef
+	prev, next *trace
+	in         *traceList
+}
+
+type traceList struct{ front, back *trace }
+
+// liveTraces are the traces that are not closed, in the order in which they were last added to.
+type liveTraces struct {
+	byID  map[uint64]*trace
+	clock int64 // greatest end of a joinable event
+	items int
+	open  traceList // no request seen yet
+	done  traceList
+	free  []*trace
+}
+
+func (l *liveTraces) init() { l.byID = map[uint64]*trace{} }
+
+func (f *Fold) trace(e *event.Event) *trace {
+	id := hash(e.Trace)
+	if t := f.live.byID[id]; t != nil {
+		return t
+	}
+	return f.live.add(id)
+}
+
+func (l *liveTraces) add(id uint64) *trace {
+	var t *trace
+	if n := len(l.free); n > 0 {
+		t = l.free[n-1]
+		l.free = l.free[:n-1]
+	} else {
+		t = &trace{}
+	}
+	t.id = id
+	l.byID[id] = t
+	return t
+}
+
+// touch moves a trace to the end of the list it belongs to.
+func (l *liveTraces) touch(t *trace, clock int64) {
+	t.seen = clock
+	to := &l.open
+	if len(t.reqs) > 0 {
+		to = &l.done
+	}
+	if t.in == to && to.back == t {
+		return
+	}
+	t.unlink()
+	t.in, t.prev = to, to.back
+	if to.back != nil {
+		to.back.next = t
+	} else {
+		to.front = t
+	}
+	to.back = t
+}
+
+func (t *trace) unlink() {
+	if t.in == nil {
+		return
+	}
+	if t.prev != nil {
+		t.prev.next = t.next
+	} else {
+		t.in.front = t.next
+	}
+	if t.next != nil {
+		t.next.prev = t.prev
+	} else {
+		t.in.back = t.prev
+	}
+	t.prev, t.next, t.in = nil, nil, nil
+}
+
+func (l *liveTraces) remove(t *trace) {
+	t.unlink()
+	delete(l.byID, t.id)
+	l.items -= len(t.items)
+	if cap(t.items) <= 64 && len(l.free) < 1024 {
+		t.items, t.reqs = t.items[:0], t.reqs[:0]
+		l.free = append(l.free, t)
+	}
+}
+
+// apply adds a trace's items to the routes of its requests. Items of a trace without a request stay uncounted there.
+func (f *Fold) apply(t *trace) {
+	if len(t.reqs) == 0 {
+		return
+	}
+	if !slices.IsSortedFunc(t.items, byStart) {
+		slices.SortFunc(t.items, byStart)
+	}
+	if len(t.reqs) == 1 {
+		f.applyTo(t.id, &t.reqs[0], t.items)
+		return
+	}
+	slices.SortFunc(t.reqs, func(a, b reqRef) int {
+		return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.end, b.end), cmp.Compare(a.span, b.span))
+	})
+	parts := make([][]item, len(t.reqs))
+	own := ownership(t)
+	for i := range t.items {
+		parts[own(&t.items[i])] = append(parts[own(&t.items[i])], t.items[i])
+	}
+	for i := range t.reqs {
+		f.applyTo(t.id, &t.reqs[i], parts[i])
+	}
+}
+
+func byStart(a, b item) int {
+	return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.end, b.end), cmp.Compare(a.span, b.span), cmp.Compare(a.aux, b.aux))
+}
+
+// ownership says which of a trace's several requests an item belongs to: the nearest one among its parents; where that
+// chain is broken, the last one that began before it in the same process; else the last one that began before it.
+func ownership(t *trace) func(*item) int {
+	bySpan := map[uint64]int{}
+	parent := map[uint64]uint64{}
+	for i := range t.reqs {
+		if t.reqs[i].span != 0 {
+			bySpan[t.reqs[i].span] = i
+		}
+	}
+	for i := range t.items {
+		if t.items[i].span != 0 {
+			parent[t.items[i].span] = t.items[i].parent
+		}
+	}
+	return func(it *item) int {
+		at := it.parent
+		for range 64 { // a chain may be a circle in hostile input
+			if at == 0 {
+				break
+			}
+			if i, ok := bySpan[at]; ok {
+				return i
+			}
+			at = parent[at]
+		}
+		best, bestSame := 0, -1
+		for i := range t.reqs {
+			r := &t.reqs[i]
+			if r.at > it.at {
+				break
+			}
+			best = i
+			if r.src == it.src && (bestSame < 0 || r.end >= it.at || t.reqs[bestSame].end < it.at) {
+				bestSame = i
+			}
+		}
+		if bestSame >= 0 {
+			return bestSame
+		}
+		return best
+	}
+}
+
+// applyTo adds one request's items, sorted by start, to its route.
+func (f *Fold) applyTo(trace uint64, req *reqRef, items []item) {
+	r := f.routes[req.route]
+	f.epoch++
+	f.touched = f.touched[:0]
+	busyUntil := req.at
+	for i := range items {
+		it := &items[i]
+		switch it.kind {
+		case itemSpan:
+			continue
+		case itemQuery:
+			f.joinedQueries++
+			r.queries++
+			s := r.statement(it.name, f.opt.MaxStatements)
+			if s.epoch != f.epoch {
+				s.epoch, s.inRequest = f.epoch, 0
+				f.touched = append(f.touched, s)
+			} else if it.name != 0 && !s.other {
+				r.duplicates++
+			}
+			s.inRequest++
+			s.add(it)
+		case itemTxn:
+		default:
+			f.joinedCache++
+			r.store(it.name).add(it)
+			if it.kind == itemSet && it.aux != 0 {
+				if start := fillStart(items[:i], it); start != 0 {
+					f.fills.add(fill{key: it.aux, start: start, end: it.end, trace: trace, route: req.route})
+				}
+			}
+			continue
+		}
+		if it.timed && req.timed { // time in which at least one statement was waited for, inside the request
+			from, to := max(it.at, busyUntil), min(it.end, req.end)
+			if to > from {
+				r.dbBusy += to - from
+				busyUntil = to
+			}
+		}
+	}
+	for _, s := range f.touched {
+		if s.other || s.inRequest < int64(f.opt.NPlusOne) {
+			continue
+		}
+		f.params = f.params[:0]
+		for i := range items {
+			if items[i].kind == itemQuery && r.statement(items[i].name, f.opt.MaxStatements) == s {
+				f.params = append(f.params, items[i].aux)
+			}
+		}
+		slices.Sort(f.params)
+		f.params = slices.Compact(f.params)
+		// Without parameters the statement may have had literals, so it is not known whether the repeats were equal.
+		s.repeated(s.inRequest, int64(len(f.params)), f.params[0] != 0 || len(f.params) > 1)
+	}
+}
+
+// fillStart is when the read behind a set began: what the event says, else the last miss of the key in the trace
+// before it; 0 where there is neither, since then the set is no fill.
+func fillStart(before []item, set *item) int64 {
+	if set.start != 0 {
+		return set.start
+	}
+	for i := len(before) - 1; i >= 0; i-- {
+		if before[i].kind == itemMiss && before[i].aux == set.aux {
+			return before[i].at
+		}
+	}
+	return 0
+}
+
+// fill is one computation of a cache entry.
+type fill struct {
+	key, trace uint64
+	start, end int64
+	route      uint32
+}
+
+// fillSet keeps the fills of as many keys as fit: those whose hash is below a threshold that is halved whenever there
+// are too many. So a kept key is kept with all its fills, and what is kept depends on the fills alone, not on their order.
+type fillSet struct {
+	max   int
+	shift uint
+	list  []fill
+}
+
+func (s *fillSet) add(x fill) {
+	if !s.keeps(x.key) {
+		return
+	}
+	s.list = append(s.list, x)
+	for len(s.list) > s.max && s.shift < 63 {
+		s.shift++
+		s.list = slices.DeleteFunc(s.list, func(x fill) bool { return !s.keeps(x.key) })
+	}
+}
+
+func (s *fillSet) keeps(key uint64) bool { return key>>(64-s.shift) == 0 }
+
+// stampedes are the counts of one route.
+type stampedes struct{ count, wasted, worst int64 }
+
+// stampedes finds groups of fills of one key, by different traces, that overlap in time. The group counts for the route
+// of its first fill, each further fill for its own route as wasted.
+func (s *fillSet) stampedes() map[uint32]*stampedes {
+	list := slices.Clone(s.list)
+	slices.SortFunc(list, func(a, b fill) int {
+		return cmp.Or(cmp.Compare(a.key, b.key), cmp.Compare(a.start, b.start), cmp.Compare(a.end, b.end),
+			cmp.Compare(a.trace, b.trace), cmp.Compare(a.route, b.route))
+	})
+	out := map[uint32]*stampedes{}
+	at := func(route uint32) *stampedes {
+		if out[route] == nil {
+			out[route] = &stampedes{}
+		}
+		return out[route]
+	}
+	traces := map[uint64]bool{}
+	for i := 0; i < len(list); {
+		first, end := list[i], list[i].end
+		clear(traces)
+		traces[first.trace] = true
+		j := i + 1
+		for ; j < len(list) && list[j].key == first.key && list[j].start < end; j++ {
+			end = max(end, list[j].end)
+			if !traces[list[j].trace] {
+				traces[list[j].trace] = true
+				at(list[j].route).wasted++
+			}
+		}
+		if n := int64(len(traces)); n > 1 {
+			g := at(first.route)
+			g.count++
+			g.worst = max(g.worst, n)
+		}
+		i = j
+	}
+	return out
+}

@@ -1,0 +1,81 @@
+package baseline
+
+import (
+	"math/bits"
+	"strings"
+)
+
+// table gives numbers to strings, at most max of them; number 0 stands for all that came after.
+type table struct {
+	max  int
+	ids  map[string]uint32
+	list []string
+}
+
+func newTable(max int, other string) table {
+	return table{max: max, ids: map[string]uint32{}, list: []string{other}}
+}
+
+func (t *table) id(s string) uint32 {
+	if id, ok := t.ids[s]; ok {
+		return id
+	}
+	if len(t.list) > t.max {
+		return 0
+	}
+	s = strings.Clone(s)
+	id := uint32(len(t.list))
+	t.ids[s] = id
+	t.list = append(t.list, s)
+	return id
+}
+
+func (t *table) full() bool { return len(t.list) > t.max }
+
+// store gives a number to a cache: its layer and name.
+func (n *tables) store(layer, store string) uint32 {
+	var buf [128]byte
+	b := append(append(append(buf[:0], layer...), 0), store...)
+	if id, ok := n.stores.ids[string(b)]; ok {
+		return id
+	}
+	return n.stores.id(string(b))
+}
+
+func (n *tables) storeName(id uint32) (layer, store string) {
+	layer, store, _ = strings.Cut(n.stores.list[id], "\x00")
+	return layer, store
+}
+
+// hash is a 64-bit hash of an identifier, the same in every process, 0 for "". Two of the at most some ten thousand
+// identifiers alive at one time meet with a probability of about one in 10^10.
+func hash(s string) uint64 {
+	if s == "" {
+		return 0
+	}
+	h := uint64(len(s)) * 0x9e3779b97f4a7c15
+	for len(s) >= 8 {
+		h = mix(h^word(s), 0xa0761d6478bd642f)
+		s = s[8:]
+	}
+	var tail uint64
+	for i := range len(s) {
+		tail = tail<<8 | uint64(s[i])
+	}
+	h = mix(h^tail, 0xe7037ed1a0b428db)
+	if h == 0 {
+		return 1
+	}
+	return h
+}
+
+func word(s string) uint64 {
+	_ = s[7]
+	return uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
+		uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
+}
+
+func mix(a, b uint64) uint64 {
+	hi, lo := bits.Mul64(a^0x8ebc6af09c88c6e3, b^0x589965cc75374cc3)
+	return hi ^ lo
+}
