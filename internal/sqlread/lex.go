@@ -1,0 +1,586 @@
+package sqlread
+
+import "strings"
+
+// tkind is the class of a token.
+type tkind uint8
+
+const (
+	tEOF tkind = iota
+	tWord
+	tQuoted // an identifier in quotes, backticks or brackets
+	tString // any quoted literal, with its prefix
+	tNumber // with its sign, where it cannot be an operator
+	tParam
+	tOp
+	tEq // = and ==
+	tStar
+	tDot
+	tComma
+	tSemi
+	tLParen
+	tRParen
+	tLBracket
+	tRBracket
+	tCast // ::
+)
+
+// token is a piece of the text. Comments and white space are no tokens.
+type token struct {
+	kind       tkind
+	kw         kw    // for words; none after a dot
+	param      int32 // the index of a parameter
+	start, end int32
+}
+
+// lexer cuts a text into tokens. It never fails: what is not closed runs to the end of the text, as a literal.
+type lexer struct {
+	text   string
+	d      Dialect
+	pos    int
+	toks   []token
+	params int
+	names  []string
+	// indexes finds the named parameters again.
+	indexes map[string]int
+	// values has one bit a parenthesis: it is an IN list or a row of VALUES, in which a double-quoted word is a
+	// string for databases that take it for either.
+	values   uint64
+	depth    int
+	lastVals bool // the parenthesis closed last was such a list
+}
+
+func isIdentStart(c byte) bool {
+	return c|0x20 >= 'a' && c|0x20 <= 'z' || c == '_' || c >= 0x80
+}
+
+func isDigit(c byte) bool { return c >= '0' && c <= '9' }
+
+func isIdent(c byte) bool { return isIdentStart(c) || isDigit(c) || c == '$' }
+
+func isSpace(c byte) bool { return c == ' ' || c >= '\t' && c <= '\r' }
+
+// at returns the byte at i, 0 beyond the end.
+func (l *lexer) at(i int) byte {
+	if i < len(l.text) {
+		return l.text[i]
+	}
+	return 0
+}
+
+func (l *lexer) prev() token {
+	if n := len(l.toks); n > 0 {
+		return l.toks[n-1]
+	}
+	return token{}
+}
+
+// afterOperand says whether the last token ends an operand, so that a sign is an operator.
+func (l *lexer) afterOperand() bool {
+	p := l.prev()
+	switch p.kind {
+	case tWord:
+		return !p.kw.takesOperand()
+	case tQuoted, tString, tNumber, tParam, tRParen, tRBracket:
+		return true
+	}
+	return false
+}
+
+func (l *lexer) add(k tkind, start, end int) {
+	l.toks = append(l.toks, token{kind: k, start: int32(start), end: int32(end)})
+	l.pos = end
+}
+
+// lex cuts text into toks (whose memory it uses), ended by one tEOF.
+func lex(d Dialect, text string, toks []token) lexer {
+	if d == Any && strings.IndexByte(text, '`') >= 0 {
+		d = MySQL // nobody else writes backticks unless to please MySQL
+	}
+	l := lexer{text: text, d: d, toks: toks[:0]}
+	for l.pos < len(text) {
+		l.next()
+	}
+	l.add(tEOF, len(text), len(text))
+	return l
+}
+
+func (l *lexer) next() {
+	i, c := l.pos, l.text[l.pos]
+	switch {
+	case isSpace(c):
+		l.pos++
+	case isIdentStart(c):
+		l.word()
+	case isDigit(c) || c == '.' && isDigit(l.at(i+1)) && l.prev().kind != tWord && l.prev().kind != tQuoted:
+		l.number(i, i)
+	default:
+		l.symbol(i, c)
+	}
+}
+
+func (l *lexer) symbol(i int, c byte) {
+	switch c {
+	case '\'':
+		l.str(i, i, l.d == MySQL)
+	case '"':
+		l.doubleQuoted(i)
+	case '`':
+		l.quoted(i, i, '`')
+	case '[':
+		if l.bracketed(i) {
+			l.quoted(i, i, ']')
+		} else {
+			l.add(tLBracket, i, i+1)
+		}
+	case ']':
+		l.add(tRBracket, i, i+1)
+	case '(':
+		l.open(i)
+	case ')':
+		if l.depth > 0 {
+			l.depth--
+			if l.depth < 64 {
+				l.lastVals = l.values>>l.depth&1 == 1
+			}
+		}
+		l.add(tRParen, i, i+1)
+	case ',':
+		if l.prev().kind != tRParen {
+			l.lastVals = false
+		}
+		l.add(tComma, i, i+1)
+	case ';':
+		l.add(tSemi, i, i+1)
+	case '.':
+		l.add(tDot, i, i+1)
+	case '*':
+		l.add(tStar, i, i+1)
+	case '$':
+		l.dollar(i)
+	case ':':
+		l.colon(i)
+	case '?':
+		l.question(i)
+	case '%':
+		l.percent(i)
+	case '#':
+		if l.d == MySQL {
+			l.lineComment(i)
+		} else {
+			l.operator(i)
+		}
+	case '@':
+		l.atSign(i)
+	case '-', '+':
+		switch {
+		case c == '-' && l.at(i+1) == '-' && (l.d != MySQL || l.at(i+2) <= ' '):
+			l.lineComment(i)
+		case (isDigit(l.at(i+1)) || l.at(i+1) == '.' && isDigit(l.at(i+2))) && !l.afterOperand():
+			l.number(i, i+1)
+		default:
+			l.operator(i)
+		}
+	case '/':
+		if l.at(i+1) == '*' {
+			l.blockComment(i)
+		} else {
+			l.operator(i)
+		}
+	default:
+		l.operator(i)
+	}
+}
+
+func (l *lexer) open(i int) {
+	p := l.prev()
+	vals := p.kind == tWord && (p.kw == kwIn || p.kw == kwValues) || p.kind == tComma && l.lastVals
+	if l.depth < 64 {
+		l.values &^= 1 << l.depth
+		if vals {
+			l.values |= 1 << l.depth
+		}
+	}
+	l.depth++
+	l.lastVals = false
+	l.add(tLParen, i, i+1)
+}
+
+func (l *lexer) word() {
+	i := l.pos
+	j := i + 1
+	for j < len(l.text) && isIdent(l.text[j]) {
+		j++
+	}
+	if n := l.at(j); n == '\'' && j == i+1 {
+		switch l.text[i] | 0x20 {
+		case 'e':
+			if l.d != MySQL {
+				l.str(i, j, l.d != SQLite)
+				return
+			}
+		case 'b', 'x', 'n':
+			l.str(i, j, l.d == MySQL)
+			return
+		}
+	} else if n == '&' && j == i+1 && l.text[i]|0x20 == 'u' && l.d != MySQL {
+		switch l.at(j + 1) {
+		case '\'':
+			l.str(i, j+1, false)
+			return
+		case '"':
+			l.quoted(i, j+1, '"')
+			return
+		}
+	}
+	k := kwNone
+	if l.prev().kind != tDot {
+		k = keyword(l.text[i:j])
+	}
+	l.toks = append(l.toks, token{kind: tWord, kw: k, start: int32(i), end: int32(j)})
+	l.pos = j
+}
+
+// number reads from digits on; start is where its sign stands. Letters that stick to it belong to it, except in MySQL,
+// where a name may begin with a digit.
+func (l *lexer) number(start, i int) {
+	j, letters := i, false
+	hex := l.at(i) == '0' && l.at(i+1)|0x20 == 'x'
+	for j < len(l.text) {
+		c := l.text[j]
+		if c|0x20 == 'e' && !hex && (l.at(j+1) == '+' || l.at(j+1) == '-') && isDigit(l.at(j+2)) && !letters {
+			j += 2
+			continue
+		}
+		if !isIdent(c) && c != '.' {
+			break
+		}
+		letters = letters || isIdentStart(c)
+		j++
+	}
+	if letters && l.d == MySQL && start == i && !hex && !plainNumber(l.text[i:j]) && strings.IndexByte(l.text[i:j], '.') < 0 {
+		l.add(tWord, i, j)
+		return
+	}
+	l.add(tNumber, start, j)
+}
+
+// plainNumber says whether s is digits with an exponent, or binary.
+func plainNumber(s string) bool {
+	if len(s) > 1 && s[0] == '0' && s[1]|0x20 == 'b' {
+		return strings.Trim(s[2:], "01") == ""
+	}
+	e := false
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case isDigit(c) || c == '.':
+		case c|0x20 == 'e' && !e && i+1 < len(s):
+			e = true
+		case (c == '+' || c == '-') && i > 0 && s[i-1]|0x20 == 'e':
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// str reads a literal whose quote stands at q.
+func (l *lexer) str(start, q int, backslash bool) {
+	l.add(tString, start, l.strEnd(q, '\'', backslash))
+}
+
+// strEnd returns the end of the literal that opens at q. Where the dialect is not known and a backslash stands before a
+// quote, nobody can say where the literal ends: it is taken to run to the end of the text, so that nothing leaks.
+func (l *lexer) strEnd(q int, quote byte, backslash bool) int {
+	odd := false // an odd number of backslashes stands before j
+	for j := q + 1; j < len(l.text); j++ {
+		switch c := l.text[j]; {
+		case c == '\\':
+			odd = !odd
+			continue
+		case c == quote && odd && backslash:
+		case c == quote && odd && l.d == Any:
+			return len(l.text)
+		case c == quote && l.at(j+1) == quote:
+			j++
+		case c == quote:
+			return j + 1
+		}
+		odd = false
+	}
+	return len(l.text)
+}
+
+// doubleQuoted reads "…": a string in MySQL, an identifier in PostgreSQL. SQLite takes it for a string where no such
+// column exists, so it is one where a value stands: after a comparison, in an IN list or a row of VALUES, unqualified.
+func (l *lexer) doubleQuoted(i int) {
+	p := l.prev()
+	end := l.strEnd(i, '"', l.d == MySQL)
+	n := end
+	for isSpace(l.at(n)) {
+		n++
+	}
+	qualified := p.kind == tDot || l.at(n) == '.'
+	if l.d == PostgreSQL || qualified {
+		l.quoted(i, i, '"')
+		return
+	}
+	if l.d == MySQL {
+		l.add(tString, i, end)
+		return
+	}
+	value := p.kind == tEq || p.kind == tOp || p.kw == kwLike
+	if l.depth > 0 && l.depth <= 64 && l.values>>(l.depth-1)&1 == 1 && (p.kind == tLParen || p.kind == tComma) {
+		value = true
+	}
+	if value && l.at(n) != '(' {
+		l.add(tString, i, end)
+		return
+	}
+	l.quoted(i, i, '"')
+}
+
+// quoted reads an identifier whose opening quote stands at q; the closing one is doubled to stand for itself.
+func (l *lexer) quoted(start, q int, closing byte) {
+	for j := q + 1; j < len(l.text); j++ {
+		if l.text[j] != closing {
+			continue
+		}
+		if l.at(j+1) == closing {
+			j++
+			continue
+		}
+		l.add(tQuoted, start, j+1)
+		return
+	}
+	l.add(tString, start, len(l.text)) // not closed: could be anything
+}
+
+// bracketed says whether [ opens an identifier; otherwise it is a subscript or an array.
+func (l *lexer) bracketed(i int) bool {
+	switch {
+	case l.d == SQLite:
+		return true
+	case l.d != Any || !isIdentStart(l.at(i+1)):
+		return false
+	}
+	p := l.prev()
+	return p.kind != tLBracket && p.kw != kwArray && !(l.afterOperand() && int(p.end) == i)
+}
+
+func (l *lexer) lineComment(i int) {
+	if n := strings.IndexByte(l.text[i:], '\n'); n >= 0 {
+		l.pos = i + n + 1
+	} else {
+		l.pos = len(l.text)
+	}
+}
+
+func (l *lexer) blockComment(i int) {
+	depth := 0
+	for j := i; j+1 < len(l.text); j++ {
+		switch {
+		case l.text[j] == '/' && l.text[j+1] == '*' && (depth == 0 || l.d == PostgreSQL):
+			depth++
+			j++
+		case l.text[j] == '*' && l.text[j+1] == '/':
+			depth--
+			j++
+			if depth == 0 {
+				l.pos = j + 1
+				return
+			}
+		}
+	}
+	l.pos = len(l.text)
+}
+
+func (l *lexer) positional(start, end int) {
+	l.addParam(l.params, start, end)
+}
+
+func (l *lexer) addParam(index, start, end int) {
+	index = min(index, MaxColumns)
+	if index >= l.params {
+		l.params = index + 1
+	}
+	l.toks = append(l.toks, token{kind: tParam, param: int32(index), start: int32(start), end: int32(end)})
+	l.pos = end
+}
+
+// numbered reads the digits after a mark as a parameter's number, counted from 1.
+func (l *lexer) numbered(start, digits int) {
+	j, n := digits, 0
+	for isDigit(l.at(j)) {
+		n = min(n*10+int(l.text[j]-'0'), MaxColumns)
+		j++
+	}
+	l.addParam(max(n-1, 0), start, j)
+}
+
+// named reads a parameter with a name; the same name has the same index.
+func (l *lexer) named(start, end int, name string) {
+	if i, ok := l.indexes[name]; ok {
+		l.addParam(i, start, end)
+		return
+	}
+	if l.indexes == nil {
+		l.indexes = make(map[string]int)
+	}
+	i := min(l.params, MaxColumns)
+	l.indexes[name] = i
+	for len(l.names) < i {
+		l.names = append(l.names, "")
+	}
+	if len(l.names) == i {
+		l.names = append(l.names, name)
+	}
+	l.addParam(i, start, end)
+}
+
+func (l *lexer) identEnd(i int) int {
+	for i < len(l.text) && isIdent(l.text[i]) {
+		i++
+	}
+	return i
+}
+
+func (l *lexer) dollar(i int) {
+	c := l.at(i + 1)
+	if isDigit(c) {
+		l.numbered(i, i+1)
+		return
+	}
+	if c == '$' || isIdentStart(c) {
+		if l.d == PostgreSQL || l.d == Any {
+			j := i + 1
+			for isIdentStart(l.at(j)) || isDigit(l.at(j)) {
+				j++
+			}
+			if l.at(j) == '$' {
+				tag := l.text[i : j+1]
+				end := len(l.text)
+				if n := strings.Index(l.text[j+1:], tag); n >= 0 {
+					end = j + 1 + n + len(tag)
+				}
+				l.add(tString, i, end)
+				return
+			}
+		}
+		if isIdentStart(c) {
+			j := l.identEnd(i + 1)
+			l.named(i, j, l.text[i+1:j])
+			return
+		}
+	}
+	l.add(tOp, i, i+1)
+}
+
+func (l *lexer) colon(i int) {
+	c := l.at(i + 1)
+	switch {
+	case c == ':':
+		l.add(tCast, i, i+2)
+	case c == '=':
+		l.add(tOp, i, i+2)
+	case isIdentStart(c):
+		j := l.identEnd(i + 1)
+		l.named(i, j, l.text[i+1:j])
+	case isDigit(c) && !l.afterOperand() && l.prev().kind != tLBracket:
+		l.numbered(i, i+1)
+	default:
+		l.add(tOp, i, i+1)
+	}
+}
+
+// question tells a parameter from PostgreSQL's operators on JSON: ?, ?| and ?&. The first is one only between two
+// operands.
+func (l *lexer) question(i int) {
+	c := l.at(i + 1)
+	if isDigit(c) {
+		l.numbered(i, i+1)
+		return
+	}
+	if l.d == PostgreSQL || l.d == Any {
+		if c == '?' || c == '&' || c == '|' && l.at(i+2) != '|' {
+			l.add(tOp, i, i+2)
+			return
+		}
+		j := i + 1
+		for isSpace(l.at(j)) {
+			j++
+		}
+		switch n := l.at(j); {
+		case !l.afterOperand():
+		case n == '\'' || n == '"' || n == '$' || n == '%' || n == ':' && l.at(j+1) != ':' || n == '(' || n == '?',
+			isIdentStart(n) && keyword(l.text[j:l.identEnd(j)]) == kwNone:
+			l.add(tOp, i, i+1)
+			return
+		}
+	}
+	l.positional(i, i+1)
+}
+
+// percent reads the parameters of psycopg and MySQL's drivers: %s, %b, %t, %(name)s. %% is an escaped operator.
+func (l *lexer) percent(i int) {
+	switch c := l.at(i + 1); {
+	case (c == 's' || !l.afterOperand() && (c == 'b' || c == 't')) && !isIdent(l.at(i+2)):
+		l.positional(i, i+2)
+		return
+	case c == '(':
+		j := i + 2
+		for j < len(l.text) && j < i+256 && l.text[j] != ')' && l.text[j] != '(' && l.text[j] != '\'' {
+			j++
+		}
+		if f := l.at(j + 1); l.at(j) == ')' && j > i+2 && (f == 's' || f == 'b' || f == 't') && !isIdent(l.at(j+2)) {
+			l.named(i, j+2, l.text[i+2:j])
+			return
+		}
+	case c == '%':
+		l.add(tOp, i, i+2)
+		return
+	}
+	l.add(tOp, i, i+1)
+}
+
+// atSign reads @name: a parameter in SQLite, a variable (a word) in MySQL.
+func (l *lexer) atSign(i int) {
+	j := i + 1
+	if l.d == MySQL && l.at(j) == '@' {
+		j++
+	}
+	end := l.identEnd(j)
+	switch {
+	case end == j || l.d == PostgreSQL:
+		l.operator(i)
+	case l.d == MySQL:
+		l.toks = append(l.toks, token{kind: tWord, kw: kwVar, start: int32(i), end: int32(end)})
+		l.pos = end
+	default:
+		l.named(i, end, l.text[i+1:end])
+	}
+}
+
+const opBytes = "<>=!~|&^#/+-@"
+
+// operator reads the longest run of operator bytes; like PostgreSQL it leaves a sign at the end to the operand.
+func (l *lexer) operator(i int) {
+	j, special := i, false
+	for j < len(l.text) && strings.IndexByte(opBytes, l.text[j]) >= 0 {
+		c, n := l.text[j], l.at(j+1)
+		if j > i && (c == '-' && n == '-' || c == '/' && n == '*' || c == '#' && l.d == MySQL || c == '@' && isIdentStart(n)) {
+			break
+		}
+		special = special || strings.IndexByte("~!@#^&|", c) >= 0
+		j++
+	}
+	for j > i+1 && !special && (l.text[j-1] == '-' || l.text[j-1] == '+') {
+		j--
+	}
+	j = max(j, i+1)
+	k := tOp
+	if s := l.text[i:j]; s == "=" || s == "==" {
+		k = tEq
+	}
+	l.add(k, i, j)
+}
