@@ -2,8 +2,8 @@
 
 Every one has `errors` (RealWorld's own form: field → messages) and, for whoever has to act on it, `failed`
 (the operation), `expected`, and `retry`: "safe" (as it is), "safe after correction", or "unsafe" (the write
-may have happened; look first). A refused request changed nothing. What was sent is never repeated: it may hold a
-password.
+may have happened; look first). A refused request changed nothing. What was sent is never repeated: it may
+hold a password.
 """
 
 from __future__ import annotations

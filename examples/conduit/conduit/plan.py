@@ -1,7 +1,7 @@
 """The questions that `conduit.traffic` asks, made from the data set and a seed before the first is asked.
 
-Nothing in a question depends on an answer. Every actor writes only what no other actor writes (its own articles,
-comments and favourites), so the statuses are the same whichever actor is quicker.
+Nothing in a question depends on an answer. Every actor writes only what no other actor writes (its own
+articles, comments and favourites), so the statuses are the same whichever actor is quicker.
 """
 
 from __future__ import annotations

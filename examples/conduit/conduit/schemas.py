@@ -11,8 +11,9 @@ from pydantic.alias_generators import to_camel
 
 
 def _clean(value: str) -> str:
-    if "\0" in value:
-        raise ValueError("must not contain NUL, which Postgres cannot store")
+    """What every database can store: no NUL (Postgres), no half of a surrogate pair (JSON's "\\ud800")."""
+    if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
+        raise ValueError("must be Unicode text without NUL")
     return value
 
 
@@ -25,9 +26,9 @@ def _not_blank(value: str) -> str:
 Clean = AfterValidator(_clean)
 Line = Annotated[str, Clean, AfterValidator(_not_blank)]
 
-Username = Annotated[str, Field(min_length=1, max_length=50, pattern=r"^\w[\w.-]*$")]
+Username = Annotated[str, Clean, Field(min_length=1, max_length=50, pattern=r"^\w[\w.-]*$")]
 Email = Annotated[str, Clean, Field(max_length=200, pattern=r"^[^@\s]+@[^@\s]+$")]
-Password = Annotated[str, Field(min_length=8, max_length=200)]
+Password = Annotated[str, Clean, Field(min_length=8, max_length=200)]
 Bio = Annotated[str, Clean, Field(max_length=2000)]
 Image = Annotated[str, Clean, Field(max_length=500)]
 Title = Annotated[Line, Field(max_length=200)]
@@ -56,7 +57,7 @@ class NewUser(_Model):
 
 class Login(_Model):
     email: Annotated[str, Clean, Field(max_length=200)]
-    password: Annotated[str, Field(max_length=200)]
+    password: Annotated[str, Clean, Field(max_length=200)]
 
 
 class UserChanges(_Model):

@@ -20,6 +20,7 @@ from .models import User
 TOKEN_SECONDS = 30 * 24 * 3600
 _ALGORITHM = "HS256"
 _MAX_TOKEN = 2000
+_MAX_ID = 2**31 - 1
 
 # About 10 ms and 4 MB a hash: modest, so that a login in a demonstration measures the service and not scrypt.
 # Raise N for anything that people depend on; a stored hash carries its own N.
@@ -73,6 +74,8 @@ async def _viewer(request: Request, session: Session) -> Optional[User]:
             options={"require": ["exp", "sub"]},
         )
         user_id = int(claims["sub"])
+        if not 0 < user_id <= _MAX_ID:
+            raise ValueError("no id of the database is like that")
     except jwt.ExpiredSignatureError:
         raise _unauthorized("has expired") from None
     except (jwt.PyJWTError, ValueError):
