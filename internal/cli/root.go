@@ -100,7 +100,11 @@ func usageError(cmd *cobra.Command, what string) *fault.Error {
 func interruptible(parent context.Context) (context.Context, func()) {
 	ctx, cancel := context.WithCancel(parent)
 	c := make(chan os.Signal, 1)
-	signal.Notify(c, os.Interrupt, syscall.SIGTERM)
+	for _, sig := range []os.Signal{os.Interrupt, syscall.SIGTERM} {
+		if !signal.Ignored(sig) { // as nohup and a shell's & leave it
+			signal.Notify(c, sig)
+		}
+	}
 	go func() {
 		select {
 		case <-c:
