@@ -229,6 +229,15 @@ def code(depth=2):
     return None
 
 
+def code_of(fn):
+    """Where a function is defined, as the number of the text module:function:line; its name where it has no code."""
+    fn = getattr(fn, "func", fn)  # of a functools.partial
+    fn = getattr(fn, "__func__", fn)
+    c = getattr(fn, "__code__", None)
+    name = getattr(fn, "__qualname__", type(fn).__qualname__)
+    return text("%s:%s:%d" % (getattr(fn, "__module__", "?"), name, c.co_firstlineno if c else 0))
+
+
 def error_text(e):
     """An exception as "Type at module:function:line", the line being the innermost of the service's own code."""
     kind = type(e)

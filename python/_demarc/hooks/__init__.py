@@ -8,6 +8,24 @@ false, and keep nothing that grows.
 
 HOOKS = (
     # (name of the hook, module it waits for, file in this folder, function called with the module)
+    # Entries of requests.
     ("asgi", "starlette.applications", "asgi", "patch_starlette"),
+    ("asgi", "starlette.routing", "asgi", "patch_starlette_routing"),
     ("asgi", "uvicorn.config", "asgi", "patch_uvicorn"),
+    ("asgi", "hypercorn.app_wrappers", "asgi", "patch_hypercorn"),
+    ("asgi", "httpx._transports.asgi", "asgi", "patch_httpx"),
+    ("asgi", "django.core.handlers.asgi", "asgi", "patch_django"),
+    ("wsgi", "flask.app", "wsgi", "patch_flask"),
+    ("wsgi", "django.core.handlers.wsgi", "wsgi", "patch_django"),
+    ("wsgi", "pyramid.router", "wsgi", "patch_pyramid"),
+    ("wsgi", "gunicorn.workers.base", "wsgi", "patch_gunicorn"),
+    ("wsgi", "wsgiref.simple_server", "wsgi", "patch_wsgiref"),
+    ("wsgi", "waitress.server", "wsgi", "patch_waitress"),
+    ("frameworks", "django.core.handlers.base", "frameworks", "patch_django_base"),
+    ("frameworks", "django.core.handlers.exception", "frameworks", "patch_django_exception"),
+    ("frameworks", "django.test.client", "frameworks", "patch_django_client"),
+    # Work that goes on elsewhere.
+    ("threads", "concurrent.futures.thread", "threads", "patch_futures"),
+    ("threads", "threading", "threads", "patch_threading"),
+    ("background", "starlette.background", "background", "patch_starlette"),
 )
