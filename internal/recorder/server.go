@@ -21,7 +21,7 @@ import (
 )
 
 // Limits of the server. Together they bound its memory: 256 connections × 0.4 MB, 8 large frames × 4 MiB, 256 MiB of
-// text tables among all connections, and the batches that the sink holds.
+// text tables among all connections, and for each connection the batch that is with the sink.
 const (
 	MaxConns      = 256
 	largeFrame    = 256 << 10 // frames above this are read by at most maxLarge connections at a time
@@ -35,12 +35,12 @@ const (
 	maxControlLen = MaxHello // payload of S and X, bytes
 )
 
-// Sink takes the events of a source.
+// Sink takes the events of a source. A batch and what it points to are valid only during the call, the memory is used
+// again; only texts may be kept (cloned, where they are kept for long: they may be part of a frame). Events may block
+// for a while when the disk is slow; the recorders then fill their own buffers, and drop and count what does not
+// fit. An error means that the batch was not taken, and the sink has counted it. Events is called from several goroutines.
 type Sink interface {
-	// Take hands events over. They and what they point to belong to the sink until it calls done, which it must do
-	// once, from any goroutine. size is the memory that they occupy, roughly, in bytes. Take may block while the sink is
-	// full; it never fails: what the sink cannot keep it counts.
-	Take(events []event.Event, size int, done func())
+	Events(batch []event.Event) error
 }
 
 // Server receives what recorders send.
@@ -72,7 +72,7 @@ type counters struct {
 type Stats struct {
 	Connections     int   // open now
 	Processes       int64 // that said hello, without reconnections
-	Events          int64 // decoded and given to the sink
+	Events          int64 // decoded and offered to the sink
 	BadFrames       int64 // skipped because they could not be read
 	UnknownFrames   int64 // of kinds that this version does not know
 	UnknownEvents   int64 // of types that this version does not know
@@ -86,7 +86,7 @@ func NewServer(token string, sink Sink) *Server {
 		token: sha256.Sum256([]byte(token)), sink: sink, recording: true,
 		conns: map[*conn]struct{}{}, dropped: map[string]int64{}, large: make(chan struct{}, maxLarge),
 	}
-	s.batches.New = func() any { return &Batch{} }
+	s.batches.New = func() any { return &batch{} }
 	s.tables.Store(maxTables)
 	return s
 }
@@ -421,7 +421,7 @@ func (c *conn) frame(in *bufio.Reader, kind byte, n int) error {
 }
 
 func (c *conn) batch(payload []byte) {
-	b := c.s.batches.Get().(*Batch)
+	b := c.s.batches.Get().(*batch)
 	unknown := c.d.unknown
 	err := c.d.decode(payload, b)
 	c.s.stats.unknownEvents.Add(c.d.unknown - unknown)
@@ -433,17 +433,16 @@ func (c *conn) batch(payload []byte) {
 		return
 	}
 	c.s.stats.events.Add(int64(len(b.Events)))
-	c.s.sink.Take(b.Events, 600*len(b.Events)+4*len(payload), func() {
-		if b.usual() {
-			c.s.batches.Put(b)
-		}
-	})
+	_ = c.s.sink.Events(b.Events) // the sink counts what it does not take
+	if b.usual() {
+		c.s.batches.Put(b)
+	}
 }
 
 // emit gives one event of the server's own making to the sink.
 func (c *conn) emit(e event.Event) {
 	e.Source = c.d.source
-	c.s.sink.Take([]event.Event{e}, 1024, func() {})
+	_ = c.s.sink.Events([]event.Event{e})
 }
 
 func (c *conn) hello(payload []byte) bool {

@@ -21,13 +21,13 @@ type keep struct {
 	lines []string
 }
 
-func (k *keep) Take(events []event.Event, _ int, done func()) {
+func (k *keep) Events(events []event.Event) error {
 	k.mu.Lock()
 	for i := range events {
 		k.lines = append(k.lines, string(event.AppendJSON(nil, &events[i])))
 	}
 	k.mu.Unlock()
-	done()
+	return nil
 }
 
 func (k *keep) wait(t *testing.T, n int) []string {

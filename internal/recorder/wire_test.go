@@ -28,7 +28,7 @@ func newDecoder() *decoder {
 }
 
 // lines are the events as JSON, one a line, for comparison.
-func lines(b *Batch) string {
+func lines(b *batch) string {
 	var out []byte
 	for i := range b.Events {
 		out = append(event.AppendJSON(out, &b.Events[i]), '\n')
@@ -42,7 +42,7 @@ func TestPython(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, b := newDecoder(), &Batch{}
+	d, b := newDecoder(), &batch{}
 	var got strings.Builder
 	for line := range strings.Lines(string(out)) {
 		payload, err := hex.DecodeString(strings.TrimSpace(line))
@@ -122,7 +122,7 @@ func TestBadBatches(t *testing.T) {
 		"a definition too many": (&enc{}).value(tup{1, lst{"a"}, lst{}, nil}).b,
 	} {
 		t.Run(name, func(t *testing.T) {
-			d, b := newDecoder(), &Batch{}
+			d, b := newDecoder(), &batch{}
 			if err := d.decode(payload, b); !errors.Is(err, errBad) {
 				t.Fatalf("decode: %v, want a bad batch", err)
 			}
@@ -135,7 +135,7 @@ func TestBadBatches(t *testing.T) {
 
 // A bad event does not spoil the definitions that came with it; definitions that cannot be read spoil their epoch.
 func TestTableAfterBadBatch(t *testing.T) {
-	d, b := newDecoder(), &Batch{}
+	d, b := newDecoder(), &batch{}
 	task := func(op any) tup { return tup{6, testAt, nil, nil, nil, nil, nil, op} }
 	if err := d.decode(marshal(1, []string{"start"}, tup{6, nil}), b); err == nil {
 		t.Fatal("a bad batch was read")
@@ -161,7 +161,7 @@ func TestTableAfterBadBatch(t *testing.T) {
 }
 
 func TestTableLimits(t *testing.T) {
-	d, b := newDecoder(), &Batch{}
+	d, b := newDecoder(), &batch{}
 	many := make([]string, MaxTableTexts)
 	if err := d.decode(marshal(1, many), b); err != nil {
 		t.Fatal(err)
@@ -191,7 +191,7 @@ func TestTableLimits(t *testing.T) {
 
 // Texts of a batch stay what they were when the slabs are used again.
 func TestTextsOutliveTheBatch(t *testing.T) {
-	d, b := newDecoder(), &Batch{}
+	d, b := newDecoder(), &batch{}
 	var ids []string
 	for i := range 5000 {
 		if err := d.decode(marshal(1, nil, tup{2, testAt, nil, nil, i}), b); err != nil {
@@ -233,7 +233,7 @@ func example(n int) (defs []string, events []any) {
 func BenchmarkDecode(b *testing.B) {
 	defs, events := example(63)
 	first, next := marshal(1, defs, events...), marshal(1, nil, events...)
-	d, batch := newDecoder(), &Batch{}
+	d, batch := newDecoder(), &batch{}
 	if err := d.decode(first, batch); err != nil {
 		b.Fatal(err)
 	}
@@ -255,7 +255,7 @@ func FuzzBatch(f *testing.F) {
 	f.Add(marshal(1, defs, events...))
 	f.Add(marshal(0, nil, tup{99, testAt}, tup{6, testAt, nil, nil, "t", nil, nil, "start", nil, nil, nil, nil, tup{1, 2.5}}))
 	f.Fuzz(func(t *testing.T, payload []byte) {
-		d, b := newDecoder(), &Batch{}
+		d, b := newDecoder(), &batch{}
 		if err := d.decode(payload, b); err != nil {
 			if !errors.Is(err, errBad) || len(b.Events) != 0 {
 				t.Fatalf("%v with %d events", err, len(b.Events))
