@@ -1,0 +1,125 @@
+package capture
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+
+	"github.com/demarc-dev/demarc/event"
+)
+
+// traffic makes events as a small service behind two worker processes gives them: per request one request event, three
+// to eight statements with a begin and a commit, and the operations on its cache. Identities, articles and parameters
+// are drawn from Zipf distributions; durations are log-normal, so that they are as hard to compress as real ones.
+type traffic struct {
+	rng     *rand.Rand
+	users   *rand.Zipf
+	rows    *rand.Zipf
+	now     int64
+	workers []*worker
+}
+
+type worker struct {
+	source *event.Source
+	proc   string
+	next   uint64
+	seq    uint64
+	xid    uint64
+}
+
+func newTraffic(seed uint64) *traffic {
+	t := &traffic{rng: rand.New(rand.NewPCG(seed, 1)), now: 1790000000000000000}
+	t.users = rand.NewZipf(t.rng, 1.1, 4, 5000)
+	t.rows = rand.NewZipf(t.rng, 1.1, 8, 50000)
+	for i := range 2 {
+		t.workers = append(t.workers, &worker{
+			source: &event.Source{Service: "conduit", Version: "4f2a91c0", VersionFrom: "git", Host: "web-1", Pid: int64(4242 + i)},
+			proc:   fmt.Sprintf("k3x9q7a%d", i), next: 1,
+		})
+	}
+	return t
+}
+
+func mix(kind string, n uint64) event.Hash {
+	h := uint64(14695981039346656037)
+	for i := range len(kind) {
+		h = (h ^ uint64(kind[i])) * 1099511628211
+	}
+	h ^= n * 0x9E3779B97F4A7C15
+	h = (h ^ h>>30) * 0xBF58476D1CE4E5B9
+	h = (h ^ h>>27) * 0x94D049BB133111EB
+	return event.Hash(h ^ h>>31)
+}
+
+// took draws a duration around ns.
+func (t *traffic) took(ns float64) int64 { return int64(ns * math.Exp(t.rng.NormFloat64()*0.5)) }
+
+var trafficRoutes = []string{"/api/articles/{slug}", "/api/articles", "/api/articles/{slug}/comments", "/api/profiles/{username}",
+	"/api/tags", "/api/user", "/api/articles/feed"}
+
+func trafficSQL(route, n int) string {
+	return fmt.Sprintf("SELECT articles.id, articles.slug, articles.title, articles.description, articles.body, articles.created_at, "+
+		"users.username, users.bio, users.image FROM articles JOIN users ON users.id = articles.author_id LEFT JOIN t%d ON t%d.id = articles.id "+
+		"WHERE articles.slug = ? AND users.id = ? ORDER BY articles.created_at DESC LIMIT ? OFFSET ? /* %d */", route, n, n)
+}
+
+// request appends the events of one request in the order of their ends.
+func (t *traffic) request(dst []event.Event) []event.Event {
+	w := t.workers[t.rng.IntN(len(t.workers))]
+	id := func() string { w.next++; return fmt.Sprintf("%s.%d", w.proc, w.next) }
+	trace, span := id(), id()
+	route := t.rng.IntN(len(trafficRoutes))
+	user, row := t.users.Uint64(), t.rows.Uint64()
+	t.now += t.took(150_000)
+	start := t.now
+	add := func(e event.Event) {
+		w.seq++
+		e.Trace, e.Parent, e.Source, e.Seq = trace, span, w.source, w.seq
+		e.At = t.now
+		t.now += e.Dur.V + t.took(20_000)
+		dst = append(dst, e)
+	}
+	key := fmt.Sprintf("conduit:article:%d", row)
+	hit := t.rng.IntN(3) > 0
+	add(event.Event{Type: event.TypeCache, Dur: event.Some(t.took(60_000)), Cache: &event.Cache{Op: "get", Layer: "shared", Store: "redis:6379/0",
+		Key: key, Hit: event.Some(hit), ValueHash: mix("value", row*10+uint64(t.rng.IntN(3))), ValueForm: "canonical", ValueKind: "value",
+		Bytes: event.Some(int64(900 + row%700)), Code: "conduit.cache:get:31"}})
+	txn := id()
+	add(event.Event{Type: event.TypeTxn, Dur: event.Some(t.took(8_000)), Txn: &event.Txn{Op: "begin", DB: "sqlite", Txn: txn}})
+	for i := range 3 + t.rng.IntN(6) {
+		add(event.Event{Type: event.TypeQuery, Dur: event.Some(t.took(120_000)), Query: &event.Query{
+			DB: "sqlite", Text: trafficSQL(route, i), Params: []event.Hash{mix("p", row), mix("u", user), mix("c", 20), mix("c", 0)},
+			Rows: event.Some(int64(t.rng.IntN(20))), Txn: txn, Code: fmt.Sprintf("conduit.routes.r%d:handler%d:%d", route, i, 40+i)}})
+	}
+	add(event.Event{Type: event.TypeTxn, Dur: event.Some(t.took(30_000)), Txn: &event.Txn{Op: "commit", DB: "sqlite", Txn: txn}})
+	if !hit {
+		add(event.Event{Type: event.TypeCache, Dur: event.Some(t.took(60_000)), Cache: &event.Cache{Op: "set", Layer: "shared", Store: "redis:6379/0",
+			Key: key, ValueHash: mix("value", row*10), ValueForm: "canonical", ValueKind: "value", Bytes: event.Some(int64(900 + row%700)),
+			TTLMs: event.Some(int64(60000)), FillStart: start + 70_000, Code: "conduit.cache:set:44"}})
+	}
+	body := mix("body", t.rng.Uint64())
+	if t.rng.IntN(2) == 0 {
+		body = mix("body", row)
+	}
+	size := int64(400 + uint64(body)%3000)
+	dur := t.now - start
+	w.seq++
+	dst = append(dst, event.Event{Type: event.TypeRequest, At: start, Dur: event.Some(dur), Trace: trace, Span: span, Source: w.source, Seq: w.seq,
+		Request: &event.Request{Kind: "http", Method: "GET", Route: trafficRoutes[route], Target: fmt.Sprintf("/api/articles/article-%d?limit=20", row),
+			Status: 200, Principal: mix("user", user).String(), Vary: []event.NamedHash{
+				{Name: "accept", Hash: mix("accept", 1)}, {Name: "accept-encoding", Hash: mix("enc", 1)}, {Name: "accept-language", Hash: mix("lang", user%7)},
+				{Name: "authorization", Hash: mix("auth", user)}, {Name: "host", Hash: mix("host", 1)}, {Name: "user-agent", Hash: mix("agent", user%40)}},
+			BodyHash: body, BodyBytes: event.Some(size), Headers: []event.Pair{{Name: "cache-control", Value: "private, max-age=0"},
+				{Name: "content-length", Value: fmt.Sprint(size)}, {Name: "content-type", Value: "application/json"}},
+			FirstByteDur: event.Some(dur - t.took(9_000)), RequestCookie: event.Some(false)}})
+	return dst
+}
+
+// take returns n events.
+func (t *traffic) take(n int) []event.Event {
+	var list []event.Event
+	for len(list) < n {
+		list = t.request(list)
+	}
+	return list[:n]
+}
