@@ -88,17 +88,26 @@ const (
 	resolved
 )
 
+var hexPairs = func() (pairs [256][2]byte) {
+	const digits = "0123456789abcdef"
+	for i := range pairs {
+		pairs[i] = [2]byte{digits[i>>4], digits[i&15]}
+	}
+	return pairs
+}()
+
 // hexID writes a span's id as text into memory of the batch.
 func (b *batch) hexID(id uint64) string {
-	const digits = "0123456789abcdef"
 	if cap(b.hex)-len(b.hex) < 16 {
 		b.hex = make([]byte, 0, max(64<<10, 2*cap(b.hex)))
 	}
 	n := len(b.hex)
 	b.hex = b.hex[:n+16]
-	out := b.hex[n : n+16]
-	for i := range out {
-		out[i] = digits[id>>(60-4*uint(i))&15]
+	out := (*[16]byte)(b.hex[n:])
+	for i := 14; i >= 0; i -= 2 {
+		two := &hexPairs[id&0xff]
+		out[i], out[i+1] = two[0], two[1]
+		id >>= 8
 	}
 	return unsafe.String(&out[0], 16)
 }

@@ -62,6 +62,7 @@ func (r *reader) text(at, end int) string {
 	return unsafe.String(&r.buf[at], end-at)
 }
 
+// varint, tag and length have a short form for one byte, which the compiler puts in place, and a long one.
 func (r *reader) varint(at, end int) (uint64, int) {
 	if at < end && r.buf[at] < 0x80 {
 		return uint64(r.buf[at]), at + 1
@@ -87,7 +88,16 @@ func (r *reader) longVarint(at, end int) (uint64, int) {
 
 // tag reads a field's number and wire type.
 func (r *reader) tag(at, end int) (int32, int, int) {
-	v, next := r.varint(at, end)
+	if at < end {
+		if c := r.buf[at]; c-8 < 0x78 {
+			return int32(c >> 3), int(c & 7), at + 1
+		}
+	}
+	return r.longTag(at, end)
+}
+
+func (r *reader) longTag(at, end int) (int32, int, int) {
+	v, next := r.longVarint(at, end)
 	if next < 0 {
 		return 0, 0, -1
 	}
@@ -379,6 +389,12 @@ func (r *reader) identity(wire, at, end, size int) (high, low uint64, next int) 
 
 func (r *reader) span(s *span, at, end int) int {
 	for at < end {
+		if r.buf[at] == 9<<3|wireLen {
+			if next := r.plainAttr(&s.attrs, at+1, end); next > 0 {
+				at = next
+				continue
+			}
+		}
 		field, wire, next := r.tag(at, end)
 		if next < 0 {
 			return -1
@@ -492,6 +508,67 @@ func (r *reader) status(s *span, at, end int) int {
 		}
 	}
 	return at
+}
+
+// plainAttr reads a KeyValue, from its length on, in the form in which every encoder writes one: the key, then the
+// value, which is a text or an integer, lengths below 16,384, nothing else. It returns 0 for any other, which attr then
+// reads; most attributes are plain, and this is twice as fast.
+func (r *reader) plainAttr(a *attrs, at, end int) int {
+	buf := r.buf[:end]
+	stop, at := shortLength(buf, at)
+	if at == 0 || at+2 > stop || buf[at] != 1<<3|wireLen || buf[at+1] >= 0x80 {
+		return 0
+	}
+	keyAt := at + 2
+	at = keyAt + int(buf[at+1])
+	if at >= stop || buf[at] != 2<<3|wireLen {
+		return 0
+	}
+	keyEnd := at
+	valueEnd, at := shortLength(buf[:stop], at+1)
+	if at == 0 || valueEnd != stop || at >= stop {
+		return 0
+	}
+	var v value
+	switch buf[at] {
+	case 1<<3 | wireLen:
+		var textEnd int
+		if textEnd, at = shortLength(buf[:stop], at+1); at == 0 || textEnd != stop {
+			return 0
+		}
+		v.kind, v.str = text, r.text(at, stop)
+	case 3<<3 | wireVarint:
+		n, width := binary.Uvarint(buf[at+1 : stop])
+		if width <= 0 || at+1+width != stop {
+			return 0
+		}
+		v.kind, v.n = integer, int64(n)
+	default:
+		return 0
+	}
+	a.set(r.text(keyAt, keyEnd), &v)
+	return stop
+}
+
+// shortLength reads a length of one or two bytes and returns where the field ends and begins; 0 for a longer one, or one
+// that reaches beyond buf.
+func shortLength(buf []byte, at int) (end, begin int) {
+	if at+1 >= len(buf) {
+		return 0, 0
+	}
+	n := int(buf[at])
+	at++
+	if n >= 0x80 {
+		if buf[at] >= 0x80 {
+			return 0, 0
+		}
+		n = n&0x7f | int(buf[at])<<7
+		at++
+	}
+	if at+n > len(buf) {
+		return 0, 0
+	}
+	return at + n, at
 }
 
 // attr reads a KeyValue into a, or only checks it where a is nil. depth is how many lists and maps it lies in.
