@@ -259,8 +259,8 @@ func (f *Fold) coverage() Coverage {
 	}
 	var cost, costEvents int64
 	for _, p := range f.processes {
-		if p.events == 0 {
-			continue
+		if p.events == 0 || p.Source == (event.Source{}) {
+			continue // nothing in this window, or marks and the like that come from no process of the service
 		}
 		c.ProcessCount++
 		dropped, sampled, own := sinceBase(p.dropped, p.baseDropped), sinceBase(p.sampled, p.baseSampled), sinceBase(p.costNs, p.base)
@@ -314,7 +314,8 @@ func (r *Report) warn() {
 	case c.Events == 0:
 		add("no-events", "no event was recorded")
 	case requests == 0:
-		add("no-requests", "%d events, but no request among them: was the service asked anything while it was observed?", c.Events)
+		add("no-requests", "%d %s, but no request among them: was the service asked anything while it was observed?",
+			c.Events, plural(c.Events, "event", "events"))
 	case requests < FewForP99:
 		add("few-requests", "only %d %s seen: percentiles rest on single requests", requests,
 			plural(requests, "request was", "requests were"))
@@ -327,7 +328,7 @@ func (r *Report) warn() {
 			plural(c.Dropped, "event was", "events were"))
 	}
 	if c.SampleRate != nil && *c.SampleRate < 1 {
-		add("sampled", "the recorder sampled: at least %.3g %% of the keys were kept at every time (%d events left out)",
+		add("sampled", "the recorder sampled: at least %.3g%% of the keys were kept at every time (%d events left out)",
 			*c.SampleRate*100, c.Sampled)
 	}
 	if c.QueriesJoined != nil && *c.QueriesJoined < 0.95 && requests > 0 {
@@ -350,7 +351,7 @@ func (r *Report) warn() {
 		}
 	}
 	if c.StampedeKeyShare < 1 {
-		add("stampede-sample", "stampedes are estimated from %.3g %% of the keys", c.StampedeKeyShare*100)
+		add("stampede-sample", "stampedes are estimated from %.3g%% of the keys", c.StampedeKeyShare*100)
 	}
 	for _, x := range r.Routes {
 		if x.FirstByteP95Ms != nil && x.P95Ms != nil && *x.P95Ms > 100 && *x.FirstByteP95Ms*2 < *x.P95Ms {
@@ -399,9 +400,9 @@ func share(part, whole int64) *float64 {
 	return ptr(round(float64(part) / float64(whole)))
 }
 
-// rate is per second; nil where the window has no length.
+// rate is per second; nil for a single request and where the window has no length.
 func rate(n int64, seconds float64) *float64 {
-	if seconds <= 0 || n < 1 {
+	if seconds <= 0 || n < 2 {
 		return nil
 	}
 	return ptr(round(float64(n) / seconds))
