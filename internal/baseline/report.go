@@ -17,11 +17,11 @@ const (
 	FewForP99 = 100
 )
 
-// bounds of the latency buckets, in ns: 1, 2, 5 a power of ten from 0.1 ms to 100 s.
+// bounds of the latency buckets, in ns: 1, 1.5, 2, 3, 5, 7 a power of ten from 10 µs to 100 s.
 var latencyBounds = func() []float64 {
 	var b []float64
-	for p := 1e5; p < 1e11; p *= 10 {
-		b = append(b, p, 2*p, 5*p)
+	for p := 1e4; p < 1e11; p *= 10 {
+		b = append(b, p, p*3/2, 2*p, 3*p, 5*p, 7*p)
 	}
 	return append(b, 1e11)
 }()

@@ -117,11 +117,11 @@ func tiles(rep *baseline.Report) []tile {
 	}
 	out := []tile{
 		{Label: "Requests", Value: integer(x.Requests), Note: rate},
-		{Label: "Errors", Value: percentOr(x.ErrorRate), Note: integer(x.Errors) + " of status 500 or more, or an exception", Bad: x.Errors > 0},
+		{Label: "Errors", Value: percentOr(x.ErrorRate), Note: integer(x.Errors) + one(x.Errors, " request", " requests"), Bad: x.Errors > 0},
 		{Label: "Median time", Value: millisOr(x.P50Ms), Note: fmt.Sprintf("p95 %s, p99 %s", millisOr(x.P95Ms), millisOr(x.P99Ms))},
 	}
 	if x.Queries > 0 {
-		out = append(out, tile{Label: "Queries per request", Value: number(*x.QueriesPerRequest), Note: percentOr(x.DBTimeShare) + " of the time in the database"})
+		out = append(out, tile{Label: "Queries per request", Value: number(*x.QueriesPerRequest), Note: percentOr(x.DBTimeShare) + " of time in the database"})
 	} else {
 		out = append(out, tile{Label: "Queries", Value: "none seen", Note: "no database, or a driver not hooked"})
 	}
@@ -149,7 +149,7 @@ func newGroup(title, name, prefix string, routes []baseline.Route) group {
 	}
 	g.NoQueries, g.NoCache = !g.Queries, !g.Cached
 	if hi > 0 {
-		g.From, g.To = millis(lower(lo)), millis(hi)
+		g.From, g.To = axis(lower(lo)), axis(hi)
 	}
 	for i := range routes {
 		r := &routes[i]
@@ -242,7 +242,7 @@ func findings(rows []row) []finding {
 			add("warn", "stampede", 1.5, "had "+stampedeText(st), "", "")
 		}
 		if r.TimeShare != nil && *r.TimeShare >= 0.25 && len(rows) > 1 {
-			text := fmt.Sprintf("takes %s of the time", percent(*r.TimeShare))
+			text := fmt.Sprintf("takes %s of all request time", percent(*r.TimeShare))
 			if r.DBTimeShare != nil {
 				text += fmt.Sprintf(", %s of that waiting for the database", percent(*r.DBTimeShare))
 			}
@@ -271,6 +271,7 @@ func states(h baseline.Hook) string {
 type chart struct {
 	Class, Label string
 	W, H         int
+	margin       float64 // at both sides, for texts
 	Bars         []rect
 	Marks        []mark
 	Ticks        []mark
@@ -291,13 +292,24 @@ func bound(b baseline.Bucket) float64 {
 	return *b.LeMs
 }
 
-// lower is a bucket's lower end: the bounds go 1, 2, 5.
+// lower is a bucket's lower end: the bounds go 1, 1.5, 2, 3, 5, 7.
 func lower(upper float64) float64 {
-	lead := upper / math.Pow(10, math.Floor(math.Log10(upper)+1e-9))
-	if lead > 4 {
-		return upper / 2.5
+	power := math.Pow(10, math.Floor(math.Log10(upper)+1e-9))
+	for _, lead := range []float64{5, 3, 2, 1.5, 1} {
+		if upper/power > lead*1.01 {
+			return lead * power
+		}
 	}
-	return upper / 2
+	return 0.7 * power
+}
+
+// axis writes a round time without its zeros after the point.
+func axis(ms float64) string {
+	v, unit, _ := strings.Cut(millis(ms), " ")
+	if strings.Contains(v, ".") {
+		v = strings.TrimRight(strings.TrimRight(v, "0"), ".")
+	}
+	return v + " " + unit
 }
 
 func chartLabel(r *baseline.Route) string {
@@ -309,7 +321,7 @@ func (c *chart) draw(r *baseline.Route, lo, hi, height float64) func(ms float64)
 	from := math.Log(lower(lo))
 	span := math.Log(hi) - from
 	x := func(ms float64) float64 {
-		return tenth(min(max((math.Log(ms)-from)/span, 0), 1) * float64(c.W))
+		return tenth(c.margin + min(max((math.Log(ms)-from)/span, 0), 1)*(float64(c.W)-2*c.margin))
 	}
 	var most int64
 	for _, b := range r.Latency {
@@ -341,14 +353,14 @@ func smallChart(r *baseline.Route, lo, hi float64) chart {
 }
 
 func largeChart(r *baseline.Route) chart {
-	const top, height, axis = 16, 110, 18
-	c := chart{Class: "large", W: 520, H: top + height + axis, Label: chartLabel(r)}
+	const top, height, below = 16, 110, 18
+	c := chart{Class: "large", W: 520, H: top + height + below, margin: 24, Label: chartLabel(r)}
 	n := len(r.Latency)
 	if n == 0 {
 		return c
 	}
 	// One more bucket on either side, so that a narrow distribution looks narrow.
-	lo, hi := lower(bound(r.Latency[0])), bound(r.Latency[n-1])*2
+	lo, hi := lower(bound(r.Latency[0])), bound(r.Latency[n-1])*1.5
 	x := c.draw(r, lo, hi, height)
 	for i := range c.Bars {
 		c.Bars[i].Y += top
@@ -370,7 +382,7 @@ func largeChart(r *baseline.Route) chart {
 	last = math.Inf(-1)
 	for _, b := range append([]float64{lower(lo), lo}, uppers(r.Latency)...) {
 		if at := x(b); at-last > 44 {
-			c.Ticks = append(c.Ticks, mark{X: at, TY: top + height + 14, Text: millis(b)})
+			c.Ticks = append(c.Ticks, mark{X: at, TY: top + height + 14, Text: axis(b)})
 			last = at
 		}
 	}

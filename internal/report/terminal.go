@@ -238,7 +238,7 @@ func (t *terminal) columns(list []baseline.Route) []column {
 	}
 	if queries {
 		cols = append(cols,
-			column{title: "QUERIES", cell: func(r *baseline.Route) string { return number(r.QueriesPerRequest) }},
+			column{title: "QUERIES", cell: func(r *baseline.Route) string { return dot(r.QueriesPerRequest) }},
 			column{title: "DUPL", cell: func(r *baseline.Route) string { return dot(r.DuplicateQueriesPerRequest) },
 				style: func(r *baseline.Route) string {
 					if len(r.NPlusOne) > 0 {
@@ -246,12 +246,22 @@ func (t *terminal) columns(list []baseline.Route) []column {
 					}
 					return ""
 				}, drop: 3},
-			column{title: "DB", cell: func(r *baseline.Route) string { return percentOr(r.DBTimeShare) }, drop: 1},
+			column{title: "DB", cell: func(r *baseline.Route) string {
+				if r.QueriesPerRequest == 0 {
+					return "·"
+				}
+				return percentOr(r.DBTimeShare)
+			}, drop: 1},
 		)
 	}
 	if cached {
 		cols = append(cols,
-			column{title: "HITS", cell: func(r *baseline.Route) string { return percentOr(r.Cache.HitRatio) }},
+			column{title: "HITS", cell: func(r *baseline.Route) string {
+				if len(r.Cache.ByStore) == 0 {
+					return "·"
+				}
+				return percentOr(r.Cache.HitRatio)
+			}},
 			column{title: "MISS/REQ", cell: func(r *baseline.Route) string { return dot(r.Cache.MissesPerRequest) }, drop: 5},
 		)
 	}
