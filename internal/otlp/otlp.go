@@ -148,6 +148,22 @@ func (d *decoder) run(how decode, msg []byte, sink Sink) (Counts, error) {
 	return b.counts, nil
 }
 
+// Decoder turns single messages into events, for whoever receives them in another way than Server does. It is safe for
+// several goroutines.
+type Decoder struct {
+	d    *decoder
+	sink Sink
+}
+
+// NewDecoder makes a decoder that gives events to sink.
+func NewDecoder(o Options, sink Sink) (*Decoder, error) {
+	d, err := newDecoder(o)
+	return &Decoder{d, sink}, err
+}
+
+// Proto takes an ExportTraceServiceRequest in protobuf. The error is a *DataError for a bad message, else the sink's.
+func (d *Decoder) Proto(msg []byte) (Counts, error) { return d.d.run(decodeProto, msg, d.sink) }
+
 // sources keeps one *event.Source per distinct resource, at most maxSources; beyond that it starts anew, which costs
 // memory in what keeps the older ones, not truth.
 type sources struct {

@@ -66,7 +66,11 @@ func Batch(n int, seed uint64) []byte {
 			s := newSpan(scopes["fastapi"], "GET /articles/{slug} http send", ptrace.SpanKindInternal, trace, id, request, at)
 			s.Attributes().PutStr("asgi.event.type", "http.response.start")
 			s.Attributes().PutInt("http.status_code", 200)
+			s.Attributes().PutInt("thread.id", 139_872_316_765_888)
 			s.Attributes().PutStr("thread.name", "MainThread")
+			s.Attributes().PutStr("deployment.environment", "production")
+			s.Attributes().PutStr("code.file.path", "/srv/shop/routes/articles.py")
+			s.Attributes().PutStr("k8s.pod.name", "shop-7c9d8b6f5d-x2x7q")
 		case 3, 4, 5, 6:
 			s := newSpan(scopes["sqlalchemy"], "SELECT shop", ptrace.SpanKindClient, trace, id, request, at)
 			a := s.Attributes()
@@ -75,6 +79,8 @@ func Batch(n int, seed uint64) []byte {
 			a.PutStr("db.user", "shop")
 			a.PutStr("net.peer.name", "db.shop.example")
 			a.PutInt("net.peer.port", 5432)
+			a.PutInt("thread.id", 139_872_316_765_888)
+			a.PutStr("thread.name", "AnyIO worker thread")
 			a.PutStr("db.statement", statements[i%10-3])
 		default:
 			s := newSpan(scopes["redis"], "GET", ptrace.SpanKindClient, trace, id, request, at)
@@ -89,6 +95,7 @@ func Batch(n int, seed uint64) []byte {
 			a.PutStr("thread.name", "AnyIO worker thread")
 			a.PutInt("thread.id", 139_872_316_765_888)
 			a.PutStr("deployment.environment", "production")
+			a.PutStr("k8s.pod.name", "shop-7c9d8b6f5d-x2x7q")
 			a.PutStr("code.namespace", "shop.cache")
 			a.PutStr("code.function", "cached_article")
 		}
