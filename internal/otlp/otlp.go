@@ -158,7 +158,10 @@ type Decoder struct {
 // NewDecoder makes a decoder that gives events to sink.
 func NewDecoder(o Options, sink Sink) (*Decoder, error) {
 	d, err := newDecoder(o)
-	return &Decoder{d, sink}, err
+	if err != nil {
+		return nil, err
+	}
+	return &Decoder{d, sink}, nil
 }
 
 // Proto takes an ExportTraceServiceRequest in protobuf. The error is a *DataError for a bad message, else the sink's.
