@@ -54,7 +54,7 @@ type found struct {
 }
 
 // captures lists the captures directly under root, oldest first; a root that is not there has none. Directories whose
-// manifest cannot be read are left out.
+// manifest cannot be read, and those not meant to be seen (their names begin with a point), are left out.
 func captures(root string) ([]found, error) {
 	files, err := os.ReadDir(root)
 	if errors.Is(err, os.ErrNotExist) {
@@ -66,7 +66,7 @@ func captures(root string) ([]found, error) {
 	var list []found
 	for _, f := range files {
 		dir := filepath.Join(root, f.Name())
-		if !f.IsDir() {
+		if !f.IsDir() || strings.HasPrefix(f.Name(), ".") {
 			continue
 		}
 		m, err := readManifest(dir)

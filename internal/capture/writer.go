@@ -546,6 +546,12 @@ func (w *Writer) writeManifest() error {
 	return nil
 }
 
+// WriteFile writes a file of mode 0600 that appears under its name only when it is whole and durable; one that is
+// there is replaced.
+func WriteFile(path string, content func(io.Writer) error) error {
+	return writeFile(osFS{}, path, content)
+}
+
 // writeFile makes a file appear under its name only when it is whole and durable.
 func writeFile(fs fileSystem, path string, content func(io.Writer) error) error {
 	temp := path + ".tmp"

@@ -141,9 +141,11 @@ func newRoot(started *bool) *cobra.Command {
 	root.SetCompletionCommandGroupID(groupMore)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError(cmd, err.Error()) })
 	root.AddCommand(
-	// groupMain, in the order: run, report, choose, stale, check, change
+		// groupMain, in the order: run, report, choose, stale, check, change
 
-	// groupMore
+		// groupMore
+		newImportCommand(),
+		newExportCommand(),
 	)
 	markStart(root, started)
 	return root

@@ -1,0 +1,201 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/demarc-dev/demarc/internal/capture"
+	"github.com/demarc-dev/demarc/internal/fault"
+	"github.com/demarc-dev/demarc/internal/importer"
+)
+
+// maxBadLines is how many bad lines are printed; the others are counted.
+const maxBadLines = 20
+
+// importSummary is the schema demarc.import/1.
+type importSummary struct {
+	Schema   string         `json:"schema"`
+	Capture  string         `json:"capture"`
+	Events   int64          `json:"events"`
+	BadLines int64          `json:"bad_lines"`
+	Bytes    int64          `json:"bytes"` // of the capture, on disk
+	Files    []importedFile `json:"files"`
+}
+
+type importedFile struct {
+	File     string `json:"file"`
+	Lines    int64  `json:"lines"`
+	Events   int64  `json:"events"`
+	BadLines int64  `json:"bad_lines"`
+	Bytes    int64  `json:"bytes"` // as stored, compressed or not
+}
+
+func newImportCommand() *cobra.Command {
+	var output, service string
+	var strict, asJSON bool
+	cmd := &cobra.Command{
+		Use:     "import FILE...",
+		Short:   "Read events from files into a new capture",
+		GroupID: groupMore,
+		Args:    cobra.MinimumNArgs(1),
+		Long: "Reads event JSON Lines (docs/events.md), plain or compressed with gzip or zstd, into a new capture.\n" +
+			"FILE may be - for standard input. A line that is no event is reported, and the rest is read.",
+		Example: "  demarc import events.jsonl.gz -o captures/monday\n  demarc export captures/monday | demarc import - -o captures/again",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if output == "" {
+				output = capture.NewPath(capture.Root, service, time.Now())
+			}
+			im := &importing{cmd: cmd, strict: strict, summary: importSummary{Schema: "demarc.import/1", Capture: output}}
+			if err := im.run(cmd.Context(), args, service); err != nil {
+				return named(cmd, err)
+			}
+			if asJSON {
+				return json.NewEncoder(cmd.OutOrStdout()).Encode(im.summary)
+			}
+			fmt.Fprintf(cmd.ErrOrStderr(), "%d events into %s, %d bytes\n", im.summary.Events, output, im.summary.Bytes)
+			return nil
+		},
+	}
+	cmd.Flags().StringVarP(&output, "output", "o", "", "directory of the new capture (default: one under "+capture.Root+")")
+	cmd.Flags().StringVar(&service, "service", "import", "name of the service, kept with the capture")
+	cmd.Flags().BoolVar(&strict, "strict", false, "fail on a bad line and leave no capture")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print a summary as JSON (demarc.import/1)")
+	return cmd
+}
+
+// named puts the command's name before an error of a package that does not know it.
+func named(cmd *cobra.Command, err error) error {
+	var f *fault.Error
+	if errors.As(err, &f) && f.Op == "" {
+		f.Op = cmd.CommandPath()
+	}
+	return err
+}
+
+type importing struct {
+	cmd     *cobra.Command
+	strict  bool
+	summary importSummary
+}
+
+// run reads the files into a capture beside the wanted one, which takes its name when all is there.
+func (im *importing) run(ctx context.Context, files []string, service string) error {
+	output := im.summary.Capture
+	if _, err := os.Lstat(output); err == nil {
+		return &fault.Error{What: "cannot create capture " + output, Cause: errors.New("it is there already"),
+			Expected: "a name that is not taken", Retry: fault.RetryUseless, Try: "another name after -o"}
+	}
+	partial := filepath.Join(filepath.Dir(output), "."+filepath.Base(output)+".partial")
+	if _, err := os.Stat(partial); err == nil {
+		if err := capture.Drop(partial); err != nil {
+			return err
+		}
+	}
+	// What somebody imports is kept whole, whatever its size and age.
+	w, err := capture.Create(partial, capture.Options{Service: service, MaxBytes: -1, MaxAge: -1})
+	if err != nil {
+		return err
+	}
+	err = im.read(ctx, w, files)
+	im.summary.Bytes = w.Stats().Bytes
+	err = errors.Join(err, w.Close())
+	if err == nil {
+		im.summary.Bytes = w.Stats().Bytes
+		if err = os.Rename(partial, output); err != nil {
+			err = &fault.Error{What: "cannot name capture " + output, Cause: err, Retry: fault.RetrySafe}
+		}
+	}
+	if err != nil {
+		return errors.Join(err, capture.Drop(partial))
+	}
+	return nil
+}
+
+func (im *importing) read(ctx context.Context, w *capture.Writer, files []string) error {
+	stderr := im.cmd.ErrOrStderr()
+	bar := progress(stderr, files)
+	defer func() { _ = bar.Finish() }()
+	printed := 0
+	for _, name := range files {
+		in := im.cmd.InOrStdin()
+		label := "standard input"
+		if name != "-" {
+			label = name
+			f, err := os.Open(name)
+			if err != nil {
+				return &fault.Error{What: "cannot read " + name, Cause: plainCause(err), Expected: "a file of event JSON Lines, or - for standard input",
+					Retry: fault.RetrySafe}
+			}
+			defer f.Close()
+			in = f
+		}
+		counts, err := importer.JSONL(ctx, io.TeeReader(in, bar), w.Append, func(line int64, cause error) error {
+			if printed++; printed <= maxBadLines {
+				_ = bar.Clear()
+				fmt.Fprintf(stderr, "%s:%d: %v\n", label, line, cause)
+			}
+			return nil
+		})
+		im.summary.Files = append(im.summary.Files, importedFile{label, counts.Lines, counts.Events, counts.Bad, counts.Bytes})
+		im.summary.Events += counts.Events
+		im.summary.BadLines += counts.Bad
+		if err != nil {
+			var f *fault.Error
+			if errors.As(err, &f) || errors.Is(err, context.Canceled) {
+				return err
+			}
+			return &fault.Error{What: "cannot read " + label, Cause: plainCause(err), Expected: "event JSON Lines, plain, gzip or zstd",
+				Retry: fault.RetryUseless, Try: fmt.Sprintf("another copy of the file: %d lines before were read well", counts.Lines)}
+		}
+	}
+	_ = bar.Clear()
+	bad := im.summary.BadLines
+	if bad > maxBadLines {
+		fmt.Fprintf(stderr, "… and %d other bad lines\n", bad-maxBadLines)
+	}
+	if bad > 0 && im.strict {
+		return &fault.Error{What: "cannot import " + strings.Join(files, ", "), Cause: fmt.Errorf("%d bad lines, and --strict was given", bad),
+			Expected: "one event on each line, as docs/events.md describes", Retry: fault.RetryUseless, Try: "the same without --strict"}
+	}
+	return nil
+}
+
+// plainCause leaves out the path that the message names already.
+func plainCause(err error) error {
+	var p *os.PathError
+	if errors.As(err, &p) {
+		return p.Err
+	}
+	return err
+}
+
+// progress returns a bar over the bytes of the files, which only shows on a terminal.
+func progress(stderr io.Writer, files []string) *progressbar.ProgressBar {
+	total := int64(0)
+	for _, name := range files {
+		st, err := os.Stat(name)
+		if err != nil || !st.Mode().IsRegular() {
+			total = -1
+			break
+		}
+		total += st.Size()
+	}
+	f, ok := stderr.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return progressbar.NewOptions64(total, progressbar.OptionSetVisibility(false))
+	}
+	return progressbar.NewOptions64(total, progressbar.OptionSetWriter(f), progressbar.OptionShowBytes(true),
+		progressbar.OptionSetDescription("reading"), progressbar.OptionThrottle(100*time.Millisecond),
+		progressbar.OptionClearOnFinish(), progressbar.OptionSetWidth(20))
+}
