@@ -123,6 +123,10 @@ func (p *parser) expr(sc int32, f flags) {
 			p.advance()
 			operand = false
 		case tLParen, tLBracket:
+			if start && t.kind == tLParen && p.inParens(sc, negated) {
+				operand, start = true, false
+				continue
+			}
 			if start && t.kind == tLParen && !p.queryAhead(p.i) {
 				p.condition(sc, f, negated)
 			} else {
@@ -383,6 +387,22 @@ func (p *parser) chain() (schema, qualifier, column string, ok bool) {
 	return schema, qualifier, column, true
 }
 
+// inParens reads (column) = value and its like.
+func (p *parser) inParens(sc int32, negated bool) bool {
+	at := p.i
+	p.advance()
+	if _, qualifier, column, ok := p.chain(); ok && p.acceptKind(tRParen) {
+		if q, j, ok := p.equality(p.i); ok {
+			q.all = !negated
+			p.addPred(ref{scope: sc, qualifier: qualifier, column: column}, q)
+			p.i = j
+			return true
+		}
+	}
+	p.i = at
+	return false
+}
+
 // reversed reads value = column.
 func (p *parser) reversed(sc int32, negated bool) bool {
 	v, j, ok := p.valueAt(p.i)
@@ -401,12 +421,8 @@ func (p *parser) reversed(sc int32, negated bool) bool {
 }
 
 // equality reads what follows a column in a condition, if it is = value, IN (values), = ANY(list) or their like and
-// the condition ends there.
+// the condition ends there. A cast or a collation makes it a comparison of something else than the column.
 func (p *parser) equality(i int) (q pred, end int, ok bool) {
-	i = p.castsEnd(i)
-	if p.tok(i).kw == kwCollate {
-		i += 2
-	}
 	t := p.tok(i)
 	switch {
 	case t.kind == tEq && p.tok(i+1).kw == kwAny:
@@ -553,11 +569,7 @@ func (p *parser) valueIn(i, depth int) (v Value, end int, ok bool) {
 	default:
 		return Value{}, 0, false
 	}
-	end = p.castsEnd(i + 1)
-	if p.tok(end).kw == kwCollate {
-		end += 2
-	}
-	return v, end, true
+	return v, p.castsEnd(i + 1), true
 }
 
 // castsEnd returns the token after any number of ::type.

@@ -1,0 +1,3 @@
+package sqlread
+type hardCase struct{ text string }
+var hardCases []hardCase
