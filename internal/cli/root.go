@@ -142,8 +142,14 @@ func newRoot(started *bool) *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError(cmd, err.Error()) })
 	root.AddCommand(
 		// groupMain, in the order: run, report, choose, stale, check, change
+		newRunCommand(),
+		newReportCommand(),
 
 		// groupMore
+		newCollectCommand(),
+		newMarkCommand(),
+		newOnCommand(),
+		newOffCommand(),
 		newImportCommand(),
 		newExportCommand(),
 	)

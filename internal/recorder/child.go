@@ -39,6 +39,14 @@ type Child struct {
 // forwarded are the signals that demarc passes on to the child.
 var forwarded = []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2}
 
+// CheckCommand says whether the command can be found, so that nothing needs to be made for one that cannot.
+func CheckCommand(op string, argv []string) error {
+	if _, err := exec.LookPath(argv[0]); err != nil && !errors.Is(err, exec.ErrDot) {
+		return cannotStart(op, argv, err)
+	}
+	return nil
+}
+
 // StartChild starts the command with demarc's own standard streams. From then on demarc no longer dies of the signals
 // that it passes on; those that were ignored when it started (nohup) stay ignored.
 func StartChild(op string, argv, env []string) (*Child, error) {

@@ -4,15 +4,10 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
-	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"sort"
 	"strings"
-
-	"github.com/demarc-dev/demarc/internal/fault"
 )
 
 // Settings are what the recorder in a process is told; docs/wire.md describes the file. An empty field leaves the
@@ -114,53 +109,4 @@ func NewToken() string {
 	var b [24]byte
 	_, _ = rand.Read(b[:]) // never fails, as crypto/rand documents
 	return hex.EncodeToString(b[:])
-}
-
-// KeyFile makes sure that the project's hashing key is in path: 32 bytes as 64 hex digits, readable by its owner only. It
-// is drawn once; a file that others may read, or that holds something else, is refused.
-func KeyFile(op, path string) error {
-	var raw [32]byte
-	_, _ = rand.Read(raw[:])
-	// Written under another name and linked, so that two that start at once agree on one key, and a crash leaves no half.
-	tmp, err := os.CreateTemp(filepath.Dir(path), ".key-")
-	if err == nil {
-		_, werr := tmp.WriteString(hex.EncodeToString(raw[:]) + "\n")
-		cerr := tmp.Close()
-		err = errors.Join(werr, cerr)
-		if err == nil {
-			if err = os.Link(tmp.Name(), path); errors.Is(err, fs.ErrExist) {
-				err = nil
-			}
-		}
-		_ = os.Remove(tmp.Name())
-	}
-	// An existing key in a folder that cannot be written is good.
-	info, serr := os.Lstat(path)
-	if serr != nil {
-		if err == nil {
-			err = serr
-		}
-		return &fault.Error{
-			Op: op, What: "cannot create the hashing key " + path, Cause: err,
-			Expected: "a folder that can be written", Retry: fault.RetryUseless, Try: op + " --dir DIR, with a folder of yours",
-		}
-	}
-	if !info.Mode().IsRegular() || info.Mode().Perm()&0o077 != 0 {
-		return &fault.Error{
-			Op: op, What: fmt.Sprintf("will not use the hashing key %s: its mode is %v", path, info.Mode()),
-			Expected: "a plain file with mode 0600: who knows the key can test guesses against a capture's hashes",
-			Retry:    fault.RetryUseless,
-			Try:      "chmod 600 " + path + "\nor, if somebody may have read it, delete it: a new one is drawn, and captures made before no longer compare",
-		}
-	}
-	data, rerr := os.ReadFile(path)
-	key, herr := hex.DecodeString(strings.TrimSpace(string(data)))
-	if rerr != nil || herr != nil || len(key) != 32 {
-		return &fault.Error{
-			Op: op, What: "cannot use the hashing key " + path, Cause: rerr,
-			Expected: "32 bytes as 64 hex digits", Retry: fault.RetryUseless,
-			Try: "restore it; or delete it: a new one is drawn, and captures made before no longer compare",
-		}
-	}
-	return nil
 }
