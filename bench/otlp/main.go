@@ -22,6 +22,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"sync"
 	"syscall"
 	"time"
 
@@ -169,7 +170,10 @@ func options() otlp.Options {
 	if err != nil {
 		panic(err)
 	}
+	var mu sync.Mutex
 	return otlp.Options{Hash: func(s string) event.Hash {
+		mu.Lock()
+		defer mu.Unlock()
 		h.Reset()
 		_, _ = h.Write([]byte(s))
 		var sum [8]byte

@@ -32,7 +32,7 @@ type batch struct {
 	caches   slab[event.Cache]
 	tasks    slab[event.Task]
 	inputs   []event.NamedHash // of all requests, side by side
-	hex      []byte
+	bytes    []byte
 	nodes    []node
 	table    table
 }
@@ -45,7 +45,7 @@ func newBatch(opts *Options, shared *sources) *batch {
 
 func (b *batch) reset() {
 	b.counts, b.count, b.over = Counts{}, 0, false
-	b.events, b.nodes, b.inputs, b.hex = b.events[:0], b.nodes[:0], b.inputs[:0], b.hex[:0]
+	b.events, b.nodes, b.inputs, b.bytes = b.events[:0], b.nodes[:0], b.inputs[:0], b.bytes[:0]
 	b.requests.used, b.queries.used, b.txns.used, b.caches.used, b.tasks.used = 0, 0, 0, 0, 0
 	b.table.clear()
 }
@@ -98,18 +98,41 @@ var hexPairs = func() (pairs [256][2]byte) {
 
 // hexID writes a span's id as text into memory of the batch.
 func (b *batch) hexID(id uint64) string {
-	if cap(b.hex)-len(b.hex) < 16 {
-		b.hex = make([]byte, 0, max(64<<10, 2*cap(b.hex)))
-	}
-	n := len(b.hex)
-	b.hex = b.hex[:n+16]
-	out := (*[16]byte)(b.hex[n:])
+	out := b.room(16)
+	_ = out[15]
 	for i := 14; i >= 0; i -= 2 {
 		two := &hexPairs[id&0xff]
 		out[i], out[i+1] = two[0], two[1]
 		id >>= 8
 	}
 	return unsafe.String(&out[0], 16)
+}
+
+// join returns the texts one after the other, in memory of the batch.
+func (b *batch) join(texts ...string) string {
+	n := 0
+	for _, t := range texts {
+		n += len(t)
+	}
+	if n == 0 {
+		return ""
+	}
+	out := b.room(n)
+	at := 0
+	for _, t := range texts {
+		at += copy(out[at:], t)
+	}
+	return unsafe.String(&out[0], n)
+}
+
+// room returns n bytes of the batch's memory.
+func (b *batch) room(n int) []byte {
+	if cap(b.bytes)-len(b.bytes) < n {
+		b.bytes = make([]byte, 0, max(64<<10, 2*cap(b.bytes), n))
+	}
+	at := len(b.bytes)
+	b.bytes = b.bytes[:at+n]
+	return b.bytes[at:]
 }
 
 // add takes the span that was read, from a process that may not be known.
@@ -121,9 +144,9 @@ func (b *batch) add(source *event.Source) {
 		return
 	}
 	n := node{id: s.id, parent: s.parent, trace: s.trace, source: source, first: int32(len(b.events))}
-	n.name = b.hexID(s.id)
+	n.name = b.bytesID(s.id)
 	if s.parent != 0 {
-		n.up = b.hexID(s.parent)
+		n.up = b.bytesID(s.parent)
 	}
 	n.root = s.kind == kindServer || s.flags&(flagHasRemote|flagRemote) == flagHasRemote|flagRemote
 	if b.translate(&n) {

@@ -113,7 +113,7 @@ func (b *batch) command(n *node, store, text, failure string) {
 		e := b.event(n, event.TypeCache)
 		c := b.caches.next()
 		e.Cache = c
-		c.Op, c.Layer, c.Store, c.Error, c.Code = cmd.op, "shared", store, failure, code(&b.span.attrs)
+		c.Op, c.Layer, c.Store, c.Error, c.Code = cmd.op, "shared", store, failure, b.code()
 		if key != "" && key != "?" {
 			c.Key = b.seen.get("key", key, b.key)
 		}

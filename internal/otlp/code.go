@@ -6,7 +6,8 @@ import (
 )
 
 // code returns the place that a span's code attributes name, as module:function:line, with what is known of it.
-func code(a *attrs) string {
+func (b *batch) code() string {
+	a := &b.span.attrs
 	function, module := a.text(codeFunction), a.text(codeNamespace)
 	if function == "" {
 		return ""
@@ -20,9 +21,9 @@ func code(a *attrs) string {
 		}
 	}
 	if line, ok := a.number(codeLine); ok && line > 0 {
-		return module + ":" + function + ":" + strconv.FormatInt(line, 10)
+		return b.join(module, ":", function, ":", strconv.FormatInt(line, 10))
 	}
-	return module + ":" + function
+	return b.join(module, ":", function)
 }
 
 // moduleOf names a Python module by its file: the last two parts of the path, because a path does not tell where the

@@ -292,7 +292,7 @@ func (b *batch) database(n *node) {
 	q.Rows = optional(a, dbRows)
 	q.Many = optional(a, dbBatch)
 	q.Error = s.failure(false)
-	q.Code = code(a)
+	q.Code = b.code()
 }
 
 // transaction returns begin, commit or rollback for a statement that is just that. Savepoints are not.

@@ -510,36 +510,45 @@ func (r *reader) status(s *span, at, end int) int {
 	return at
 }
 
-// plainAttr reads a KeyValue, from its length on, in the form in which every encoder writes one: the key, then the
-// value, which is a text or an integer, lengths below 16,384, nothing else. It returns 0 for any other, which attr then
-// reads; most attributes are plain, and this is twice as fast.
+// plainAttr reads a KeyValue, from its length on, in the form in which encoders write nearly all of them: a key and a
+// value, in this order (the SDKs) or the other (the Collector), the value a text or an integer, lengths below 16,384,
+// nothing else. It returns 0 for any other, which attr then reads.
 func (r *reader) plainAttr(a *attrs, at, end int) int {
 	buf := r.buf[:end]
 	stop, at := shortLength(buf, at)
-	if at == 0 || at+2 > stop || buf[at] != 1<<3|wireLen || buf[at+1] >= 0x80 {
+	if stop-at < 4 {
 		return 0
 	}
-	keyAt := at + 2
-	at = keyAt + int(buf[at+1])
-	if at >= stop || buf[at] != 2<<3|wireLen {
+	buf = buf[:stop]
+	keyEnd, keyAt := shortLength(buf, at+1)
+	if keyEnd == 0 || keyEnd+2 > stop {
 		return 0
 	}
-	keyEnd := at
-	valueEnd, at := shortLength(buf[:stop], at+1)
-	if at == 0 || valueEnd != stop || at >= stop {
+	valueEnd, valueAt := shortLength(buf, keyEnd+1)
+	if valueEnd != stop {
+		return 0
+	}
+	switch {
+	case buf[at] == 1<<3|wireLen && buf[keyEnd] == 2<<3|wireLen:
+	case buf[at] == 2<<3|wireLen && buf[keyEnd] == 1<<3|wireLen:
+		keyAt, keyEnd, valueAt, valueEnd = valueAt, valueEnd, keyAt, keyEnd
+	default:
+		return 0
+	}
+	if valueEnd-valueAt < 2 {
 		return 0
 	}
 	var v value
-	switch buf[at] {
+	switch buf[valueAt] {
 	case 1<<3 | wireLen:
-		var textEnd int
-		if textEnd, at = shortLength(buf[:stop], at+1); at == 0 || textEnd != stop {
+		textEnd, textAt := shortLength(buf[:valueEnd], valueAt+1)
+		if textEnd != valueEnd {
 			return 0
 		}
-		v.kind, v.str = text, r.text(at, stop)
+		v.kind, v.str = text, r.text(textAt, textEnd)
 	case 3<<3 | wireVarint:
-		n, width := binary.Uvarint(buf[at+1 : stop])
-		if width <= 0 || at+1+width != stop {
+		n, width := binary.Uvarint(buf[valueAt+1 : valueEnd])
+		if width <= 0 || valueAt+1+width != valueEnd {
 			return 0
 		}
 		v.kind, v.n = integer, int64(n)
@@ -553,13 +562,13 @@ func (r *reader) plainAttr(a *attrs, at, end int) int {
 // shortLength reads a length of one or two bytes and returns where the field ends and begins; 0 for a longer one, or one
 // that reaches beyond buf.
 func shortLength(buf []byte, at int) (end, begin int) {
-	if at+1 >= len(buf) {
+	if at >= len(buf) {
 		return 0, 0
 	}
 	n := int(buf[at])
 	at++
 	if n >= 0x80 {
-		if buf[at] >= 0x80 {
+		if at == len(buf) || buf[at] >= 0x80 {
 			return 0, 0
 		}
 		n = n&0x7f | int(buf[at])<<7
