@@ -11,7 +11,7 @@ import (
 
 // batch is one message on its way to becoming events. Everything in it is used again for the next message, so it holds
 // at most what the largest message needed (MaxSpans nodes, MaxEvents events), and is thrown away after one that needed
-// more than modestEvents.
+// more than modestEvents or modestBytes.
 type batch struct {
 	opts    *Options
 	sources *sources
@@ -37,7 +37,10 @@ type batch struct {
 	table    table
 }
 
-const modestEvents = 16_384
+const (
+	modestEvents = 16_384
+	modestBytes  = 4 << 20
+)
 
 func newBatch(opts *Options, shared *sources) *batch {
 	return &batch{opts: opts, sources: shared, seen: newTexts(), hashes: make(map[string]event.Hash)}
@@ -50,7 +53,9 @@ func (b *batch) reset() {
 	b.table.clear()
 }
 
-func (b *batch) modest() bool { return cap(b.events) <= modestEvents && cap(b.nodes) <= modestEvents }
+func (b *batch) modest() bool {
+	return cap(b.events) <= modestEvents && cap(b.nodes) <= modestEvents && cap(b.bytes) <= modestBytes
+}
 
 // slab hands out zeroed values that lie side by side. When it grows, those handed out before stay where they are.
 type slab[T any] struct {
@@ -144,9 +149,9 @@ func (b *batch) add(source *event.Source) {
 		return
 	}
 	n := node{id: s.id, parent: s.parent, trace: s.trace, source: source, first: int32(len(b.events))}
-	n.name = b.bytesID(s.id)
+	n.name = b.hexID(s.id)
 	if s.parent != 0 {
-		n.up = b.bytesID(s.parent)
+		n.up = b.hexID(s.parent)
 	}
 	n.root = s.kind == kindServer || s.flags&(flagHasRemote|flagRemote) == flagHasRemote|flagRemote
 	if b.translate(&n) {

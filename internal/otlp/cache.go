@@ -79,14 +79,14 @@ func (b *batch) cache(n *node, system string) {
 	if index := a.label(dbIndex); index != "" {
 		store = b.seen.get(system, index, func(system, index string) string { return system + "/" + index })
 	}
-	failure := s.failure(false)
+	failure, place := s.failure(false), b.code()
 	// A line end may also lie inside a value: only the span's own count says that lines are commands.
 	lines := 1
 	if length, ok := a.number(pipelineLength); ok && length > 1 && int64(strings.Count(text, "\n")) == length-1 {
 		lines = int(length)
 	}
 	if lines == 1 {
-		b.command(n, store, text, failure)
+		b.command(n, store, text, failure, place)
 		return
 	}
 	for i := range lines {
@@ -95,11 +95,11 @@ func (b *batch) cache(n *node, system string) {
 			b.counts.Cut++
 			continue
 		}
-		b.command(n, store, line, failure)
+		b.command(n, store, line, failure, place)
 	}
 }
 
-func (b *batch) command(n *node, store, text, failure string) {
+func (b *batch) command(n *node, store, text, failure, place string) {
 	name, args, _ := strings.Cut(text, " ")
 	cmd, ok := commandNamed(name)
 	if !ok {
@@ -113,7 +113,7 @@ func (b *batch) command(n *node, store, text, failure string) {
 		e := b.event(n, event.TypeCache)
 		c := b.caches.next()
 		e.Cache = c
-		c.Op, c.Layer, c.Store, c.Error, c.Code = cmd.op, "shared", store, failure, b.code()
+		c.Op, c.Layer, c.Store, c.Error, c.Code = cmd.op, "shared", store, failure, place
 		if key != "" && key != "?" {
 			c.Key = b.seen.get("key", key, b.key)
 		}
