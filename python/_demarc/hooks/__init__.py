@@ -28,4 +28,14 @@ HOOKS = (
     ("threads", "concurrent.futures.thread", "threads", "patch_futures"),
     ("threads", "threading", "threads", "patch_threading"),
     ("background", "starlette.background", "background", "patch_starlette"),
+    # Databases.
+    ("sqlite3", "sqlite3", "db_sqlite3", "patch"),
+    ("sqlite3", "aiosqlite.core", "db_sqlite3", "patch_aiosqlite"),
+    ("aiosqlite", "aiosqlite.core", "db_aiosqlite", "patch"),
+    ("sqlalchemy", "sqlalchemy.engine.create", "db_sqlalchemy", "patch"),
+    ("psycopg2", "psycopg2", "db_psycopg2", "patch"),
+    ("psycopg", "psycopg", "db_psycopg3", "patch"),
+    ("asyncpg", "asyncpg", "db_asyncpg", "patch"),
+    ("django_db", "django.db.backends.utils", "db_django", "patch_utils"),
+    ("django_db", "django.db.backends.base.base", "db_django", "patch_base"),
 )

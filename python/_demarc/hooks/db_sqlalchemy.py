@@ -1,0 +1,319 @@
+"""SQLAlchemy 1.4 and 2, sync and async: one query event for each statement that a dialect gives to its driver.
+
+The methods by which a dialect executes, commits and rolls back are wrapped on the class of every engine's dialect:
+there the time is that of the driver alone, a commit is known only after the database answered, and SQLAlchemy's own
+events stay unused, whose mere presence would slow the service down. Connections are made with db.owner set, so the
+driver's hook leaves them alone. What a new connection asks on behalf of SQLAlchemy itself is not recorded.
+"""
+
+import functools
+
+from _demarc import db
+from _demarc.core import failed, now, state
+
+NAME = "sqlalchemy"
+_observed = set()  # classes of dialects
+
+
+def _of_adapter(probe):
+    """The same probe, for the connection behind SQLAlchemy's adapter of an async driver."""
+    return lambda raw: probe(raw._connection)
+
+
+def _probe_asyncpg(raw):
+    return raw._connection._protocol.is_in_transaction()
+
+
+_PROBES = {
+    "pysqlite": db.probe_sqlite, "pysqlcipher": db.probe_sqlite, "aiosqlite": _of_adapter(db.probe_sqlite),
+    "psycopg2": db.probe_psycopg2, "psycopg2cffi": db.probe_psycopg2,
+    "psycopg": db.probe_psycopg3, "psycopg_async": _of_adapter(db.probe_psycopg3), "asyncpg": _probe_asyncpg,
+}
+_BUFFERED = {"aiosqlite", "aiomysql", "asyncmy"}  # adapters that hold all rows and do not count them
+
+
+class Info:
+    """What is the same for all connections of an engine."""
+
+    __slots__ = ("db", "probe", "role", "isolation", "buffered", "sqlite", "server_errors")
+
+    def __init__(self, engine, dialect):
+        name = dialect.name
+        self.db = "mysql" if name == "mariadb" else name
+        driver = dialect.driver
+        self.probe = _PROBES.get(driver)
+        if driver == "psycopg" and getattr(dialect, "is_async", False):
+            self.probe = _PROBES["psycopg_async"]
+        query = getattr(engine.url, "query", None) or {}
+        self.role = db.role_of(query.get("target_session_attrs"))
+        # The level given to create_engine: where 1.4 keeps it, where 2 does.
+        self.isolation = getattr(dialect, "_on_connect_isolation_level", None) or getattr(
+            dialect, "isolation_level", None
+        )
+        self.buffered = driver in _BUFFERED
+        self.sqlite = name == "sqlite"
+        self.server_errors = driver == "asyncpg"
+
+
+def _conn_of(dialect, root):
+    """(state, driver's connection) of a Connection; (None, None) for what is not to be recorded."""
+    fairy = root._dbapi_connection
+    record = getattr(fairy, "_connection_record", None)
+    where = getattr(fairy if record is None else record, "__dict__", None)  # no record: detached from its pool
+    if where is None:
+        return None, None  # 1.4 asks a new connection without anything around it
+    conn = where.get("_demarc")
+    if conn is None:
+        if db.owner.get() is not None:
+            return None, None
+        info = dialect._demarc
+        conn = where["_demarc"] = db.Conn(info.db, info.probe, info.role)
+        conn.logical = True
+    if conn.txn is None:
+        info = dialect._demarc
+        level = root._execution_options.get("isolation_level") or info.isolation
+        conn.isolation = db.level_name(level) if level else None
+        if conn.probe is None and conn.isolation == "autocommit":
+            conn.logical = False
+    return conn, fairy.dbapi_connection
+
+
+def _record(dialect, cursor, start, statement, params, context, error, many=None):
+    end = now()
+    try:
+        if NAME in state.disabled:
+            return
+        conn, raw = _conn_of(dialect, context.root_connection)
+        if conn is None:
+            return
+        rows = cursor.rowcount
+        info = dialect._demarc
+        if info.sqlite and rows is not None and rows >= 0 and cursor.description is not None:
+            rows = -1  # RETURNING: counted by SQLite only as the rows are fetched
+        if info.buffered and rows < 0 and error is None:
+            rows = len(cursor._rows) if cursor.description else -1
+        db.query(conn, raw, start, end, statement, params, rows, error, many)
+        if error is not None and info.server_errors and conn.txn is not None:
+            conn.failed = getattr(error, "sqlstate", None) is not None
+    except Exception:
+        failed(NAME)
+
+
+def _execute(cls, original):
+    @functools.wraps(original)
+    def do_execute(self, cursor, statement, parameters, context=None):
+        if not state.on or type(self) is not cls or context is None:
+            return original(self, cursor, statement, parameters, context)
+        start = now()
+        try:
+            result = original(self, cursor, statement, parameters, context)
+        except BaseException as e:
+            _record(self, cursor, start, statement, parameters, context, e)
+            raise
+        _record(self, cursor, start, statement, parameters, context, None)
+        return result
+
+    return do_execute
+
+
+def _executemany(cls, original):
+    @functools.wraps(original)
+    def do_executemany(self, cursor, statement, parameters, context=None):
+        if not state.on or type(self) is not cls or context is None:
+            return original(self, cursor, statement, parameters, context)
+        start = now()
+        try:
+            result = original(self, cursor, statement, parameters, context)
+        except BaseException as e:
+            _record(self, cursor, start, statement, None, context, e, parameters)
+            raise
+        _record(self, cursor, start, statement, None, context, None, parameters)
+        return result
+
+    return do_executemany
+
+
+def _execute_no_params(cls, original):
+    @functools.wraps(original)
+    def do_execute_no_params(self, cursor, statement, context=None):
+        if not state.on or type(self) is not cls or context is None:
+            return original(self, cursor, statement, context)
+        start = now()
+        try:
+            result = original(self, cursor, statement, context)
+        except BaseException as e:
+            _record(self, cursor, start, statement, None, context, e)
+            raise
+        _record(self, cursor, start, statement, None, context, None)
+        return result
+
+    return do_execute_no_params
+
+
+def _pooled(fairy):
+    """The state of what a pool gave out, if anything was recorded on it."""
+    record = getattr(fairy, "_connection_record", None)
+    where = getattr(record if record is not None else fairy, "__dict__", None)
+    return where.get("_demarc") if where is not None else None
+
+
+def _ended(fairy, conn, op, start, error, txn=None):
+    try:
+        if conn is not None and NAME not in state.disabled:
+            db.ended(conn, fairy.dbapi_connection, op, start, error, txn)
+            if conn.probe is None:
+                conn.logical = error is not None
+    except Exception:
+        failed(NAME)
+
+
+def _end(op):
+    def wrap(cls, original):
+        @functools.wraps(original)
+        def end(self, dbapi_connection):
+            if not state.on or type(self) is not cls:
+                return original(self, dbapi_connection)
+            try:
+                conn = _pooled(dbapi_connection)
+            except Exception:
+                failed(NAME)
+                conn = None
+            if conn is None or conn.txn is None:
+                return original(self, dbapi_connection)
+            start = now()
+            try:
+                result = original(self, dbapi_connection)
+            except BaseException as e:
+                _ended(dbapi_connection, conn, op, start, e)
+                raise
+            _ended(dbapi_connection, conn, op, start, None)
+            return result
+
+        return end
+
+    return wrap
+
+
+def _begin(cls, original):
+    @functools.wraps(original)
+    def do_begin(self, dbapi_connection):
+        result = original(self, dbapi_connection)
+        if state.on and type(self) is cls:
+            try:
+                conn = _pooled(dbapi_connection)
+                if conn is not None and conn.probe is None:
+                    conn.logical = True
+            except Exception:
+                failed(NAME)
+        return result
+
+    return do_begin
+
+
+def _prepare(cls, original):
+    @functools.wraps(original)
+    def do_prepare_twophase(self, connection, xid):
+        result = original(self, connection, xid)
+        try:
+            if state.on and type(self) is cls:
+                conn = _pooled(connection._dbapi_connection)
+                if conn is not None and conn.txn is not None:
+                    conn.prepared, conn.txn = conn.txn, None
+        except Exception:
+            failed(NAME)
+        return result
+
+    return do_prepare_twophase
+
+
+def _end_twophase(op):
+    def wrap(cls, original):
+        @functools.wraps(original)
+        def end(self, connection, xid, *args, **kwargs):
+            if not state.on or type(self) is not cls:
+                return original(self, connection, xid, *args, **kwargs)
+            conn = fairy = txn = None
+            try:
+                fairy = connection._dbapi_connection
+                conn = _pooled(fairy)
+                if conn is not None:
+                    txn = conn.prepared if conn.prepared is not None else conn.txn
+            except Exception:
+                failed(NAME)
+            start = now()
+            error = None
+            try:
+                return original(self, connection, xid, *args, **kwargs)
+            except BaseException as e:
+                error = e
+                raise
+            finally:
+                # A dialect that ends it by a statement has been recorded already.
+                if txn is not None and txn in (conn.prepared, conn.txn):
+                    conn.prepared = None
+                    _ended(fairy, conn, op, start, error, txn)
+                error = None
+
+        return end
+
+    return wrap
+
+
+_METHODS = (
+    ("do_execute", _execute), ("do_executemany", _executemany), ("do_execute_no_params", _execute_no_params),
+    ("do_begin", _begin), ("do_commit", _end("commit")), ("do_rollback", _end("rollback")),
+    ("do_prepare_twophase", _prepare), ("do_commit_twophase", _end_twophase("commit")),
+    ("do_rollback_twophase", _end_twophase("rollback")),
+)
+
+
+def _observe(cls):
+    """Wraps the methods of one class of dialects, once. A wrapper only acts for exactly this class, so that one that
+    inherits from another observed class, or calls it, records once."""
+    if cls in _observed:
+        return
+    _observed.add(cls)
+    for name, wrap in _METHODS:
+        original = getattr(cls, name, None)
+        if original is None:
+            continue
+        original = getattr(original, "_demarc", original)
+        wrapper = wrap(cls, original)
+        wrapper._demarc = original
+        setattr(cls, name, wrapper)
+
+
+def patch(module):
+    """Hooks every engine that is made, and how pools connect. The module is sqlalchemy.engine.create."""
+    engine_class = module.base.Engine
+    init = engine_class.__init__
+
+    @functools.wraps(init)
+    def __init__(self, pool, dialect, *args, **kwargs):
+        init(self, pool, dialect, *args, **kwargs)
+        try:
+            dialect._demarc = Info(self, dialect)
+            _observe(type(dialect))
+        except Exception:
+            failed(NAME)
+
+    engine_class.__init__ = __init__
+
+    from sqlalchemy.pool import base as pool_base  # already imported by the engine
+
+    record_class = pool_base._ConnectionRecord
+    connect = record_class._ConnectionRecord__connect
+
+    @functools.wraps(connect)
+    def __connect(self):
+        try:
+            self.__dict__.pop("_demarc", None)
+        except Exception:
+            failed(NAME)
+        token = db.owner.set(NAME)
+        try:
+            return connect(self)
+        finally:
+            db.owner.reset(token)
+
+    record_class._ConnectionRecord__connect = __connect
