@@ -5,8 +5,8 @@
 // whatever their order inside the join bounds (Options.JoinAge, Options.OpenAge) and however they are split by trace into
 // folds that are merged, as long as none of the limits on distinct names is reached; a report says which were.
 //
-// Memory is bounded by Options: with the defaults and every limit reached at once a fold stays under about 100 MB;
-// a service with fifty routes needs one or two.
+// Memory is bounded by Options: with the defaults and every limit reached at once a fold holds about 60 MB, and a report
+// takes as much again while it is made; a service with fifty routes needs a few MB.
 package baseline
 
 import (
@@ -26,16 +26,17 @@ type Options struct {
 	Since     int64
 	SinceName string
 
-	MaxRoutes     int // routes and jobs kept apart, the rest is "(other routes)": 500
-	MaxStatements int // statements kept apart in one route, the rest is "(other statements)": 64
-	MaxErrors     int // error types kept apart in one route: 32
-	MaxNames      int // distinct fingerprints, code lines, stores (each): 8,192
-	MaxTexts      int // SQL texts whose fingerprint is remembered: 8,192
-	MaxProcesses  int // processes kept apart: 1,024
-	MaxMarks      int // marks listed, the last ones: 200
-	MaxTraces     int // traces waiting to be joined: 32,768
-	MaxItems      int // queries and cache events waiting in them: 262,144
-	MaxFills      int // cache fills kept to find stampedes, by sampled key: 32,768
+	MaxRoutes          int // routes and jobs kept apart, the rest is "(other routes)": 500
+	MaxStatements      int // statements kept apart in one route, the rest is "(other statements)": 64
+	MaxStatementsTotal int // statements kept apart in all routes together: 8,192
+	MaxErrors          int // error types kept apart in one route: 32
+	MaxNames           int // distinct fingerprints, code lines, stores (each): 8,192
+	MaxTexts           int // SQL texts whose fingerprint is remembered: 8,192
+	MaxProcesses       int // processes kept apart: 1,024
+	MaxMarks           int // marks listed, the last ones: 200
+	MaxTraces          int // traces waiting to be joined: 32,768
+	MaxItems           int // queries and cache events waiting in them: 262,144
+	MaxFills           int // cache fills kept to find stampedes, by sampled key: 32,768
 
 	// JoinAge is how long, in event time, a trace is kept after its last event once its request has been seen: 15 s.
 	// OpenAge is the same for a trace whose request has not been seen yet, a slow request's queries: 5 min.
@@ -58,6 +59,7 @@ func (o Options) withDefaults() Options {
 	}
 	def(&o.MaxRoutes, 500)
 	def(&o.MaxStatements, 64)
+	def(&o.MaxStatementsTotal, 8192)
 	def(&o.MaxErrors, 32)
 	def(&o.MaxNames, 8192)
 	def(&o.MaxTexts, 8192)
@@ -106,6 +108,7 @@ type Fold struct {
 
 	routeIDs map[routeKey]uint32
 	routes   []*route
+	room     room // for statements
 
 	processes []*process
 	procIDs   map[event.Source]uint32
@@ -154,6 +157,7 @@ func New(opt Options) *Fold {
 		stores:   map[uint32]*cacheSum{},
 	}
 	f.fills.max = opt.MaxFills
+	f.room = room{opt.MaxStatements, opt.MaxStatementsTotal}
 	f.live.init()
 	return f
 }

@@ -143,8 +143,11 @@ func (f *Fold) apply(t *trace) {
 	if len(t.reqs) == 0 {
 		return
 	}
-	if !slices.IsSortedFunc(t.items, byStart) {
-		slices.SortFunc(t.items, byStart)
+	for i := 1; i < len(t.items); i++ { // mostly in order: the items are large to pass around
+		if a, b := &t.items[i-1], &t.items[i]; a.at > b.at || a.at == b.at && byStart(*a, *b) > 0 {
+			slices.SortFunc(t.items, byStart)
+			break
+		}
 	}
 	if len(t.reqs) == 1 {
 		f.applyTo(t.id, &t.reqs[0], t.items)
@@ -225,7 +228,7 @@ func (f *Fold) applyTo(trace uint64, req *reqRef, items []item) {
 		case itemQuery:
 			f.joinedQueries++
 			r.queries++
-			s := r.statement(it.name, f.opt.MaxStatements)
+			s := r.statement(it.name, &f.room)
 			if s.epoch != f.epoch {
 				s.epoch, s.inRequest = f.epoch, 0
 				f.touched = append(f.touched, s)
@@ -259,7 +262,7 @@ func (f *Fold) applyTo(trace uint64, req *reqRef, items []item) {
 		}
 		f.params = f.params[:0]
 		for i := range items {
-			if items[i].kind == itemQuery && r.statement(items[i].name, f.opt.MaxStatements) == s {
+			if items[i].kind == itemQuery && r.statement(items[i].name, &f.room) == s {
 				f.params = append(f.params, items[i].aux)
 			}
 		}

@@ -39,7 +39,7 @@ func (f *Fold) Merge(o *Fold) {
 	for _, r := range o.routes {
 		id := f.routeID(r.key)
 		names.routes = append(names.routes, id)
-		f.routes[id].merge(r, &f.opt, names)
+		f.routes[id].merge(r, f.opt.MaxErrors, &f.room, names)
 	}
 	for _, p := range o.processes {
 		src := p.Source
@@ -121,10 +121,11 @@ func (f *Fold) settled() *Fold {
 		fingerprints: identity(len(f.names.fingerprints.list)), codes: identity(len(f.names.codes.list)),
 		stores: identity(len(f.names.stores.list)),
 	}
+	v.room = room{f.opt.MaxStatements, f.opt.MaxStatementsTotal}
 	v.routes = make([]*route, len(f.routes))
 	for i, r := range f.routes {
 		v.routes[i] = newRoute(r.key)
-		v.routes[i].merge(r, &f.opt, same)
+		v.routes[i].merge(r, f.opt.MaxErrors, &v.room, same)
 	}
 	for _, list := range []*traceList{&f.live.open, &f.live.done} {
 		for t := list.front; t != nil; t = t.next {

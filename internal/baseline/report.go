@@ -244,6 +244,9 @@ func (f *Fold) coverage() Coverage {
 	if len(f.routes) >= f.opt.MaxRoutes {
 		c.Limits = append(c.Limits, "routes")
 	}
+	if f.room.left <= 0 {
+		c.Limits = append(c.Limits, "statements")
+	}
 	if f.names.fingerprints.full() || f.names.codes.full() || f.names.stores.full() {
 		c.Limits = append(c.Limits, "names")
 	}

@@ -57,7 +57,7 @@ type Coverage struct {
 	RelativeError    float64          `json:"relative_error"` // of percentiles and medians
 	CostNsPerEvent   *float64         `json:"cost_ns_per_event"`
 	StampedeKeyShare float64          `json:"stampede_key_share"` // share of keys looked at for stampedes
-	Limits           []string         `json:"limits_reached"`     // which of "routes", "names", "processes"
+	Limits           []string         `json:"limits_reached"`     // which of "routes", "statements", "names", "processes"
 	Hooks            []Hook           `json:"hooks"`
 	ProcessCount     int              `json:"process_count"`
 	Processes        []Process        `json:"processes"` // at most 50, most events first

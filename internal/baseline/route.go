@@ -35,8 +35,9 @@ type route struct {
 	http                                  httpCache
 
 	queries, duplicates int64
-	dbBusy              int64 // ns of request time in which a statement was waited for
-	statements          map[uint32]*statement
+	dbBusy              int64                 // ns of request time in which a statement was waited for
+	statements          map[uint32]*statement // by fingerprint; 0 for those not kept apart
+	apart               int                   // statements without that one
 	stores              map[uint32]*cacheSum
 }
 
@@ -240,15 +241,22 @@ type codeCount struct {
 	n    int64
 }
 
-func (r *route) statement(name uint32, limit int) *statement {
+// room is how many statements may be kept apart: in a route, and how many more in all.
+type room struct{ inRoute, left int }
+
+func (r *route) statement(name uint32, room *room) *statement {
 	if s, ok := r.statements[name]; ok {
 		return s
 	}
-	if len(r.statements) >= limit {
+	if r.apart >= room.inRoute || room.left <= 0 {
 		name = 0
 		if s, ok := r.statements[0]; ok {
 			return s
 		}
+	}
+	if name != 0 {
+		r.apart++
+		room.left--
 	}
 	s := &statement{other: name == 0}
 	r.statements[name] = s
@@ -343,7 +351,7 @@ func (c *cacheSum) merge(o *cacheSum) {
 }
 
 // merge adds another fold's route; names translates that fold's numbers.
-func (r *route) merge(o *route, opt *Options, names *translation) {
+func (r *route) merge(o *route, maxErrors int, room *room, names *translation) {
 	r.requests += o.requests
 	r.errors += o.errors
 	r.timed += o.timed
@@ -360,7 +368,7 @@ func (r *route) merge(o *route, opt *Options, names *translation) {
 		return cmp.Or(cmp.Compare(a.name, b.name), cmp.Compare(a.code, b.code))
 	}) {
 		n := o.errorTypes[t]
-		if _, ok := r.errorTypes[t]; !ok && len(r.errorTypes) >= opt.MaxErrors {
+		if _, ok := r.errorTypes[t]; !ok && len(r.errorTypes) >= maxErrors {
 			t = errorType{name: OtherErrors}
 		}
 		r.errorTypes[t] += n
@@ -377,7 +385,7 @@ func (r *route) merge(o *route, opt *Options, names *translation) {
 	r.duplicates += o.duplicates
 	r.dbBusy += o.dbBusy
 	for _, id := range slices.Sorted(maps.Keys(o.statements)) {
-		r.statement(names.fingerprints[id], opt.MaxStatements).merge(o.statements[id], names)
+		r.statement(names.fingerprints[id], room).merge(o.statements[id], names)
 	}
 	for id, c := range o.stores {
 		r.store(names.stores[id]).merge(c)
