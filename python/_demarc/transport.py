@@ -104,7 +104,6 @@ class Sender:
     def round(self):
         """One turn: connect if needed, hear orders, send what waits."""
         if self.sock is None and not self.connect():
-            state.on = state.on and len(buffer) < core.BUFFER
             return
         self.hear()
         if self.sock is None:

@@ -14,6 +14,7 @@ HOOKS = (
     ("asgi", "uvicorn.config", "asgi", "patch_uvicorn"),
     ("asgi", "hypercorn.app_wrappers", "asgi", "patch_hypercorn"),
     ("asgi", "httpx._transports.asgi", "asgi", "patch_httpx"),
+    ("asgi", "httpx2._transports.asgi", "asgi", "patch_httpx"),
     ("asgi", "django.core.handlers.asgi", "asgi", "patch_django"),
     ("wsgi", "flask.app", "wsgi", "patch_flask"),
     ("wsgi", "django.core.handlers.wsgi", "wsgi", "patch_django"),

@@ -70,7 +70,7 @@ class _Answer:
         self.iterator = None
         self.r = r
         self.token = token
-        self.exhausted = False
+        self.exhausted = self.closed = False
 
     def __iter__(self):
         return self
@@ -82,6 +82,7 @@ class _Answer:
             chunk = next(self.iterator)
         except StopIteration:
             self.exhausted = True
+            _finish(self.r)
             raise
         except BaseException as e:
             self.r.error = e
@@ -98,23 +99,32 @@ class _Answer:
             if hasattr(self.inner, "close"):
                 self.inner.close()
         finally:
-            _end(self.r, self.token, None if self.exhausted or self.r.error is not None else True)
+            if not self.closed:
+                self.closed = True
+                _end(self.r, self.token, None if self.exhausted or self.r.error is not None else True)
 
     def __getattr__(self, name):
         return getattr(self.inner, name)
 
 
-def _end(r, token, disconnected=None):
+def _finish(r, disconnected=None):
     try:
         if r.django is not None:
             r.django()
         r.finish(disconnected)
         r.error = None
+    except Exception:
+        failed(NAME)
+
+
+def _end(r, token, disconnected=None):
+    """The application is through with a request: what it does from here on belongs to none."""
+    if not r.done:
+        _finish(r, disconnected)
+    try:
         current.reset(token)
     except ValueError:  # closed by another thread than the one that began; its context is its own
         pass
-    except Exception:
-        failed(NAME)
 
 
 def observe(app, environ, start_response):

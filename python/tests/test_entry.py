@@ -1,0 +1,275 @@
+"""Requests as real servers serve them: one event each, with route template, status, error, identity and body hash."""
+
+import contextlib
+import gzip
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+APPS = Path(__file__).parent / "apps"
+BIN = Path(sys.executable).parent
+
+
+@contextlib.contextmanager
+def serve(collector, *command, stop=signal.SIGINT, **env):
+    """Runs a server under observation on a free port; gives (request function, process)."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    command = [str(BIN / command[0]), *(c.format(port=port) for c in command[1:])]
+    p = subprocess.Popen(command, env=collector.env(PYTHONPATH=str(APPS), **env), cwd=APPS,
+                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+    try:
+        end = time.monotonic() + 30
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port)).close()
+                break
+            except OSError:
+                if time.monotonic() > end or p.poll() is not None:
+                    p.kill()
+                    raise AssertionError("the server did not start: %s" % p.communicate()[0]) from None
+                time.sleep(0.05)
+
+        def get(target, **headers):
+            c = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+            c.request("GET", target, headers={"Accept-Encoding": "gzip", **headers})
+            r = c.getresponse()
+            body = r.read()
+            c.close()
+            return r.status, gzip.decompress(body) if r.getheader("Content-Encoding") == "gzip" else body
+
+        yield get, p
+    finally:
+        if p.poll() is None:
+            os.killpg(p.pid, stop)
+        try:
+            p.communicate(timeout=15)
+        except subprocess.TimeoutExpired:
+            os.killpg(p.pid, signal.SIGKILL)
+            p.communicate()
+        collector.settle()
+
+
+FLASK = [("/a/{b}", "/a/1?x=1", 200), ("/boom", "/boom", 500), ("/s", "/s", 200), (None, "/nope", 404)]
+DJANGO = [*FLASK, ("/r/{slug}/x/", "/r/abc/x/", 200), ("/inc/z/{q}", "/inc/z/q", 200)]
+FASTAPI = [*FLASK, ("/inc/z/{q}", "/inc/z/q", 200), ("/a/{b}", "/a/x", 422)]
+UVICORN = ["uvicorn", "--port", "{port}", "--log-level", "warning"]
+GUNICORN = ["gunicorn", "-b", "127.0.0.1:{port}", "--log-level", "warning"]
+
+SERVERS = {
+    "flask run": (["flask", "--app", "flask_app", "run", "--port", "{port}"], FLASK),
+    "gunicorn": ([*GUNICORN, "-w", "2", "flask_app:app"], FLASK),
+    "gunicorn preload threads": ([*GUNICORN, "--preload", "--threads", "2", "-w", "2", "flask_app:app"], FLASK),
+    "gunicorn django": ([*GUNICORN, "django_app:application"], DJANGO),
+    "gunicorn uvicorn": ([*GUNICORN, "-k", "uvicorn.workers.UvicornWorker", "-w", "2", "fastapi_app:app"], FASTAPI),
+    "uvicorn": ([*UVICORN, "fastapi_app:app"], FASTAPI),
+    "uvicorn django": ([*UVICORN, "django_app:asgi"], DJANGO),
+    "uvicorn workers": ([*UVICORN, "--workers", "2", "fastapi_app:app"], FASTAPI),
+    "uvicorn reload": ([*UVICORN, "--reload", "fastapi_app:app"], FASTAPI),
+}
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_requests_of_each_server(collector, name):
+    command, expected = SERVERS[name]
+    with serve(collector, *command) as (get, _):
+        answers = [get(target)[0] for _, target, _ in expected]
+        collector.wait_for(lambda c: len(c.of("request")) >= len(expected))
+    assert answers == [status for _, _, status in expected]
+    seen = sorted((e.get("route") or "", e["target"], e["status"]) for e in collector.of("request"))
+    assert seen == sorted((r or "", t, s) for r, t, s in expected)
+    for e in collector.of("request"):
+        assert e["kind"] == "http" and e["method"] == "GET" and e["dur"] > 0
+        assert e["trace"] == e["span"] and e["trace"].startswith(e["proc"] + ".")
+        assert len(e["body_hash"]) == 16 and e["body_bytes"] > 0 and "host" in e["vary"]
+        assert e["first_byte_dur"] <= e["dur"] and "disconnected" not in e
+        if e["target"] == "/boom":
+            assert e["error"].startswith("ValueError at ") and "_app:boom:" in e["error"], e["error"]
+        else:
+            assert "error" not in e, e
+    assert all(not s["failures"] and s["dropped"] == 0 for s in collector.stats), collector.stats
+
+
+def test_identity(collector):
+    """What the framework knows wins over a JWT's subject, which wins over a session cookie."""
+    token = "eyJhbGciOiJub25lIn0.eyJzdWIiOiI0MiJ9.x"  # {"alg":"none"}, {"sub":"42"}
+    with serve(collector, *UVICORN, "fastapi_app:app") as (get, _):
+        for headers in ({}, {"Authorization": "Bearer " + token}, {"Authorization": "Token " + token},
+                        {"Authorization": "Bearer opaque"}, {"Cookie": "sessionid=abc; x=1"},
+                        {"Cookie": "sessionid=abc; x=2"}, {"Authorization": "Bearer " + token, "Cookie": "sessionid=z"}):
+            get("/a/1", **headers)
+        collector.wait_for(lambda c: len(c.of("request")) == 7)
+    p = [e["principal"] for e in collector.of("request")]
+    assert p[0] == "-" and p[1] == p[2] == p[6] and p[4] == p[5]
+    assert len({p[0], p[1], p[3], p[4]}) == 4
+    vary = [e["vary"] for e in collector.of("request")]
+    assert vary[4]["cookie.x"] != vary[5]["cookie.x"] and vary[4]["cookie.sessionid"] == vary[5]["cookie.sessionid"]
+
+
+def test_identity_of_frameworks(collector):
+    with serve(collector, *GUNICORN, "django_app:application") as (get, _):
+        get("/a/1")
+        collector.wait_for(lambda c: len(c.of("request")) == 1)
+    with serve(collector, *GUNICORN, "flask_app:app") as (get, _):
+        get("/a/1")
+        collector.wait_for(lambda c: len(c.of("request")) == 2)
+    django, flask = (e["principal"] for e in collector.of("request"))
+    assert len(django) == len(flask) == 16 and django != flask
+
+
+def test_named_header_is_the_identity(collector):
+    with serve(collector, *UVICORN, "fastapi_app:app", config={"principal": {"header": "X-Api-Key"}}) as (get, _):
+        get("/a/1", **{"X-Api-Key": "one"})
+        get("/a/1", **{"X-Api-Key": "two", "Authorization": "Bearer a.b.c"})
+        collector.wait_for(lambda c: len(c.of("request")) == 2)
+    one, two = collector.of("request")
+    assert one["principal"] != two["principal"] and "x-api-key" not in one["vary"]
+
+
+def test_secrets_are_never_kept(collector):
+    with serve(collector, *UVICORN, "fastapi_app:app") as (get, _):
+        get("/a/1?token=s3cret&q=ann%40example.com&page=2&utm_source=news")
+        collector.wait_for(lambda c: c.of("request"))
+    (e,) = collector.of("request")
+    assert "s3cret" not in str(collector.events) and "example.com" not in str(collector.events)
+    assert "page=2" in e["target"] and "utm_source=news" in e["target"] and "token=~" in e["target"]
+
+
+def test_hashed_keys_keep_structure(collector):
+    with serve(collector, *UVICORN, "fastapi_app:app", config={"keys": "hashed"}) as (get, _):
+        get("/a/1?page=2")
+        collector.wait_for(lambda c: c.of("request"))
+    (e,) = collector.of("request")
+    assert e["target"].startswith("/a/~") and "?page=~" in e["target"]
+
+
+def test_threads_keep_the_request_and_change_no_context(collector):
+    bare = subprocess.run([sys.executable, "-c", THREADS], capture_output=True, text=True, cwd=APPS, check=True)
+    observed = collector.run(THREADS, cwd=APPS, PYTHONPATH=str(APPS))
+    assert observed.stdout == bare.stdout
+
+
+THREADS = """
+from fastapi.testclient import TestClient
+from fastapi_app import app
+print(TestClient(app).get("/threads").json())
+"""
+
+
+def test_background_task_keeps_the_trace(collector):
+    with serve(collector, *UVICORN, "fastapi_app:app") as (get, _):
+        get("/bg")
+        collector.wait_for(lambda c: len(c.of("task")) == 2)
+    (request,) = collector.of("request")
+    start, end = collector.of("task")
+    assert [start["op"], end["op"]] == ["start", "end"] and start["id"] == end["id"]
+    assert start["trace"] == end["trace"] == request["trace"] and start["name"].startswith("fastapi_app:later:")
+    assert start["at"] >= request["at"]
+
+
+def test_stream_without_end_is_emitted_at_disconnect(collector):
+    with serve(collector, *UVICORN, "fastapi_app:plain") as (get, p):
+        port = int(p.args[p.args.index("--port") + 1])
+        s = socket.create_connection(("127.0.0.1", port))
+        s.sendall(b"GET /forever HTTP/1.1\r\nHost: x\r\n\r\n")
+        time.sleep(0.5)
+        assert not collector.of("request")
+        s.close()
+        collector.wait_for(lambda c: c.of("request"))
+        get("/ok")
+        collector.wait_for(lambda c: len(c.of("request")) == 2)
+    gone, ok = collector.of("request")
+    assert gone["disconnected"] is True and gone["dur"] > 4e8
+    assert "disconnected" not in ok and ok["headers"] == {"x-cache": "HIT"}
+
+
+def test_tests_are_recorded_with_their_names(collector, tmp_path):
+    (tmp_path / "test_it.py").write_text(
+        "from fastapi.testclient import TestClient\n"
+        "from fastapi_app import app, plain\n"
+        "import asyncio, httpx\n"
+        "def test_client():\n"
+        "    assert TestClient(app).get('/a/1').status_code == 200\n"
+        "def test_transport():\n"
+        "    async def go():\n"
+        "        async with httpx.AsyncClient(transport=httpx.ASGITransport(app=plain), base_url='http://t') as c:\n"
+        "            assert (await c.get('/x')).text == 'ok'\n"
+        "    asyncio.run(go())\n"
+    )
+    p = subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)], text=True,
+                       env=collector.env(PYTHONPATH=str(APPS)), capture_output=True, cwd=tmp_path)
+    assert p.returncode == 0, p.stdout + p.stderr
+    collector.settle()
+    assert [(e["test"].rpartition("::")[2], e["target"]) for e in collector.of("request")] == [
+        ("test_client", "/a/1"), ("test_transport", "/x")]
+
+
+BROKEN = [
+    "request.emit", "request.now", "request.text", "request.next_id", "http.read_headers", "http.kept_headers",
+    "http.principal", "redact.target", "request.Recording.begun", "request.Recording.piece",
+    "request.Recording.finish", "core.error_text",
+]
+
+
+@pytest.mark.parametrize("app", ["fastapi_app:app", "flask_app:app", "django_app:application"])
+def test_a_failing_hook_steps_aside(collector, app):
+    """The program answers as without the recorder, whatever fails inside it, and each failure is counted."""
+    module, _, name = app.partition(":")
+    bare = subprocess.run([sys.executable, "-c", FAULTS, module, name], capture_output=True, text=True, cwd=APPS,
+                          env={**os.environ, "PYTHONPATH": str(APPS)})
+    assert bare.returncode == 0 and bare.stdout.count(" 200 ") >= 3, bare.stderr
+    observed = collector.run(FAULTS, module, name, *BROKEN, cwd=APPS, PYTHONPATH=str(APPS))
+    rounds = observed.stdout.split("== ")[1:]
+    assert len(rounds) == len(BROKEN) + 1
+    for r in rounds:
+        what, _, answers = r.partition("\n")
+        broken, _, count = what.partition(" ")
+        assert answers == bare.stdout.partition("\n")[2], broken
+        assert (int(count) > 0) == (broken != "nothing"), what
+
+
+FAULTS = """
+import sys, importlib
+module, name, *broken = sys.argv[1:]
+app = getattr(importlib.import_module(module), name)
+if module == "fastapi_app":
+    from fastapi.testclient import TestClient
+    get = TestClient(app, raise_server_exceptions=False).get
+else:
+    from werkzeug.test import Client
+    get = Client(app).get
+
+def answers():
+    return "\\n".join("%s %s %s" % (t, r.status_code, r.text) for t in ("/a/1", "/a/2", "/boom", "/s", "/nope")
+                      for r in [get(t, headers={"Cookie": "sessionid=1"})])
+
+def fail(*a, **k):
+    raise RuntimeError("injected")
+
+first = answers()
+failures = lambda: sum(sys.modules["_demarc.core"].state.failures.values()) if "_demarc.core" in sys.modules else 0
+print("== nothing %d" % failures())
+print(first)
+for b in broken:
+    import _demarc.core, _demarc.http, _demarc.redact, _demarc.request
+    before = failures()
+    owner, _, attr = b.rpartition(".")
+    where = _demarc
+    for part in owner.split("."):
+        where = getattr(where, part)
+    original = getattr(where, attr)
+    setattr(where, attr, fail)
+    text = answers()
+    setattr(where, attr, original)
+    sys.modules["_demarc.core"].state.disabled.clear()
+    print("== %s %d" % (b, failures() - before))
+    print(text)
+"""
