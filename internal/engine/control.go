@@ -111,7 +111,7 @@ func FindRun(dir string) (RunFile, error) {
 		if filepath.Base(name) == "run.json" {
 			return r, nil
 		}
-		if r.Started > found.Started {
+		if found.Pid == 0 || r.Started > found.Started {
 			found = r
 		}
 	}

@@ -18,7 +18,7 @@ const maxTraces = 65536
 //	time=2026-11-21T10:00:00.123Z method=GET route=/articles/{slug} status=200 ms=12.3 cache=miss hits=1 misses=1 queries=5
 //
 // cache is what the response's own headers say (Cache-Status, X-Cache), else hit where every lookup hit, miss where one
-// did not, and none without lookups. A request's queries count if they came before it, as those of a recorder do.
+// did not, and none without lookups. target takes the place of a route that is not known. A request's queries count if they came before it, as those of a recorder do.
 type LogLines struct {
 	out   *bufio.Writer
 	byID  map[string]*traceCount
@@ -84,7 +84,11 @@ func (l *LogLines) line(e *event.Event, c *traceCount) {
 	if r.Kind == "job" {
 		b = append(b, " kind=job"...)
 	}
-	for _, f := range [...]struct{ name, value string }{{" method=", r.Method}, {" route=", r.Route}} {
+	target := ""
+	if r.Route == "" {
+		target = r.Target // a service without templates has nothing else to tell its requests apart by
+	}
+	for _, f := range [...]struct{ name, value string }{{" method=", r.Method}, {" route=", r.Route}, {" target=", target}} {
 		if f.value != "" {
 			b = logfmt(append(b, f.name...), f.value)
 		}
