@@ -21,7 +21,7 @@ help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## write bin/demarc
-	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/demarc ./cmd/demarc
+	go build -ldflags '$(LDFLAGS)' -o bin/demarc ./cmd/demarc
 
 demo: build ## observe the example service under traffic and print its baseline
 	$(PYTHON) scripts/demo

@@ -51,7 +51,8 @@ def environment() -> dict[str, str]:
     home = env.get("HOME", "")
     if not home or not os.path.isdir(home) or not os.access(home, os.W_OK):
         env["HOME"] = str(CACHE / "home")
-        env["GOFLAGS"] = f"{env.get('GOFLAGS', '')} -modcacherw".strip()  # so that the checkout can be deleted
+        # so that the checkout can be deleted
+        env["GOFLAGS"] = f"{env.get('GOFLAGS', '')} -modcacherw".strip()
         os.makedirs(env["HOME"], exist_ok=True)
     return env
 
