@@ -13,7 +13,7 @@ import (
 // beyond them, whatever a record says.
 const (
 	batchEvents = 4096     // a record is closed at this many events …
-	batchWeight = 1 << 20  // … or at about this many bytes before compression
+	batchWeight = 2 << 20  // … or at about this many bytes, each text counted in full
 	maxEvents   = 1 << 14  // that a reader accepts in one record
 	maxRaw      = 40 << 20 // bytes of one record before compression
 	maxElements = 6 << 20  // of all lists of one record

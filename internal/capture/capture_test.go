@@ -16,7 +16,7 @@ import (
 	"github.com/demarc-dev/demarc/internal/fault"
 )
 
-// events reads a whole capture. Events are copied through JSON-independent means: the batch is used again.
+// readAll reads a whole capture.
 func readAll(t *testing.T, dir string) ([]event.Event, Info) {
 	t.Helper()
 	r, err := Open(dir)
@@ -29,33 +29,55 @@ func readAll(t *testing.T, dir string) ([]event.Event, Info) {
 			t.Fatal(err)
 		}
 		for i := range batch {
-			all = append(all, deepCopy(reflect.ValueOf(batch[i])).Interface().(event.Event))
+			all = append(all, clone(batch[i]))
 		}
 	}
 	return all, r.Info()
 }
 
-// deepCopy copies a value with all that it points to, but for sources, which stay valid.
-func deepCopy(v reflect.Value) reflect.Value {
-	c := reflect.New(v.Type()).Elem()
-	c.Set(v)
-	switch v.Kind() {
-	case reflect.Pointer:
-		if !v.IsNil() && v.Type() != reflect.TypeFor[*event.Source]() {
-			c.Set(reflect.New(v.Type().Elem()))
-			c.Elem().Set(deepCopy(v.Elem()))
-		}
-	case reflect.Struct:
-		for i := range v.NumField() {
-			c.Field(i).Set(deepCopy(v.Field(i)))
-		}
-	case reflect.Slice:
-		if !v.IsNil() {
-			c.Set(reflect.MakeSlice(v.Type(), v.Len(), v.Len()))
-			reflect.Copy(c, v)
-		}
+// clone copies an event with the lists it points to, which the reader uses again.
+func clone(e event.Event) event.Event {
+	if e.Request != nil {
+		r := *e.Request
+		r.Vary, r.Headers, e.Request = slices.Clone(r.Vary), slices.Clone(r.Headers), &r
 	}
-	return c
+	if e.Query != nil {
+		q := *e.Query
+		q.Params, q.ParamNames, q.PKs, e.Query = slices.Clone(q.Params), slices.Clone(q.ParamNames), slices.Clone(q.PKs), &q
+	}
+	if e.Txn != nil {
+		x := *e.Txn
+		e.Txn = &x
+	}
+	if e.Cache != nil {
+		c := *e.Cache
+		c.KeyParts, c.Tags, e.Cache = slices.Clone(c.KeyParts), slices.Clone(c.Tags), &c
+	}
+	if e.Call != nil {
+		c := *e.Call
+		c.Args, e.Call = slices.Clone(c.Args), &c
+	}
+	if e.Task != nil {
+		x := *e.Task
+		e.Task = &x
+	}
+	if e.Process != nil {
+		x := *e.Process
+		e.Process = &x
+	}
+	if e.Change != nil {
+		c := *e.Change
+		c.PK, c.Columns, e.Change = slices.Clone(c.PK), slices.Clone(c.Columns), &c
+	}
+	if e.Mark != nil {
+		x := *e.Mark
+		e.Mark = &x
+	}
+	if e.Recorder != nil {
+		r := *e.Recorder
+		r.Hooks, r.Failures, e.Recorder = slices.Clone(r.Hooks), slices.Clone(r.Failures), &r
+	}
+	return e
 }
 
 func sameEvents(t *testing.T, got, want []event.Event) {

@@ -189,7 +189,7 @@ func (r *Reader) Batches() iter.Seq2[[]event.Event, error] {
 				if err == nil {
 					events, err = dec.record(out, int(h.events))
 				}
-				if cap(raw) > 4*batchWeight {
+				if cap(raw) > 2*batchWeight {
 					raw = nil
 				}
 				if err != nil {
@@ -317,7 +317,7 @@ func (w *window) read(at int64, n int) ([]byte, error) {
 	if at < w.at || at+int64(n) > w.at+int64(len(w.buf)) {
 		const ahead = 256 << 10
 		want := int(max(min(int64(max(n, ahead)), w.size-at), 0))
-		if cap(w.buf) < want || cap(w.buf) > 4*batchWeight && want <= ahead {
+		if cap(w.buf) < want || cap(w.buf) > 2*batchWeight && want <= ahead {
 			w.buf = make([]byte, want)
 		}
 		w.buf = w.buf[:want]

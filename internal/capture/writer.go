@@ -79,8 +79,8 @@ type Stats struct {
 	Failures  int64     // failed writes
 }
 
-// Writer appends events to one capture. Its methods may be called at the same time. Memory: about 16 MB at most, half
-// of it dictionaries; single events of megabytes come on top.
+// Writer appends events to one capture. Its methods may be called at the same time. Memory: about 12 MB, 25 MB where
+// nothing repeats, and single events of megabytes on top of it.
 type Writer struct {
 	dir  string
 	o    Options
@@ -112,7 +112,7 @@ type batch struct {
 	firstAt, lastAt int64
 	fresh           bool
 	sync            bool
-	done            chan error // gets the outcome of sync where it is not nil
+	done            chan struct{} // closed after the sync where it is not nil
 }
 
 // disk is the state of the goroutine that writes.
@@ -155,7 +155,7 @@ func Create(dir string, o Options) (*Writer, error) {
 	}
 	w := &Writer{
 		dir: dir, o: o, lock: lock, enc: newEncoder(), fresh: true,
-		queue: make(chan batch, 4), spare: make(chan []byte, 6), quit: make(chan struct{}), done: make(chan struct{}),
+		queue: make(chan batch, 3), spare: make(chan []byte, 4), quit: make(chan struct{}), done: make(chan struct{}),
 		disk: disk{zstd: z, synced: true},
 	}
 	w.disk.m = manifest{Format: formatName, Version: FormatVersion, Created: o.now().UTC(), Service: o.Service, Segments: []segment{}}
@@ -188,11 +188,8 @@ func (w *Writer) Append(events []event.Event) error {
 	if w.closed {
 		return &fault.Error{What: "cannot append to capture " + w.dir, Cause: errors.New("it is closed"), Retry: fault.RetryUseless}
 	}
-	w.statsMu.Lock()
-	w.stats.Events += int64(len(events))
-	err := w.pending
-	w.pending = nil
-	w.statsMu.Unlock()
+	w.count(func(s *Stats) { s.Events += int64(len(events)) })
+	err := w.takePending()
 	for len(events) > 0 {
 		n := w.enc.add(events)
 		events = events[n:]
@@ -228,7 +225,8 @@ func (w *Writer) cut() batch {
 	return b
 }
 
-// Flush makes everything appended so far durable.
+// Flush makes everything appended so far durable. Without an error, nothing of it is lost but what an earlier error
+// told of.
 func (w *Writer) Flush() error {
 	w.mu.Lock()
 	if w.closed {
@@ -238,10 +236,20 @@ func (w *Writer) Flush() error {
 	if w.enc.len() > 0 {
 		w.queue <- w.cut()
 	}
-	done := make(chan error, 1)
+	done := make(chan struct{})
 	w.queue <- batch{sync: true, done: done}
 	w.mu.Unlock()
-	return <-done
+	<-done
+	return w.takePending()
+}
+
+// takePending returns the failure that nobody was told of yet.
+func (w *Writer) takePending() error {
+	w.statsMu.Lock()
+	defer w.statsMu.Unlock()
+	err := w.pending
+	w.pending = nil
+	return err
 }
 
 // flusher asks for a flush at every tick.
@@ -292,11 +300,7 @@ func (w *Writer) Close() error {
 	w.tick.Stop()
 	close(w.quit)
 	<-w.done
-	w.statsMu.Lock()
-	err := w.pending
-	w.pending = nil
-	w.statsMu.Unlock()
-	return errors.Join(err, w.lock.Close(), w.disk.zstd.Close())
+	return errors.Join(w.takePending(), w.lock.Close(), w.disk.zstd.Close())
 }
 
 // run is the disk's side: it compresses, writes and syncs what comes through the queue.
@@ -304,15 +308,15 @@ func (w *Writer) run() {
 	defer close(w.done)
 	for b := range w.queue {
 		if b.sync {
-			err := w.sync()
+			_ = w.sync() // a failure is pending
 			w.expire()
 			if b.done != nil {
-				b.done <- err
+				close(b.done)
 			}
 			continue
 		}
 		w.write(b)
-		if cap(b.raw) <= 4*batchWeight {
+		if cap(b.raw) <= 2*batchWeight {
 			select {
 			case w.spare <- b.raw:
 			default:
@@ -392,7 +396,7 @@ func (w *Writer) write(b batch) {
 	if d.offset >= w.o.segmentBytes || s.Ended.Sub(s.Created) > w.o.MaxAge/8 {
 		w.roll.Store(true)
 	}
-	if cap(d.out) > 4*batchWeight {
+	if cap(d.out) > 2*batchWeight {
 		d.out = nil
 	}
 }
