@@ -60,7 +60,8 @@ def serve(collector, *command, stop=signal.SIGINT, **env):
 
 FLASK = [("/a/{b}", "/a/1?x=1", 200), ("/boom", "/boom", 500), ("/s", "/s", 200), (None, "/nope", 404)]
 DJANGO = [*FLASK, ("/r/{slug}/x/", "/r/abc/x/", 200), ("/inc/z/{q}", "/inc/z/q", 200)]
-FASTAPI = [*FLASK, ("/inc/z/{q}", "/inc/z/q", 200), ("/a/{b}", "/a/x", 422)]
+FASTAPI = [*FLASK, ("/inc/z/{q}", "/inc/z/q", 200), ("/a/{b}", "/a/x", 422),
+           ("/api/deep/er/{n}", "/api/deep/er/5", 200)]
 UVICORN = ["uvicorn", "--port", "{port}", "--log-level", "warning"]
 GUNICORN = ["gunicorn", "-b", "127.0.0.1:{port}", "--log-level", "warning"]
 
@@ -104,7 +105,7 @@ def test_identity(collector):
     with serve(collector, *UVICORN, "fastapi_app:app") as (get, _):
         for headers in ({}, {"Authorization": "Bearer " + token}, {"Authorization": "Token " + token},
                         {"Authorization": "Bearer opaque"}, {"Cookie": "sessionid=abc; x=1"},
-                        {"Cookie": "sessionid=abc; x=2"}, {"Authorization": "Bearer " + token, "Cookie": "sessionid=z"}):
+                        {"Cookie": "sessionid=abc; x=2"}, {"Cookie": "sessionid=z", "Authorization": "Token " + token}):
             get("/a/1", **headers)
         collector.wait_for(lambda c: len(c.of("request")) == 7)
     p = [e["principal"] for e in collector.of("request")]

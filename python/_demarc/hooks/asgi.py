@@ -55,10 +55,13 @@ def _learn(r):
     """Route and user, where the scope has them by now."""
     scope = r.scope
     if r.route is None:
-        route = scope.get("route")
+        inside = scope.get("fastapi")
+        # Newer versions of FastAPI keep an included router whole: the route itself does not know its prefix.
+        route = inside.get("effective_route_context") if type(inside) is dict else None
+        route = getattr(route, "starlette_route", None) or route or scope.get("route")
         path = getattr(route, "path_format", None) or getattr(route, "path", None)
         if isinstance(path, str):
-            r.route = path
+            r.route = r.prefix + path
     if r.user is None:
         user = scope.get("user")
         if user is not None and getattr(user, "is_authenticated", True) is True:

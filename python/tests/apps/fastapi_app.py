@@ -5,7 +5,7 @@ import contextvars
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from fastapi import BackgroundTasks, FastAPI
+from fastapi import APIRouter, BackgroundTasks, FastAPI
 from starlette.responses import StreamingResponse
 
 app = FastAPI()
@@ -20,6 +20,17 @@ def z(q: str):
 
 
 app.mount("/inc", inner)
+router = APIRouter(prefix="/deep")
+deeper = APIRouter()
+
+
+@deeper.get("/{n}")
+def deep(n: int):
+    return n
+
+
+router.include_router(deeper, prefix="/er")
+app.include_router(router, prefix="/api")
 
 
 @app.get("/a/{b}")
