@@ -208,26 +208,32 @@ func TestTextsOutliveTheBatch(t *testing.T) {
 
 // example is the traffic of n requests, each with five queries and two cache operations, as one batch.
 func example(n int) (defs []string, events []any) {
-	defs = []string{
+	return []string{
 		"http", "GET", "/articles/{slug}", "postgresql", "SELECT a.id, a.title FROM articles a WHERE a.slug = $1 LIMIT $2",
 		"shop.articles:load:42", "get", "shared", "redis", "canonical", "value", "set", "host", "accept-language",
 		"cache-control", "max-age=60", "primary",
-	}
+	}, exampleFrom(0, n)
+}
+
+// exampleFrom returns the events of n requests, of which the first is number from.
+func exampleFrom(from, n int) (events []any) {
 	hash := hb("abcdefgh")
-	for i := range n {
-		base, span := testAt+int64(i)*1_000_000, i*9
+	for i := from; i < from+n; i++ {
+		at, id := testAt+int64(i)*1_000_000, i*9
+		slug := "article:slug-" + strconv.Itoa(i%500)
+		param := hb(slug + "--------")[len(slug)-8 : len(slug)]
 		for q := range 5 {
-			events = append(events, tup{2, base + int64(q), 80_000, span + q + 1, span, span + q + 1, span, ref(3), ref(4),
-				hb("abcdefghijklmnop"), nil, 1, hash, hash, nil, nil, nil, nil, ref(5)})
+			events = append(events, tup{2, at + int64(q)*100_000, 80_000 + i%7*1000, id + q + 1, id, id + q + 1, id, ref(3), ref(4),
+				hb(string(param) + "ijklmnop"), nil, 1, param, hash, nil, nil, nil, nil, ref(5)})
 		}
 		events = append(events,
-			tup{4, base, 50_000, span + 6, span, span + 6, span, ref(6), ref(7), ref(8), "article:slug-17", nil, false},
-			tup{4, base, 60_000, span + 7, span, span + 7, span, ref(11), ref(7), ref(8), "article:slug-17", nil, nil, hash, ref(9),
-				ref(10), 512, 60000, nil, nil, nil, nil, nil, nil, nil, nil, base, ref(5)},
-			tup{1, base, 5_000_000, span + 8, span, span, nil, ref(0), ref(1), ref(2), "/articles/slug-17?page=2", 200, nil, hash,
-				tup{ref(12), hash, ref(13), hash}, hash, nil, 2048, 0, tup{ref(14), ref(15)}})
+			tup{4, at, 50_000, id + 6, id, id + 6, id, ref(6), ref(7), ref(8), slug, nil, false},
+			tup{4, at, 60_000, id + 7, id, id + 7, id, ref(11), ref(7), ref(8), slug, nil, nil, hash, ref(9),
+				ref(10), 512, 60000, nil, nil, nil, nil, nil, nil, nil, nil, at, ref(5)},
+			tup{1, at, 5_000_000 + i%11*10_000, id + 8, id, id, nil, ref(0), ref(1), ref(2), "/articles/" + slug, 200, nil, hash,
+				tup{ref(12), hash, ref(13), hash}, param, nil, 2048, 0, tup{ref(14), ref(15)}})
 	}
-	return defs, events
+	return events
 }
 
 func BenchmarkDecode(b *testing.B) {
