@@ -308,32 +308,40 @@ func (t *table) find(nodes []node, id, trace uint64) int32 {
 // texts remembers what a costly function made of a text, such as a statement without its literals: services send few
 // distinct ones. It holds at most maxTexts entries of at most maxTextLen bytes each (8 MiB in all, in the worst case) and
 // starts anew when it is full.
-type texts struct{ all map[textKey]string }
-
-type textKey struct{ kind, text string }
+type texts struct {
+	of    map[string]map[string]string // by kind, such as the name of a database
+	count int
+}
 
 const (
 	maxTexts   = 2048
 	maxTextLen = 2048
 )
 
-func newTexts() *texts { return &texts{make(map[textKey]string)} }
+func newTexts() *texts { return &texts{of: make(map[string]map[string]string)} }
 
-func (t *texts) get(kind, s string, make func(kind, s string) string) string {
-	if len(s) > maxTextLen {
-		return make(kind, s)
+func (t *texts) get(kind, s string, change func(kind, s string) string) string {
+	if len(s) > maxTextLen || len(kind) > maxTextLen {
+		return change(kind, s)
 	}
-	if out, ok := t.all[textKey{kind, s}]; ok {
+	all := t.of[kind]
+	if out, ok := all[s]; ok {
 		return out
 	}
-	out := make(kind, s)
+	out := change(kind, s)
 	if len(out) > maxTextLen {
 		return out
 	}
-	if len(t.all) >= maxTexts {
-		clear(t.all)
+	if t.count >= maxTexts {
+		clear(t.of)
+		t.count, all = 0, nil
 	}
-	t.all[textKey{clone(kind), clone(s)}] = out
+	if all == nil {
+		all = make(map[string]string)
+		t.of[strings.Clone(kind)] = all
+	}
+	all[strings.Clone(s)] = strings.Clone(out) // what came out may be s itself
+	t.count++
 	return out
 }
 

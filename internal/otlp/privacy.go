@@ -2,6 +2,8 @@ package otlp
 
 import (
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // What may be shown of keys and targets: the rules are the recorder's (python/_demarc/redact.py), so that a key looks
@@ -155,22 +157,32 @@ func secretName(name string) bool {
 }
 
 // secrets replaces what looks like a secret: an e-mail address, a JWT, or a run of 32 or more characters of hex or
-// base64 that holds both letters and digits and is no UUID.
+// base64 that holds both letters and digits and is no UUID. It takes the leftmost, and of those that begin at one place
+// the first of this list.
 func (b *batch) secrets(s string) string {
-	if len(s) < 5 { // a@b.cd has six
-		return s
-	}
 	var out []byte
-	done := 0
+	done, noMail := 0, 0 // no address begins before noMail
 	for i := 0; i < len(s); {
-		n := secretAt(s, i, done)
-		if n.to == 0 {
+		end := 0
+		if i >= noMail {
+			end, noMail = mailAt(s, i)
+		}
+		if end == 0 {
+			end = jwtAt(s, i)
+		}
+		if end == 0 {
+			end = runAt(s, i)
+		}
+		if end == 0 {
 			i++
 			continue
 		}
-		out = append(out, s[done:n.from]...)
-		out = append(out, b.hidden(s[n.from:n.to])...)
-		done, i = n.to, n.to
+		if !uuid(s[i:end]) {
+			out = append(out, s[done:i]...)
+			out = append(out, b.hidden(s[i:end])...)
+			done = end
+		}
+		i = end
 	}
 	if done == 0 {
 		return s
@@ -178,84 +190,139 @@ func (b *batch) secrets(s string) string {
 	return string(append(out, s[done:]...))
 }
 
-type extent struct{ from, to int }
-
-// secretAt finds a secret that begins at i, or, for an e-mail address, whose at sign is there; from is how far back it
-// may reach.
-func secretAt(s string, i, from int) extent {
-	switch c := s[i]; {
-	case c == '@' || c == '%' && strings.HasPrefix(s[i:], "%40"):
-		return emailAt(s, i, from)
-	case i > from && runByte(s[i-1]):
-		return extent{}
-	case !runByte(c):
-		return extent{}
-	case c == 'e' && strings.HasPrefix(s[i:], "eyJ"):
-		if n := jwtAt(s, i); n.to > 0 {
-			return n
+// mailAt returns the end of an e-mail address that begins at i, 0 where there is none; then none begins before next
+// either. Its at sign may be written %40.
+func mailAt(s string, i int) (end, next int) {
+	local := i
+	for local < len(s) && !separates(s[local]) {
+		local++
+	}
+	if local == i {
+		return 0, i + 1
+	}
+	if local < len(s) && s[local] == '@' {
+		host := local + 1
+		stop := host
+		for stop < len(s) && !separates(s[stop]) {
+			stop++
+		}
+		if end := hostEnd(s, host, stop); end > 0 {
+			return end, end
 		}
 	}
-	to, digits, letters := i, false, false
-	for to < len(s) && runByte(s[to]) {
-		digits = digits || digit(s[to])
-		letters = letters || letter(s[to])
-		to++
+	for at := strings.LastIndex(s[i:local], "%40"); at > 0; at = strings.LastIndex(s[i:i+at], "%40") {
+		if end := hostEnd(s, i+at+len("%40"), local); end > 0 {
+			return end, end
+		}
 	}
-	if to-i < 32 || !digits || !letters || uuid(s[i:to]) {
-		return extent{}
-	}
-	for pad := 0; pad < 2 && to < len(s) && s[to] == '='; pad++ {
-		to++
-	}
-	return extent{i, to}
+	return 0, local
 }
 
-func runByte(c byte) bool { return letter(c) || digit(c) || c == '_' || c == '-' || c == '+' }
-
-// emailAt takes what stands around an at sign (also written %40) up to the next byte that separates, where what follows
-// holds a dot before at least two letters.
-func emailAt(s string, at, from int) extent {
-	host := at + 1
-	if s[at] == '%' {
-		host = at + 3
-	}
-	start := at
-	for start > from && !separates(s[start-1]) {
-		start--
-	}
-	end := host
-	for end < len(s) && !separates(s[end]) {
-		end++
-	}
-	dot := strings.LastIndexByte(s[host:end], '.')
-	if start == at || dot <= 0 || end-(host+dot+1) < 2 {
-		return extent{}
-	}
-	return extent{start, end}
-}
-
-func separates(c byte) bool { return c <= ' ' || strings.IndexByte("@/:|?&=", c) >= 0 }
-
-func jwtAt(s string, at int) extent {
-	parts := [3]int{}
-	end := at + len("eyJ")
-	for i := range parts {
-		for end < len(s) && runByte(s[end]) && s[end] != '+' {
-			parts[i]++
+// hostEnd returns where a host name ends that begins at host and lies before stop: after at least one byte, a dot and
+// two or more letters, as far as they go, the last dot of which that is true.
+func hostEnd(s string, host, stop int) int {
+	for dot := stop - 1; dot > host; dot-- {
+		if s[dot] != '.' {
+			continue
+		}
+		end := dot + 1
+		for end < stop && letter(s[end]) {
 			end++
 		}
-		if i < 2 {
-			if end == len(s) || s[end] != '.' {
-				return extent{}
+		if end-dot > 2 {
+			return end
+		}
+	}
+	return 0
+}
+
+func separates(c byte) bool {
+	return c == ' ' || c >= 9 && c <= 13 || c >= 0x1c && c <= 0x1f || strings.IndexByte("@/:|?&=", c) >= 0
+}
+
+// word returns how many bytes the letter, digit, underscore or dash at i takes, in any script; 0 where there is another
+// character.
+func word(s string, i int) int {
+	if i >= len(s) {
+		return 0
+	}
+	if c := s[i]; c < utf8.RuneSelf {
+		if letter(c) || digit(c) || c == '_' || c == '-' {
+			return 1
+		}
+		return 0
+	}
+	r, n := utf8.DecodeRuneInString(s[i:])
+	if unicode.IsLetter(r) || unicode.IsNumber(r) {
+		return n
+	}
+	return 0
+}
+
+// jwtAt returns the end of a JSON web token that begins at i, 0 where there is none: three parts with dots between,
+// of which the last may be empty.
+func jwtAt(s string, i int) int {
+	if !strings.HasPrefix(s[i:], "eyJ") {
+		return 0
+	}
+	end := i + len("eyJ")
+	for part, least := range [...]int{8, 1, 0} {
+		if part > 0 {
+			if end >= len(s) || s[end] != '.' {
+				return 0
 			}
 			end++
 		}
+		n := 0
+		for w := word(s, end); w > 0; w = word(s, end) {
+			end += w
+			n++
+		}
+		if n < least {
+			return 0
+		}
 	}
-	if parts[0] < 8 || parts[1] == 0 {
-		return extent{}
-	}
-	return extent{at, end}
+	return end
 }
+
+// runAt returns the end of a run of 32 or more characters of base64 that begins at i, not inside a word; 0 where there
+// is none.
+func runAt(s string, i int) int {
+	if !runByte(s[i]) {
+		return 0
+	}
+	if i > 0 {
+		if r, n := utf8.DecodeLastRuneInString(s[:i]); word(s, i-n) > 0 && r != utf8.RuneError {
+			return 0
+		}
+	}
+	end, digits, letters := i, false, false
+	for end < len(s) && runByte(s[end]) {
+		digits = digits || digit(s[end])
+		letters = letters || letter(s[end])
+		end++
+	}
+	if !digits || !letters {
+		return 0
+	}
+	pad := 0
+	for pad < 2 && end+pad < len(s) && s[end+pad] == '=' {
+		pad++
+	}
+	for ; pad > 0; pad-- {
+		if end-i >= 32 && word(s, end+pad) == 0 {
+			return end + pad
+		}
+	}
+	for ; end-i >= 32; end-- {
+		if word(s, end) == 0 {
+			return end
+		}
+	}
+	return 0
+}
+
+func runByte(c byte) bool { return letter(c) || digit(c) || c == '_' || c == '-' || c == '+' }
 
 // uuid says whether a run of characters is a UUID in its usual spelling.
 func uuid(s string) bool {
