@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -58,8 +59,12 @@ func (t *target) tell(cmd *cobra.Command, d engine.Done, what string) error {
 }
 
 func unanswered(op, url string, err error) error {
-	return &fault.Error{Op: op, What: "the demarc at " + url + " did not do it", Cause: err,
+	f := &fault.Error{Op: op, What: "the demarc at " + url + " did not do it", Cause: err,
 		Expected: "the demarc that wrote the run file", Retry: fault.RetrySafe}
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		f.What, f.Cause = "cannot find a running demarc", errors.New("nothing listens at "+url+", which the run file names")
+	}
+	return f
 }
 
 func newMarkCommand() *cobra.Command {
