@@ -147,6 +147,12 @@ func (p *parser) expr(sc int32, f flags) {
 			p.operand(sc, f, operand, start, negated)
 			operand, start = true, false
 		case tWord:
+			if operand && p.lockAhead() && f&inGroup == 0 {
+				if or {
+					p.weaken(sc, n)
+				}
+				return
+			}
 			if t.kw <= kwSoft {
 				operand = p.word(sc, f, operand, start, negated)
 				start = false
@@ -258,7 +264,7 @@ func (p *parser) conditionEnds(t token) bool {
 		return s == "&&" || s == "||"
 	}
 	return t.kw == kwAnd || t.kw == kwOr || t.kw == kwXor || t.kind == tComma || p.ends(t) ||
-		t.kind == tWord && t.kw == kwSoft && (p.is("lock") || p.is("do"))
+		t.kind == tWord && (p.is("do") || p.lockAhead())
 }
 
 // caseExpr reads CASE … END. What it compares pins nothing.

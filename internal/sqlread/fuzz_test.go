@@ -59,7 +59,7 @@ func FuzzRead(f *testing.F) {
 			f.Add(s.Text)
 		}
 	}
-	for _, c := range hardCases {
+	for _, c := range loadCases(f, "testdata/statements.txt") {
 		f.Add(c.text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

@@ -100,16 +100,15 @@ var keywords = map[string]kw{
 	"current_date": kwConst, "current_time": kwConst, "current_timestamp": kwConst, "current_user": kwConst,
 	"localtime": kwConst, "localtimestamp": kwConst, "session_user": kwConst, "utc_timestamp": kwConst,
 
-	"add": kwSoft, "alter": kwSoft, "begin": kwSoft, "cascade": kwSoft, "column": kwSoft, "commit": kwSoft,
+	"add": kwSoft, "alter": kwSoft, "begin": kwSoft, "cascade": kwSoft, "commit": kwSoft,
 	"conflict": kwSoft, "constraint": kwSoft, "create": kwSoft, "deferred": kwSoft, "do": kwSoft, "drop": kwSoft,
-	"duplicate": kwSoft, "exclusive": kwSoft, "explain": kwSoft, "filter": kwSoft, "foreign": kwSoft, "if": kwSoft,
-	"ignore": kwSoft, "immediate": kwSoft, "index": kwSoft, "key": kwSoft, "lock": kwSoft, "locked": kwSoft,
+	"duplicate": kwSoft, "exclusive": kwSoft, "explain": kwSoft, "foreign": kwSoft, "if": kwSoft,
+	"ignore": kwSoft, "immediate": kwSoft, "locked": kwSoft,
 	"matched": kwSoft, "materialized": kwSoft, "merge": kwSoft, "nothing": kwSoft, "nowait": kwSoft, "nulls": kwSoft,
 	"of": kwSoft, "only": kwSoft, "over": kwSoft, "partition": kwSoft, "pragma": kwSoft, "primary": kwSoft,
 	"recursive": kwSoft, "references": kwSoft, "release": kwSoft, "rollback": kwSoft, "savepoint": kwSoft,
-	"share": kwSoft, "show": kwSoft, "skip": kwSoft, "temporary": kwSoft, "to": kwSoft, "transaction": kwSoft,
-	"truncate": kwSoft, "view": kwSoft, "within": kwSoft, "work": kwSoft, "replace": kwSoft, "start": kwSoft,
-}
+	"skip": kwSoft, "temporary": kwSoft, "to": kwSoft, "transaction": kwSoft,
+	"truncate": kwSoft, "within": kwSoft, "replace": kwSoft}
 
 // keyword looks a word up, whatever its case.
 func keyword(s string) kw {

@@ -76,8 +76,9 @@ func (l *lexer) prev() token {
 }
 
 // afterOperand says whether the last token ends an operand, so that a sign is an operator.
-func (l *lexer) afterOperand() bool {
-	p := l.prev()
+func (l *lexer) afterOperand() bool { return l.prev().endsOperand() }
+
+func (p token) endsOperand() bool {
 	switch p.kind {
 	case tWord:
 		return !p.kw.takesOperand()
@@ -94,9 +95,6 @@ func (l *lexer) add(k tkind, start, end int) {
 
 // lex cuts text into toks (whose memory it uses), ended by one tEOF.
 func lex(d Dialect, text string, toks []token) lexer {
-	if d == Any && strings.IndexByte(text, '`') >= 0 {
-		d = MySQL // nobody else writes backticks unless to please MySQL
-	}
 	l := lexer{text: text, d: d, toks: toks[:0]}
 	for l.pos < len(text) {
 		l.next()
@@ -244,6 +242,13 @@ func (l *lexer) word() {
 // number reads from digits on; start is where its sign stands. Letters that stick to it belong to it, except in MySQL,
 // where a name may begin with a digit.
 func (l *lexer) number(start, i int) {
+	if start == i && l.d == MySQL {
+		if end := l.identEnd(i); strings.IndexFunc(l.text[i:end], func(r rune) bool { return !(r >= '0' && r <= '9') }) >= 0 &&
+			!plainNumber(l.text[i:end]) {
+			l.add(tWord, i, end)
+			return
+		}
+	}
 	j, letters := i, false
 	hex := l.at(i) == '0' && l.at(i+1)|0x20 == 'x'
 	for j < len(l.text) {
@@ -258,25 +263,25 @@ func (l *lexer) number(start, i int) {
 		letters = letters || isIdentStart(c)
 		j++
 	}
-	if letters && l.d == MySQL && start == i && !hex && !plainNumber(l.text[i:j]) && strings.IndexByte(l.text[i:j], '.') < 0 {
-		l.add(tWord, i, j)
-		return
-	}
 	l.add(tNumber, start, j)
 }
 
-// plainNumber says whether s is digits with an exponent, or binary.
+// plainNumber says whether s is digits, perhaps with an exponent, or hexadecimal or binary.
 func plainNumber(s string) bool {
-	if len(s) > 1 && s[0] == '0' && s[1]|0x20 == 'b' {
-		return strings.Trim(s[2:], "01") == ""
+	if len(s) > 2 && s[0] == '0' {
+		switch s[1] | 0x20 {
+		case 'b':
+			return strings.Trim(s[2:], "01") == ""
+		case 'x':
+			return strings.Trim(s[2:], "0123456789abcdefABCDEF") == ""
+		}
 	}
 	e := false
 	for i := 0; i < len(s); i++ {
 		switch c := s[i]; {
-		case isDigit(c) || c == '.':
-		case c|0x20 == 'e' && !e && i+1 < len(s):
+		case isDigit(c):
+		case c|0x20 == 'e' && !e && i > 0:
 			e = true
-		case (c == '+' || c == '-') && i > 0 && s[i-1]|0x20 == 'e':
 		default:
 			return false
 		}
@@ -400,7 +405,7 @@ func (l *lexer) positional(start, end int) {
 }
 
 func (l *lexer) addParam(index, start, end int) {
-	index = min(index, MaxColumns)
+	index = min(index, MaxParams)
 	if index >= l.params {
 		l.params = index + 1
 	}
@@ -412,7 +417,7 @@ func (l *lexer) addParam(index, start, end int) {
 func (l *lexer) numbered(start, digits int) {
 	j, n := digits, 0
 	for isDigit(l.at(j)) {
-		n = min(n*10+int(l.text[j]-'0'), MaxColumns)
+		n = min(n*10+int(l.text[j]-'0'), MaxParams)
 		j++
 	}
 	l.addParam(max(n-1, 0), start, j)
@@ -427,7 +432,7 @@ func (l *lexer) named(start, end int, name string) {
 	if l.indexes == nil {
 		l.indexes = make(map[string]int)
 	}
-	i := min(l.params, MaxColumns)
+	i := min(l.params, MaxParams)
 	l.indexes[name] = i
 	for len(l.names) < i {
 		l.names = append(l.names, "")
@@ -510,15 +515,25 @@ func (l *lexer) question(i int) {
 		for isSpace(l.at(j)) {
 			j++
 		}
-		switch n := l.at(j); {
-		case !l.afterOperand():
-		case n == '\'' || n == '"' || n == '$' || n == '%' || n == ':' && l.at(j+1) != ':' || n == '(' || n == '?',
-			isIdentStart(n) && keyword(l.text[j:l.identEnd(j)]) == kwNone:
+		if l.afterOperand() && operandAt(l.text, j) {
 			l.add(tOp, i, i+1)
 			return
 		}
 	}
 	l.positional(i, i+1)
+}
+
+// operandAt says whether an operand seems to begin at i.
+func operandAt(text string, i int) bool {
+	l := lexer{text: text}
+	switch n := l.at(i); n {
+	case '\'', '"', '$', '%', '(', '?':
+		return true
+	case ':':
+		return l.at(i+1) != ':'
+	default:
+		return isIdentStart(n) && keyword(text[i:l.identEnd(i)]) == kwNone
+	}
 }
 
 // percent reads the parameters of psycopg and MySQL's drivers: %s, %b, %t, %(name)s. %% is an escaped operator.

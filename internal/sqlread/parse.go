@@ -47,7 +47,7 @@ func Read(d Dialect, text string) Statement {
 		p.resolve()
 	}
 	st := p.st
-	st.Fingerprint = s.fingerprint(text, l.toks, long)
+	st.Fingerprint = s.fingerprint(l.d, text, l.toks, long)
 	st.Hash = hash(st.Fingerprint)
 	p.reset(Any, "", nil)
 	return st

@@ -164,13 +164,18 @@ func (p *parser) tail(sc int32) {
 		case t.kw == kwFor:
 			p.advance()
 			p.lock(sc)
-		case p.is("lock") && p.tok(p.i+1).kw == kwIn: // MySQL: LOCK IN SHARE MODE
+		case p.lockAhead():
 			p.i = min(p.i+4, len(p.toks)-1)
 			p.markLocked(sc, "")
 		default:
 			return
 		}
 	}
+}
+
+// lockAhead says whether MySQL's LOCK IN SHARE MODE stands here.
+func (p *parser) lockAhead() bool {
+	return p.tok(p.i+1).kw == kwIn && p.is("lock") && p.isAt(p.i+2, "share")
 }
 
 func (p *parser) windowOrLimit(sc int32, window bool) {
@@ -456,7 +461,7 @@ func (p *parser) alias(sc, use, rowsAt int32, alias string) {
 func (p *parser) clauseWord() bool {
 	switch {
 	case p.is("lock"):
-		return p.ahead(1).kw == kwIn
+		return p.lockAhead()
 	case p.is("use"), p.is("ignore"), p.is("force"):
 		return p.isAt(p.i+1, "index") || p.isAt(p.i+1, "key")
 	case p.is("indexed"):

@@ -18,11 +18,14 @@ const (
 	// MaxDepth is the deepest nesting of parentheses, subqueries and CASE that is followed.
 	MaxDepth = 100
 	// MaxTables is the number of table uses kept (and, apart from it, of names in FROM lists and of CTEs).
-	MaxTables = 1000
+	MaxTables = 500
 	// MaxColumns is the number of column references, of predicates and of RETURNING entries kept.
-	MaxColumns = 1 << 16
+	MaxColumns = 1 << 14
 	// MaxValues is the number of values kept of one IN list or of the rows of one INSERT.
 	MaxValues = 4096
+
+	// MaxParams is the highest number of a parameter; higher ones count as this one.
+	MaxParams = 1 << 16
 
 	headText = 4096
 )

@@ -62,11 +62,11 @@ func Fingerprint(d Dialect, text string) string {
 	defer s.put()
 	l := lex(d, text, s.toks)
 	s.toks = l.toks
-	return s.fingerprint(text, l.toks, long)
+	return s.fingerprint(l.d, text, l.toks, long)
 }
 
-func (s *scratch) fingerprint(text string, toks []token, long bool) string {
-	n := normalizer{text: text, toks: toks, out: s.out[:0]}
+func (s *scratch) fingerprint(d Dialect, text string, toks []token, long bool) string {
+	n := normalizer{d: d, text: text, toks: toks, out: s.out[:0]}
 	n.run()
 	if long {
 		n.out = append(n.out, " …"...)
@@ -94,6 +94,7 @@ type frame struct {
 
 // normalizer writes the fingerprint. Every token is written once and removed at most once, so its time is linear.
 type normalizer struct {
+	d    Dialect
 	text string
 	toks []token
 	out  []byte
@@ -311,10 +312,25 @@ func (n *normalizer) put(s string, t token, value bool) {
 	}
 	n.space(t)
 	n.out = append(n.out, s...)
+	if value && n.looksLikeOperator() {
+		n.out = append(n.out, '1')
+	}
 	n.value = value
 	if t.kind != tSemi {
 		n.first = false
 	}
+}
+
+// looksLikeOperator says whether ? at the current token would be read as PostgreSQL's operator; written ?1 it is not.
+func (n *normalizer) looksLikeOperator() bool {
+	if n.d != PostgreSQL && n.d != Any || n.i == 0 || !n.toks[n.i-1].endsOperand() {
+		return false
+	}
+	i := n.i + 1
+	for k := n.toks[i].kind; k == tString || k == tNumber || k == tParam; k = n.toks[i].kind {
+		i++
+	}
+	return operandAt(n.text, int(n.toks[i].start))
 }
 
 // space writes the space that belongs before a token.
@@ -338,8 +354,8 @@ func (n *normalizer) space(t token) {
 			return
 		}
 	}
-	if t.kind == tLParen && n.i > 0 {
-		if p := n.toks[n.i-1]; p.kind == tQuoted || p.kind == tWord && !p.kw.takesOperand() && p.kw != kwSoft {
+	if t.kind == tLParen && n.i > 0 && !n.value {
+		if p := n.toks[n.i-1]; p.kind == tQuoted || p.kind == tWord && (p.kw == kwCast || p.kw == kwAny || !p.kw.takesOperand() && p.kw != kwSoft) {
 			return
 		}
 	}

@@ -1,4 +1,6 @@
-package sqlread
+// Package oracle_test compares sqlread with other readers of SQL, over statements that real ORMs wrote. It is apart from
+// sqlread so that fuzzing that package does not build them.
+package oracle_test
 
 import (
 	"bufio"
@@ -7,9 +9,11 @@ import (
 	"sort"
 	"strings"
 	"testing"
+
+	"github.com/demarc-dev/demarc/internal/sqlread"
 )
 
-// ormStatement is one line of testdata/orm/corpus.jsonl, written by generate.py beside it.
+// ormStatement is one line of sqlread/testdata/orm/corpus.jsonl, written by generate.py beside it.
 type ormStatement struct {
 	ORM, Dialect, Driver string
 	Text                 string // as the driver got it
@@ -18,7 +22,7 @@ type ormStatement struct {
 
 func loadCorpus(tb testing.TB) []ormStatement {
 	tb.Helper()
-	f, err := os.Open("testdata/orm/corpus.jsonl")
+	f, err := os.Open("../testdata/orm/corpus.jsonl")
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -59,7 +63,7 @@ func TestAgainstPostgresParser(t *testing.T) {
 			continue
 		}
 		compared[orm]++
-		st := Read(DialectOf(s.Dialect), s.Text)
+		st := sqlread.Read(sqlread.DialectOf(s.Dialect), s.Text)
 		var want, got []string
 		for _, u := range o.uses {
 			if len(u.written) == 0 {

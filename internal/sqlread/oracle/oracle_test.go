@@ -1,4 +1,4 @@
-package sqlread
+package oracle_test
 
 import (
 	"encoding/json"
@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	pgquery "github.com/wasilibs/go-pgquery"
+
+	"github.com/demarc-dev/demarc/internal/sqlread"
 )
 
 // oracle is what PostgreSQL's own parser says about a statement, found in its syntax tree by rules written for the tree
@@ -551,7 +553,7 @@ func keys(m map[string]bool) []string {
 }
 
 // describeTable writes one of our uses down in the same way.
-func describeTable(t *Table) string {
+func describeTable(t *sqlread.Table) string {
 	columns := slices.Clone(t.Columns)
 	sort.Strings(columns)
 	where := map[string]bool{}
@@ -561,7 +563,7 @@ func describeTable(t *Table) string {
 		}
 		var vs []string
 		for _, v := range p.Values {
-			if v.Kind == Param {
+			if v.Kind == sqlread.Param {
 				vs = append(vs, fmt.Sprintf("$%d", v.Index+1))
 			} else {
 				vs = append(vs, "c")
