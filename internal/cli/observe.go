@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -70,6 +71,8 @@ type observation struct {
 // what is kept of keys where nobody says; example is the command for the errors' last line.
 func observe(cmd *cobra.Command, flags *observeFlags, keys, example string) (_ *observation, err error) {
 	o := &observation{op: cmd.CommandPath(), flags: flags, stderr: cmd.ErrOrStderr()}
+	// Go dies of the signal for files beyond a limit; caught, it is a failed write, which is said and survived.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGXFSZ)
 	defer func() {
 		if err != nil {
 			o.abandon()
