@@ -73,17 +73,6 @@ func atTerminal(t *testing.T, dir string, argv ...string) (*exec.Cmd, *os.File, 
 	return cmd, master, out
 }
 
-func waitFor(t *testing.T, what string, out *buffer, ok func() bool) {
-	t.Helper()
-	for range 1500 {
-		if ok() {
-			return
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	t.Fatalf("%s: did not happen. The terminal shows:\n%s", what, out.String())
-}
-
 // counter counts SIGINT for a second after the first, writes the number to the file "count" and its pid to "pid".
 const counter = `
 import os, signal, sys, time
