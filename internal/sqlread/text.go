@@ -339,8 +339,12 @@ func (n *normalizer) space(t token) {
 		return
 	}
 	switch t.kind {
-	case tRParen, tRBracket, tComma, tSemi, tDot, tCast, tLBracket:
+	case tRParen, tRBracket, tComma, tSemi, tDot, tLBracket:
 		return
+	case tCast:
+		if n.out[len(n.out)-1] != ':' {
+			return
+		}
 	}
 	switch n.out[len(n.out)-1] {
 	case '(', '.':

@@ -20,7 +20,12 @@ def configure(url):
         }
     settings.configure(
         DATABASES={"default": database},
-        INSTALLED_APPS=["django.contrib.contenttypes", "django.contrib.auth", "django.contrib.sessions", "shop"],
+        INSTALLED_APPS=[
+            "django.contrib.contenttypes",
+            "django.contrib.auth",
+            "django.contrib.sessions",
+            "shop",
+        ],
         DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
         USE_TZ=True,
         SECRET_KEY="only to sign sessions of the corpus",
@@ -69,7 +74,10 @@ def run():
                 list(locked(of=("self",), nowait=True).select_related("author").filter(pk=1))
                 list(locked(no_key=True).filter(author__name="n1"))
     with connection.cursor() as cursor:
-        cursor.execute("SELECT p.slug FROM shop_post p JOIN shop_author a ON a.id = p.author_id WHERE a.name = %s", ["n1"])
+        cursor.execute(
+            "SELECT p.slug FROM shop_post p JOIN shop_author a ON a.id = p.author_id WHERE a.name = %s",
+            ["n1"],
+        )
         cursor.execute("SELECT count(*) FROM shop_post WHERE title LIKE 'a%%' AND views = %s", [1])
     list(made[3].objects.raw("SELECT * FROM shop_post WHERE author_id = %s ORDER BY id", [1]))
     connection.introspection.table_names()
@@ -83,7 +91,9 @@ def fill(Author, Profile, Tag, Post, Comment, Stock):
     Profile.objects.create(author=authors[0])
     tags = Tag.objects.bulk_create([Tag(name=f"t{i}") for i in range(4)])
     for i in range(5):
-        post = Post.objects.create(author=authors[i % 4], slug=f"p{i}", title=f"T {i}", data={"k": i, "deep": {"x": [1]}})
+        post = Post.objects.create(
+            author=authors[i % 4], slug=f"p{i}", title=f"T {i}", data={"k": i, "deep": {"x": [1]}}
+        )
         post.tags.set(Tag.objects.filter(name__in=["t1", "t2"]))
         for j in range(i % 3):
             Comment.objects.create(post=post, author=authors[j], text="c")
@@ -98,31 +108,71 @@ def reads(Author, Profile, Tag, Post, Comment, Stock):
 
     P = Post.objects
     queries = [
-        P.all(), P.filter(slug="p1"), P.filter(pk__in=[1, 2, 3]), P.filter(pk__in=[]), P.exclude(slug="p1"),
-        P.filter(slug="p1", views=0), P.filter(Q(slug="p1") | Q(slug="p2")), P.filter(Q(views=1) & ~Q(slug="p2")),
-        P.filter(Q(author=1) & (Q(views=0) | Q(title="x"))), P.filter(title__icontains="x"), P.filter(title__iexact="t 1"),
-        P.filter(title__startswith="T"), P.filter(title__iregex="^t"), P.filter(body__isnull=True),
-        P.filter(views__gte=1, views__lt=9), P.filter(views__range=(1, 3), author_id=2), P.filter(created__year=2024),
-        P.filter(created__date="2024-01-01"), P.filter(created__hour=3), P.filter(created__week_day=2),
-        P.order_by("-created", "id")[2:5], P.values("slug", "title"), P.values_list("author_id", flat=True).distinct(),
-        P.only("slug"), P.defer("body", "data").filter(slug="p1"), P.filter(data__k=1), P.filter(data__deep__x=[1]),
-        P.filter(data__has_key="k"), P.filter(data__deep__x__0=1, author=1), P.exclude(data__k=None), P.reverse(),
-        P.values("data__k"), P.filter(author__name="n1"), P.filter(author__name="n1", author__active=True),
-        P.exclude(author__name="n1"), P.filter(tags__name="t1"), P.filter(tags__name__in=["t1", "t2"]).distinct(),
-        P.exclude(tags__name="t1"), P.filter(comments__author__name="n1"), P.filter(comments__isnull=True),
-        P.filter(author__profile__bio=""), P.filter(tags__name="t1").filter(tags__name="t2"), P.none(),
-        Author.objects.filter(active=True), Author.objects.filter(active=False, email="1@example.org"),
-        Author.objects.filter(follows__name="n1"), Author.objects.filter(followers__follows__name="n2"),
-        Author.objects.filter(profile=None), Comment.objects.filter(parent__parent__text="x"), Comment.objects.all()[:1],
+        P.all(),
+        P.filter(slug="p1"),
+        P.filter(pk__in=[1, 2, 3]),
+        P.filter(pk__in=[]),
+        P.exclude(slug="p1"),
+        P.filter(slug="p1", views=0),
+        P.filter(Q(slug="p1") | Q(slug="p2")),
+        P.filter(Q(views=1) & ~Q(slug="p2")),
+        P.filter(Q(author=1) & (Q(views=0) | Q(title="x"))),
+        P.filter(title__icontains="x"),
+        P.filter(title__iexact="t 1"),
+        P.filter(title__startswith="T"),
+        P.filter(title__iregex="^t"),
+        P.filter(body__isnull=True),
+        P.filter(views__gte=1, views__lt=9),
+        P.filter(views__range=(1, 3), author_id=2),
+        P.filter(created__year=2024),
+        P.filter(created__date="2024-01-01"),
+        P.filter(created__hour=3),
+        P.filter(created__week_day=2),
+        P.order_by("-created", "id")[2:5],
+        P.values("slug", "title"),
+        P.values_list("author_id", flat=True).distinct(),
+        P.only("slug"),
+        P.defer("body", "data").filter(slug="p1"),
+        P.filter(data__k=1),
+        P.filter(data__deep__x=[1]),
+        P.filter(data__has_key="k"),
+        P.filter(data__deep__x__0=1, author=1),
+        P.exclude(data__k=None),
+        P.reverse(),
+        P.values("data__k"),
+        P.filter(author__name="n1"),
+        P.filter(author__name="n1", author__active=True),
+        P.exclude(author__name="n1"),
+        P.filter(tags__name="t1"),
+        P.filter(tags__name__in=["t1", "t2"]).distinct(),
+        P.exclude(tags__name="t1"),
+        P.filter(comments__author__name="n1"),
+        P.filter(comments__isnull=True),
+        P.filter(author__profile__bio=""),
+        P.filter(tags__name="t1").filter(tags__name="t2"),
+        P.none(),
+        Author.objects.filter(active=True),
+        Author.objects.filter(active=False, email="1@example.org"),
+        Author.objects.filter(follows__name="n1"),
+        Author.objects.filter(followers__follows__name="n2"),
+        Author.objects.filter(profile=None),
+        Comment.objects.filter(parent__parent__text="x"),
+        Comment.objects.all()[:1],
         Comment.objects.filter(hidden=False, post__slug="p1").order_by("author__name"),
-        Comment.objects.filter(post__author__email="1@example.org", author=None), Tag.objects.filter(posts__author__name="n1"),
-        Stock.objects.filter(shop="s", sku="k"), Stock.objects.filter(Q(shop="s", sku="k") | Q(shop="t", sku="l")),
-        P.filter(Q(slug="p1") ^ Q(views=0)), P.dates("created", "month"), P.datetimes("created", "day"),
+        Comment.objects.filter(post__author__email="1@example.org", author=None),
+        Tag.objects.filter(posts__author__name="n1"),
+        Stock.objects.filter(shop="s", sku="k"),
+        Stock.objects.filter(Q(shop="s", sku="k") | Q(shop="t", sku="l")),
+        P.filter(Q(slug="p1") ^ Q(views=0)),
+        P.dates("created", "month"),
+        P.datetimes("created", "day"),
     ]
     if connection.vendor == "postgresql":
         queries += [
-            P.filter(title__icontains="y"), P.distinct("author").order_by("author"),
-            P.filter(data__contains={"k": 1}), P.filter(data__has_any_keys=["k", "l"]),
+            P.filter(title__icontains="y"),
+            P.distinct("author").order_by("author"),
+            P.filter(data__contains={"k": 1}),
+            P.filter(data__has_any_keys=["k", "l"]),
         ]
     for query in queries:
         list(query)
@@ -149,7 +199,9 @@ def relations(Author, Profile, Tag, Post, Comment, Stock):
     list(P.select_related("author__profile").filter(slug="p1"))
     list(Comment.objects.select_related("post__author", "author", "parent").filter(post__slug="p1"))
     list(P.prefetch_related("tags", "comments__author"))
-    list(P.prefetch_related(Prefetch("comments", queryset=Comment.objects.filter(hidden=False).order_by("id"))))
+    list(
+        P.prefetch_related(Prefetch("comments", queryset=Comment.objects.filter(hidden=False).order_by("id")))
+    )
     list(Author.objects.prefetch_related("posts__tags", "follows", "profile"))
     latest = Comment.objects.filter(post=OuterRef("pk")).order_by("-id")
     list(P.annotate(last=Subquery(latest.values("text")[:1])))
@@ -186,7 +238,9 @@ def aggregates(Author, Profile, Tag, Post, Comment, Stock):
     P.annotate(n=Count("comments")).aggregate(Avg("n"))
     P.aggregate(StdDev("views"))
     for query in (
-        A.annotate(n=Count("posts")), A.annotate(n=Count("posts")).filter(n__gt=1), A.annotate(n=Count("posts__comments")),
+        A.annotate(n=Count("posts")),
+        A.annotate(n=Count("posts")).filter(n__gt=1),
+        A.annotate(n=Count("posts__comments")),
         A.annotate(n=Count("posts", filter=Q(posts__views=0), distinct=True)).order_by("-n"),
         A.filter(name="n1").annotate(v=Sum("posts__views")).values("name", "v"),
         P.values("author").annotate(n=Count("id")).order_by("author"),
@@ -194,9 +248,13 @@ def aggregates(Author, Profile, Tag, Post, Comment, Stock):
         P.annotate(month=TruncMonth("created")).values("month").annotate(n=Count("id")).order_by("month"),
         P.annotate(r=Window(RowNumber(), partition_by=[F("author")], order_by=F("created").desc())),
         P.annotate(r=Window(Rank(), order_by="-views")).filter(r=1),
-        P.annotate(d=Window(DenseRank(), order_by=[F("views").desc(), F("id").asc()]), p=Window(Lag("views"), order_by="id")),
+        P.annotate(
+            d=Window(DenseRank(), order_by=[F("views").desc(), F("id").asc()]),
+            p=Window(Lag("views"), order_by="id"),
+        ),
         P.annotate(total=Window(Sum("views"), partition_by="author")).values("slug", "total"),
-        Tag.objects.annotate(n=Count("posts")).filter(n=0), P.alias(n=Count("tags")).filter(n=2, author=1),
+        Tag.objects.annotate(n=Count("posts")).filter(n=0),
+        P.alias(n=Count("tags")).filter(n=2, author=1),
         A.annotate(a=Avg("posts__score"), b=Min("posts__comments__id")).filter(Q(a__gt=1) | Q(active=True)),
     ):
         list(query)
@@ -204,23 +262,64 @@ def aggregates(Author, Profile, Tag, Post, Comment, Stock):
 
 def expressions(Author, Profile, Tag, Post, Comment, Stock):
     from django.db import connection
-    from django.db.models import Case, CharField, DurationField, ExpressionWrapper, F, FloatField, IntegerField, Q, Value, When
-    from django.db.models.functions import Cast, Coalesce, Concat, Extract, Greatest, Length, Lower, Now, NullIf, Substr, Upper
+    from django.db.models import (
+        Case,
+        CharField,
+        DurationField,
+        ExpressionWrapper,
+        F,
+        FloatField,
+        IntegerField,
+        Q,
+        Value,
+        When,
+    )
+    from django.db.models.functions import (
+        Cast,
+        Coalesce,
+        Concat,
+        Extract,
+        Greatest,
+        Length,
+        Lower,
+        Now,
+        NullIf,
+        Substr,
+        Upper,
+    )
 
     P = Post.objects
     for query in (
-        P.filter(views=F("author_id")), P.filter(views__gt=F("score") * 2), P.filter(title=F("slug"), author=1),
-        P.annotate(up=Upper("title")).filter(up="T 1"), P.annotate(n=Length("title")).order_by("n"),
+        P.filter(views=F("author_id")),
+        P.filter(views__gt=F("score") * 2),
+        P.filter(title=F("slug"), author=1),
+        P.annotate(up=Upper("title")).filter(up="T 1"),
+        P.annotate(n=Length("title")).order_by("n"),
         P.annotate(full=Concat("author__name", Value(" - "), "title")).values("full"),
-        P.annotate(c=Coalesce("slug", "title", Value("-"), output_field=CharField())), P.annotate(x=Cast("views", CharField())).filter(x="1"),
-        P.annotate(heat=Case(When(views__gt=3, then=Value("hot")), When(slug="p1", then=Value("one")), default=Value("cold"))),
+        P.annotate(c=Coalesce("slug", "title", Value("-"), output_field=CharField())),
+        P.annotate(x=Cast("views", CharField())).filter(x="1"),
+        P.annotate(
+            heat=Case(
+                When(views__gt=3, then=Value("hot")),
+                When(slug="p1", then=Value("one")),
+                default=Value("cold"),
+            )
+        ),
         P.order_by(Case(When(author__name="n1", then=0), default=1, output_field=IntegerField()), "id"),
-        P.annotate(age=ExpressionWrapper(Now() - F("created"), output_field=DurationField())), P.order_by(F("body").desc(nulls_last=True)),
-        P.annotate(g=Greatest("views", Length("title"))).filter(g=1), P.annotate(y=Extract("created", "year")).values_list("y"),
-        P.filter(Q(title=Lower("slug")) | Q(slug=Substr("title", 1, 2))), P.annotate(z=NullIf("views", Value(0))),
-        P.annotate(v=Value(3)).filter(v=3, slug="p1"), P.annotate(w=F("author__name")).filter(w="n1").order_by("w"),
-        P.filter(author__name=F("title")), P.extra(where=["views = %s"], params=[0], select={"dbl": "views * 2"}),
-        P.filter(created__lt=Now(), author_id=1), Stock.objects.annotate(v=ExpressionWrapper(F("amount") * F("price"), output_field=FloatField())).filter(v__gt=1),
+        P.annotate(age=ExpressionWrapper(Now() - F("created"), output_field=DurationField())),
+        P.order_by(F("body").desc(nulls_last=True)),
+        P.annotate(g=Greatest("views", Length("title"))).filter(g=1),
+        P.annotate(y=Extract("created", "year")).values_list("y"),
+        P.filter(Q(title=Lower("slug")) | Q(slug=Substr("title", 1, 2))),
+        P.annotate(z=NullIf("views", Value(0))),
+        P.annotate(v=Value(3)).filter(v=3, slug="p1"),
+        P.annotate(w=F("author__name")).filter(w="n1").order_by("w"),
+        P.filter(author__name=F("title")),
+        P.extra(where=["views = %s"], params=[0], select={"dbl": "views * 2"}),
+        P.filter(created__lt=Now(), author_id=1),
+        Stock.objects.annotate(
+            v=ExpressionWrapper(F("amount") * F("price"), output_field=FloatField())
+        ).filter(v__gt=1),
     ):
         list(query)
     if connection.vendor == "postgresql":
@@ -251,14 +350,24 @@ def writes(Author, Profile, Tag, Post, Comment, Stock):
     P.filter(author__name="n1").update(title="by n1")
     P.filter(tags__name="t1").update(views=3)
     P.filter(slug="p2").update(views=Case(When(title="x", then=1), default=2))
-    P.update(body=Coalesce(Subquery(Comment.objects.filter(post=OuterRef("pk")).values("text")[:1]), Value("-")))
+    P.update(
+        body=Coalesce(Subquery(Comment.objects.filter(post=OuterRef("pk")).values("text")[:1]), Value("-"))
+    )
     P.filter(Exists(Comment.objects.filter(post=OuterRef("pk")))).update(views=4)
     P.bulk_create([Post(author_id=1, slug=f"b{i}", title="b") for i in range(3)])
     P.bulk_create([Post(author_id=1, slug="b1", title="c")], ignore_conflicts=True)
-    P.bulk_create([Post(author_id=1, slug="b1", title="c")], update_conflicts=True, unique_fields=["slug"], update_fields=["title"])
+    P.bulk_create(
+        [Post(author_id=1, slug="b1", title="c")],
+        update_conflicts=True,
+        unique_fields=["slug"],
+        update_fields=["title"],
+    )
     Stock.objects.bulk_create(
-        [Stock(shop="s", sku=f"k{i}", amount=i) for i in range(3)], update_conflicts=True, unique_fields=["shop", "sku"],
-        update_fields=["amount", "price"])
+        [Stock(shop="s", sku=f"k{i}", amount=i) for i in range(3)],
+        update_conflicts=True,
+        unique_fields=["shop", "sku"],
+        update_fields=["amount", "price"],
+    )
     Stock.objects.bulk_create([Stock(pk=500, shop="z", sku="z"), Stock(pk=501, shop="z", sku="y")])
     rows = list(P.filter(author=1))
     for row in rows:
@@ -287,7 +396,11 @@ def writes(Author, Profile, Tag, Post, Comment, Stock):
 def accounts(User, Group, Permission, ContentType):
     user = User.objects.create_user("bob", "bob@example.org", None)
     group = Group.objects.create(name="g")
-    group.permissions.add(Permission.objects.create(name="p", codename="c", content_type=ContentType.objects.get_for_model(User)))
+    group.permissions.add(
+        Permission.objects.create(
+            name="p", codename="c", content_type=ContentType.objects.get_for_model(User)
+        )
+    )
     user.groups.add(group)
     user.has_perm("auth.c")
     User.objects.get_by_natural_key("bob")

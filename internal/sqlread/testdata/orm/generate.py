@@ -7,9 +7,9 @@ Every statement is captured where the ORM hands it to the driver, while it runs 
     python generate.py django     postgresql://postgres@127.0.0.1:5432/postgres    >> corpus.jsonl
     python generate.py django     sqlite://                                        >> corpus.jsonl
 
-SQLAlchemy 1.4 and 2 both run it. The fields: orm, dialect and driver; text, as the driver got it; pg, the same with
-parameters spelled $1, $2, which is what a PostgreSQL parser takes (made by Python's own % operator where the driver's
-style is %s or %(name)s). The database's schema "orm" is dropped and made again.
+SQLAlchemy 1.4 and 2 both run it. The fields: orm, dialect and driver; text, as the driver got it; pg, the
+same with parameters spelled $1, $2, which is what a PostgreSQL parser takes (made by Python's own % operator
+where the driver's style is %s or %(name)s). The database's schema "orm" is dropped and made again.
 """
 
 import asyncio
@@ -54,7 +54,7 @@ def emit(orm, dialect, driver, style, text, count):
     else:
         pg = text
     row = {"orm": orm, "dialect": dialect, "driver": driver, "text": text, "pg": pg}
-    print(json.dumps(row, ensure_ascii=False))
+    sys.stdout.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
 def run_sqlalchemy(url):
@@ -79,7 +79,14 @@ def run_sqlalchemy(url):
     def seen(conn, cursor, statement, parameters, context, executemany):
         if executemany and isinstance(parameters, (list, tuple)):
             parameters = parameters[0]
-        emit(f"sqlalchemy {sqlalchemy.__version__}", dialect.name, dialect.driver, style, statement, len(parameters or ()))
+        emit(
+            f"sqlalchemy {sqlalchemy.__version__}",
+            dialect.name,
+            dialect.driver,
+            style,
+            statement,
+            len(parameters or ()),
+        )
 
     def prepare(conn):
         if dialect.name == "postgresql":
@@ -123,8 +130,14 @@ def run_django(url):
         first = params[0] if many and params else params
         if not isinstance(sql, str):  # psycopg's composed DDL
             sql = sql.as_string(connection.connection)
-        emit(f"django {django.__version__}", connection.vendor, connection.vendor, "format", sql,
-             None if first is None else len(first))
+        emit(
+            f"django {django.__version__}",
+            connection.vendor,
+            connection.vendor,
+            "format",
+            sql,
+            None if first is None else len(first),
+        )
         return execute(sql, params, many, context)
 
     with connection.execute_wrapper(seen):

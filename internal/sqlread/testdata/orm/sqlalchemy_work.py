@@ -134,7 +134,9 @@ def fill(session):
     session.add_all(users + tags)
     session.flush()
     for i in range(6):
-        article = Article(slug=f"a{i}", title=f"Title {i}", body="…", author=users[i % 5], meta={"n": i, "s": "x"})
+        article = Article(
+            slug=f"a{i}", title=f"Title {i}", body="…", author=users[i % 5], meta={"n": i, "s": "x"}
+        )
         article.tags = tags[: i % 4]
         article.comments = [Comment(body=f"c{j}", author=users[j]) for j in range(i % 3)]
         session.add(article)
@@ -182,10 +184,15 @@ def reads(session, pg):
         select(a).with_for_update(),
         select(func.count()).select_from(a),
         select(func.count(a.id), func.max(a.views)).where(a.author_id == 1),
-        select(a.author_id, func.count().label("n")).group_by(a.author_id).having(func.count() > 1).order_by(text("n DESC")),
+        select(a.author_id, func.count().label("n"))
+        .group_by(a.author_id)
+        .having(func.count() > 1)
+        .order_by(text("n DESC")),
         select(cast(a.views, String), a.title + "!", extract("year", a.created_at)),
         select(a.id).where(tuple_(a.id, a.slug).in_([(1, "a1"), (2, "a2")])),
-        select(case((a.views > 3, "hot"), (a.views > 1, "warm"), else_="cold").label("heat"), a.id).order_by("heat"),
+        select(case((a.views > 3, "hot"), (a.views > 1, "warm"), else_="cold").label("heat"), a.id).order_by(
+            "heat"
+        ),
         select(Order).where(Order.number == 1, Order.customer == "x"),
         select(Order.total).order_by(Order.total),
         select(a.meta["n"].as_integer(), a.id).where(a.meta["s"].as_string() == "x"),
@@ -193,7 +200,9 @@ def reads(session, pg):
         select(User).where(User.active.is_(True), ~User.email.startswith("z")),
         select(User.id).where(User.active == true(), User.id == 3),
         select(Setting).where(Setting.scope == "site", Setting.key == "theme"),
-        text("SELECT id, slug FROM articles WHERE slug = :slug AND author_id IN (1, 2)").bindparams(slug="a1"),
+        text("SELECT id, slug FROM articles WHERE slug = :slug AND author_id IN (1, 2)").bindparams(
+            slug="a1"
+        ),
     )
     session.get(Article, 1)
     session.expire_all()
@@ -218,7 +227,9 @@ def reads(session, pg):
             select(Setting).where(Setting.value.op("?")("dark")),
             select(Setting).where(Setting.value.op("@>")(text("'{}'::jsonb")), Setting.scope == "site"),
             select(Setting.value["dark"].as_string()).where(Setting.value[("a", "b")].as_string() == "1"),
-            select(func.array_agg(postgresql.aggregate_order_by(a.slug, a.id.desc()))).where(a.author_id == 1),
+            select(func.array_agg(postgresql.aggregate_order_by(a.slug, a.id.desc()))).where(
+                a.author_id == 1
+            ),
             select(func.string_agg(a.slug, ",")).filter_by(author_id=1),
             select(func.count(a.id).filter(a.views > 1), a.author_id).group_by(a.author_id),
             select(func.percentile_cont(0.5).within_group(a.views)),
@@ -262,7 +273,9 @@ def joins_and_subqueries(session, pg):
         select(a.id, u.id).outerjoin(u, and_(a.author_id == u.id, u.username == "u1")),
         select(a.id, u.id).select_from(a).join(u, a.author_id == u.id, full=True) if pg else select(a.id),
         select(a.slug, Tag.name).join(a.tags).where(Tag.name.in_(["t1", "t2"])),
-        select(author.username, other.username).join(other, author.id < other.id).where(author.username == "u1"),
+        select(author.username, other.username)
+        .join(other, author.id < other.id)
+        .where(author.username == "u1"),
         select(c.body, parent.body).outerjoin(parent, c.parent_id == parent.id).where(parent.id == 3),
         select(c, author, a).join(author, c.author).join(a, c.article).where(a.slug == "a1", author.id == 2),
         select(recent.c.slug, u.username).join(u, recent.c.author_id == u.id),
@@ -284,7 +297,9 @@ def joins_and_subqueries(session, pg):
         select(text("x.n")).select_from(text("(SELECT count(*) AS n FROM articles) AS x")),
     )
     if pg:
-        top = lateral(select(c.body, c.id).where(c.article_id == a.id).order_by(c.id.desc()).limit(2), name="top")
+        top = lateral(
+            select(c.body, c.id).where(c.article_id == a.id).order_by(c.id.desc()).limit(2), name="top"
+        )
         pairs = values(Column("id", Integer), Column("name", String), name="pairs").data([(1, "x"), (2, "y")])
         all_of(
             session,
@@ -292,14 +307,18 @@ def joins_and_subqueries(session, pg):
             select(a.slug, top.c.body).outerjoin(top, true()).where(a.author_id == 1),
             select(a.slug, pairs.c.name).join(pairs, pairs.c.id == a.id),
             select(a).join(a.author).with_for_update(of=u),
-            select(a).where(a.id == select(c.article_id).where(c.id == 1).scalar_subquery()).with_for_update(),
+            select(a)
+            .where(a.id == select(c.article_id).where(c.id == 1).scalar_subquery())
+            .with_for_update(),
         )
 
 
 def analytic(session, pg):
     a, c = Article, Comment
     ranked = select(
-        a.id, a.author_id, func.row_number().over(partition_by=a.author_id, order_by=a.created_at.desc()).label("rank")
+        a.id,
+        a.author_id,
+        func.row_number().over(partition_by=a.author_id, order_by=a.created_at.desc()).label("rank"),
     ).subquery()
     per_author = select(a.author_id, func.sum(a.views).label("views")).group_by(a.author_id).cte("per_author")
     best = select(func.max(per_author.c.views).label("top")).cte("best")
@@ -311,7 +330,10 @@ def analytic(session, pg):
         select(func.rank().over(order_by=a.views.desc()), a.slug).where(a.author_id == 1),
         select(per_author.c.author_id, best.c.top).where(per_author.c.views == best.c.top),
         select(func.coalesce(func.sum(case((a.views == 1, 1), else_=0)), 0)),
-        select(a.author_id, func.count(c.id.distinct())).outerjoin(c).group_by(a.author_id).order_by(func.count(c.id)),
+        select(a.author_id, func.count(c.id.distinct()))
+        .outerjoin(c)
+        .group_by(a.author_id)
+        .order_by(func.count(c.id)),
         select(func.avg(a.views), func.min(a.created_at)).where(a.slug != "a1").having(func.count() > 0),
         select(func.count()).select_from(select(a.id).where(a.author_id == 1).limit(10).subquery()),
     )
@@ -342,7 +364,9 @@ def writes(session, pg):
     session.delete(session.execute(select(Article).where(Article.slug == "a5")).scalar_one())
     session.flush()
     session.bulk_insert_mappings(User, [{"username": f"b{i}", "email": "b@example.org"} for i in range(3)])
-    session.bulk_update_mappings(User, [{"id": 1, "email": "x@example.org"}, {"id": 2, "email": "y@example.org"}])
+    session.bulk_update_mappings(
+        User, [{"id": 1, "email": "x@example.org"}, {"id": 2, "email": "y@example.org"}]
+    )
     session.bulk_save_objects([User(username="s1"), User(username="s2")])
     session.query(Article).filter(Article.views == 77).update({"views": Article.views + 1})
     session.query(Comment).filter_by(author_id=4, article_id=2).delete()
@@ -350,12 +374,14 @@ def writes(session, pg):
     c, u = Comment, User
     for statement in (
         update(Article).where(Article.slug == "a2").values(title="T2"),
-        update(Article).where(Article.id.in_([1, 2])).values(views=Article.views + 1, title=func.upper(Article.title)),
+        update(Article)
+        .where(Article.id.in_([1, 2]))
+        .values(views=Article.views + 1, title=func.upper(Article.title)),
         update(Article).values(views=0),
         update(Article).where(Article.id.in_(select(c.article_id).where(c.author_id == 1))).values(views=2),
-        update(Article).where(Article.slug == "a2").values(
-            views=select(func.count(c.id)).where(c.article_id == Article.id).scalar_subquery()
-        ),
+        update(Article)
+        .where(Article.slug == "a2")
+        .values(views=select(func.count(c.id)).where(c.article_id == Article.id).scalar_subquery()),
         update(Order).where(Order.number == 1).values(total=5),
         delete(c).where(c.id == 999),
         delete(c).where(c.article_id == 999, c.author_id == 3),
@@ -371,11 +397,13 @@ def writes(session, pg):
             update(Article).where(Article.slug == "a2").values(views=3).returning(Article.id, Article.views),
             delete(c).where(c.id == 12345).returning(c.id),
             insert(Tag).values(name="returned").returning(Tag.id, Tag.name),
-            update(Setting).where(Setting.scope == "site").values(value=Setting.value.op("||")(text("'{}'::jsonb"))),
+            update(Setting)
+            .where(Setting.scope == "site")
+            .values(value=Setting.value.op("||")(text("'{}'::jsonb"))),
         ):
-            session.execute(statement.execution_options(**sync)).fetchall() if statement._returning else session.execute(
+            session.execute(
                 statement.execution_options(**sync)
-            )
+            ).fetchall() if statement._returning else session.execute(statement.execution_options(**sync))
     session.commit()
 
 
@@ -390,9 +418,13 @@ def upserts(session, pg):
         one.on_conflict_do_nothing(),
         one.on_conflict_do_nothing(index_elements=["name"]),
         one.on_conflict_do_update(index_elements=["name"], set_={"name": one.excluded.name}),
-        many.on_conflict_do_update(index_elements=[t.c.name], set_={"name": many.excluded.name + "x"}, where=t.c.id == 0),
+        many.on_conflict_do_update(
+            index_elements=[t.c.name], set_={"name": many.excluded.name + "x"}, where=t.c.id == 0
+        ),
         pair.on_conflict_do_update(index_elements=["scope", "key"], set_={"value": pair.excluded.value}),
-        pair.on_conflict_do_update(index_elements=["scope", "key"], set_={"key": func.upper(s.c.key)}, where=s.c.scope == "-"),
+        pair.on_conflict_do_update(
+            index_elements=["scope", "key"], set_={"key": func.upper(s.c.key)}, where=s.c.scope == "-"
+        ),
         order.on_conflict_do_update(index_elements=["customer", "Number"], set_={"total amount": 3}),
     ]
     if pg:
@@ -401,8 +433,10 @@ def upserts(session, pg):
             one.on_conflict_do_update(index_elements=["name"], set_={"name": "t1"}).returning(t.c.id),
         ]
     else:
-        statements += [insert(t).prefix_with("OR IGNORE").values(name="t1"), insert(s).prefix_with("OR REPLACE").values(
-            scope="site", key="theme", value={})]
+        statements += [
+            insert(t).prefix_with("OR IGNORE").values(name="t1"),
+            insert(s).prefix_with("OR REPLACE").values(scope="site", key="theme", value={}),
+        ]
     for statement in statements:
         session.execute(statement)
     session.commit()
@@ -415,10 +449,14 @@ def core(session, pg):
     conn.execute(insert(t), [{"name": "core1"}, {"name": "core2"}])
     conn.execute(insert(t).values([{"name": "core3"}, {"name": "core4"}]))
     conn.execute(insert(t).from_select(["name"], select(a.c.slug).where(a.c.author_id == 1)))
-    conn.execute(insert(c).values(body=func.upper("x"), article_id=select(func.min(a.c.id)).scalar_subquery()))
+    conn.execute(
+        insert(c).values(body=func.upper("x"), article_id=select(func.min(a.c.id)).scalar_subquery())
+    )
     conn.execute(insert(u).values(username=literal("lit"), email=None))
-    conn.execute(u.update().where(u.c.username == bindparam("who")).values(email=bindparam("mail")), [
-        {"who": "u1", "mail": "1"}, {"who": "u2", "mail": "2"}])
+    conn.execute(
+        u.update().where(u.c.username == bindparam("who")).values(email=bindparam("mail")),
+        [{"who": "u1", "mail": "1"}, {"who": "u2", "mail": "2"}],
+    )
     conn.execute(c.delete().where(c.c.id == bindparam("gone")), {"gone": 5000})
     run(select(a.c.id, a.c.slug.label("s")).where(a.c.slug == "a1").order_by("s")).fetchall()
     run(select(text("*")).select_from(a).where(text("slug = 'a1' AND views >= 0"))).fetchall()
