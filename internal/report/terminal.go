@@ -538,6 +538,9 @@ func coverageFacts(rep *baseline.Report) []string {
 	if c.QueriesJoined != nil {
 		facts = append(facts, fmt.Sprintf("%s of %s queries joined to a request", percent(*c.QueriesJoined), integer(rep.Totals.Queries)))
 	}
+	if len(rep.Stores) == 0 && rep.Totals.Requests > 0 {
+		facts = append(facts, "no cache operation seen")
+	}
 	if c.CostNsPerEvent != nil {
 		facts = append(facts, fmt.Sprintf("the recorder's own thread took %s an event", millis(*c.CostNsPerEvent/1e6)))
 	}
