@@ -58,6 +58,11 @@ def otel_environment(main: Python) -> Environment:
     return Environment("otel", main, (REQUIREMENTS / "otel.txt",))
 
 
+def bench_environment(main: Python) -> Environment:
+    """What bench/cost compares: the same service under demarc and under OpenTelemetry."""
+    return Environment("bench", main, (REQUIREMENTS / "bench.txt",))
+
+
 def conduit_environment(main: Python) -> Environment:
     """What the example service says it needs, with its real servers' drivers and its tests."""
     return Environment(

@@ -1,0 +1,152 @@
+#!/usr/bin/env python3
+"""What observation costs a request: bare, under demarc, and under OpenTelemetry, in one run.
+
+    python3 bench/cost/run.py [--rounds 15] [--requests 400] [--json]
+
+Three processes of the same service take turns, round by round, so that a machine that gets slower gets slower for all
+three. Both observers send to the same `demarc collect` (recorder's socket; OTLP over gRPC). Printed are medians of the
+CPU time per request of the whole process, every thread included, and what each observer adds to the bare one.
+Needs bin/demarc (make build); Redis is started from redis-server.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "scripts"))
+
+from kit import environment  # noqa: E402
+from kit.pythons import discover, main_of  # noqa: E402
+from kit.servers import Servers, find_binaries  # noqa: E402
+from kit.venvs import bench_environment, ensure  # noqa: E402
+
+HERE = Path(__file__).resolve().parent
+CONDUIT = ROOT / "examples" / "conduit"
+# Workload, requests of a round in parts of --requests, database and cache events that one request makes.
+WORKLOADS = (("empty", 1.0), ("one", 1.0), ("five", 0.5), ("redis", 1.0), ("articles", 0.1))
+MODES = ("bare", "demarc", "opentelemetry")
+
+
+def main() -> int:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--requests", type=int, default=400)
+    parser.add_argument("--python", help="interpreter with what bench/cost needs (default: prepared under .cache)")
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+    base = main_of(discover()[0])
+    python = args.python or str(ensure(bench_environment(base)))
+    with tempfile.TemporaryDirectory(prefix="demarc-bench-") as folder, Servers(find_binaries()) as servers:
+        rows = measure(Path(folder), servers, python, args)
+    if args.json:
+        print(json.dumps({"schema": "demarc.bench.cost/1", "python": base.version, "rows": rows}))
+        return 0
+    print(f"CPU per request in µs, Python {base.version}, medians of {args.rounds} rounds in turn")
+    print(f"{'workload':10} {'bare':>8} {'demarc':>8} {'OTel':>8} {'+demarc':>9} {'+OTel':>9}  {'ratio':>6}")
+    for r in rows:
+        print(f"{r['workload']:10} {r['bare']:8.1f} {r['demarc']:8.1f} {r['opentelemetry']:8.1f} "
+              f"{r['demarc_adds']:9.1f} {r['opentelemetry_adds']:9.1f}  {r['ratio']:6.3f}")
+    by = {r["workload"]: r for r in rows}
+    print(f"demarc adds {by['empty']['demarc_adds']:.1f} µs a request, "
+          f"{(by['five']['demarc_adds'] - by['one']['demarc_adds']) / 4:.1f} µs a query, "
+          f"{by['redis']['demarc_adds'] - by['empty']['demarc_adds']:.1f} µs a Redis get; "
+          f"OpenTelemetry {by['empty']['opentelemetry_adds']:.1f}, "
+          f"{(by['five']['opentelemetry_adds'] - by['one']['opentelemetry_adds']) / 4:.1f}, "
+          f"{by['redis']['opentelemetry_adds'] - by['empty']['opentelemetry_adds']:.1f}")
+    return 0
+
+
+def measure(folder, servers, python, args):
+    """Starts the collector and the three services, lets them take turns; one row a workload."""
+    socket_path, otlp = folder / "recorder", "127.0.0.1:%d" % free_port()
+    token = folder / "token"
+    token.write_text("bench-only-token-0123456789abcdef")
+    token.chmod(0o600)
+    database = folder / "conduit.db"
+    base = {**environment(), "BENCH_REDIS": servers.databases("bench")["DEMARC_TEST_REDIS"], "CACHE_URL": "off",
+            "DATABASE_URL": f"sqlite+aiosqlite:///{database}", "PYTHONPATH": str(CONDUIT)}
+    subprocess.run([python, "-m", "conduit.seed"], env=base, check=True, capture_output=True)
+    key = folder / "key"
+    key.write_text("00" * 32)
+    collector = subprocess.Popen(
+        [str(ROOT / "bin" / "demarc"), "collect", "--listen-recorder", f"unix:{socket_path}", "--otlp-grpc", otlp,
+         "--token-file", str(token), "--dir", str(folder / "captures"), "--no-report"],
+        stderr=subprocess.PIPE, text=True)
+    environments = {
+        "bare": base,
+        "demarc": {**base, "PYTHONPATH": f"{ROOT / 'python' / 'boot'}:{CONDUIT}", "DEMARC_ADDRESS": f"unix:{socket_path}",
+                   "DEMARC_TOKEN_FILE": str(token), "DEMARC_KEY_FILE": str(key), "DEMARC_MAX_RATE": "0"},
+        "opentelemetry": {**base, "BENCH_OTEL": "1", "OTEL_SERVICE_NAME": "bench", "OTEL_METRICS_EXPORTER": "none",
+                          "OTEL_LOGS_EXPORTER": "none", "OTEL_TRACES_EXPORTER": "otlp",
+                          "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{otlp}", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc",
+                          "OTEL_EXPORTER_OTLP_INSECURE": "true",
+                          "OTEL_EXPORTER_OTLP_HEADERS": f"authorization=Bearer%20{token.read_text()}"},
+    }
+    children = {}
+    try:
+        wait_for(socket_path, collector)
+        for mode in MODES:
+            launch = [str(Path(python).parent / "opentelemetry-instrument")] if mode == "opentelemetry" else []
+            children[mode] = subprocess.Popen(
+                [*launch, python, str(HERE / "workload.py")], env=environments[mode], cwd=folder,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
+        for mode in MODES:
+            if children[mode].stdout.readline().strip() != "ready":
+                raise SystemExit(f"the {mode} service did not start")
+        return [row(children, name, max(5, int(part * args.requests)), args.rounds) for name, part in WORKLOADS]
+    finally:
+        for child in children.values():
+            child.stdin.close()
+            child.wait()
+        collector.send_signal(signal.SIGINT)
+        collector.wait()
+        print(collector.stderr.read().strip(), file=sys.stderr)
+
+
+def row(children, workload, count, rounds):
+    """Medians over the rounds of one workload; the differences are taken round by round."""
+    seen = {mode: [] for mode in MODES}
+    for turn in range(rounds + 2):
+        for mode in MODES:
+            child = children[mode]
+            child.stdin.write(f"{workload} {count}\n")
+            value = float(child.stdout.readline())
+            if turn >= 2:  # the first two warm up
+                seen[mode].append(value)
+    adds = {m: statistics.median(a - b for a, b in zip(seen[m], seen["bare"])) for m in MODES[1:]}
+    print(f"{workload}: done", file=sys.stderr)
+    return {"workload": workload, **{m: statistics.median(v) for m, v in seen.items()},
+            "demarc_adds": adds["demarc"], "opentelemetry_adds": adds["opentelemetry"],
+            "ratio": adds["demarc"] / adds["opentelemetry"]}
+
+
+def free_port():
+    """A TCP port that is free now."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def wait_for(path, process):
+    """Waits until the collector listens."""
+    end = time.monotonic() + 20
+    while not os.path.exists(path):
+        if process.poll() is not None or time.monotonic() > end:
+            raise SystemExit("demarc collect did not start: " + process.stderr.read())
+        time.sleep(0.05)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,143 @@
+"""One process of the cost benchmark: answers requests in-process and prints the processor time that they took.
+
+Reads lines "WORKLOAD COUNT" from standard input; for each it sends COUNT requests into the ASGI application (no HTTP
+server, no client: only the service's own work and the observation's), waits until background senders had their turn,
+and prints the process's CPU time per request in microseconds. The time covers every thread of the process.
+"""
+
+import asyncio
+import os
+import sys
+import time
+
+from fastapi import FastAPI
+from sqlalchemy import create_engine, text
+from sqlalchemy.pool import StaticPool
+
+SETTLE = 0.25  # seconds in which senders catch up; a sleeping process costs nothing
+HEADERS = [
+    (b"host", b"shop.example"), (b"user-agent", b"bench/1"), (b"accept", b"*/*"), (b"accept-language", b"en"),
+    (b"authorization", b"Bearer opaque"),
+]
+
+app = FastAPI()
+engine = create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
+with engine.begin() as connection:
+    connection.execute(text("CREATE TABLE items (id INTEGER PRIMARY KEY, name TEXT)"))
+    connection.execute(text("INSERT INTO items VALUES (:id, :name)"), [{"id": i, "name": "n%d" % i} for i in range(500)])
+statement = text("SELECT id, name FROM items WHERE id = :id")
+database = engine.connect()
+
+
+def one(item):
+    """One row by its key."""
+    row = database.execute(statement, {"id": item}).one()
+    return {"id": row.id, "name": row.name}
+
+
+@app.get("/empty/{item}")
+async def empty(item: int):
+    """A request that asks nobody."""
+    return {"id": item}
+
+
+@app.get("/one/{item}")
+async def one_query(item: int):
+    """A request with one SQLite query."""
+    return one(item)
+
+
+@app.get("/five/{item}")
+async def five_queries(item: int):
+    """A request with five SQLite queries."""
+    return [one((item + i) % 500) for i in range(5)]
+
+
+if os.environ.get("BENCH_REDIS"):
+    import redis
+
+    cache = redis.Redis.from_url(os.environ["BENCH_REDIS"])
+    cache.set("item:1", "one")
+
+    @app.get("/redis/{item}")
+    async def redis_get(item: int):
+        """A request with one Redis get."""
+        return {"value": cache.get("item:%d" % (item % 2))}
+
+
+TARGETS = {"empty": b"/empty/%d", "one": b"/one/%d", "five": b"/five/%d", "redis": b"/redis/%d"}
+
+
+def conduit_app():
+    """The example service, whose article list is the fourth workload."""
+    from conduit.app import app as conduit
+
+    return conduit
+
+
+async def receive():
+    """An empty request body."""
+    return {"type": "http.request", "body": b"", "more_body": False}
+
+
+status = 0
+
+
+async def send(message):
+    """Keeps the answer's status."""
+    global status
+    if message["type"] == "http.response.start":
+        status = message["status"]
+
+
+def scope(path, query=b"", headers=HEADERS):
+    """An ASGI scope as a server makes it."""
+    return {
+        "type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1", "method": "GET",
+        "scheme": "http", "path": path.decode(), "raw_path": path, "query_string": query, "root_path": "",
+        "headers": headers, "client": ("127.0.0.1", 50000), "server": ("127.0.0.1", 80), "state": {},
+    }
+
+
+async def round_of(application, workload, count):
+    """Sends the requests of one round."""
+    for i in range(count):
+        if workload == "articles":
+            await application(scope(b"/api/articles", b"limit=10&offset=%d" % (i % 20), HEADERS[:-1]), receive, send)
+        else:
+            await application(scope(TARGETS[workload] % (i % 500)), receive, send)
+        if status != 200:
+            raise SystemExit("%s answered %d" % (workload, status))
+
+
+async def main():
+    """Rounds as standard input asks for them."""
+    instrument()
+    conduit = None
+    print("ready", flush=True)
+    for line in sys.stdin:
+        workload, count = line.split()
+        if workload == "articles" and conduit is None:
+            conduit = conduit_app()
+            manager = conduit.router.lifespan_context(conduit)
+            await manager.__aenter__()
+            await round_of(conduit, workload, 5)
+        before = time.process_time()
+        await round_of(conduit if workload == "articles" else app, workload, int(count))
+        time.sleep(SETTLE)
+        print("%.3f" % ((time.process_time() - before) / int(count) * 1e6), flush=True)
+
+
+def instrument():
+    """OpenTelemetry instruments applications when they are made, and engines that exist only when told of them."""
+    if os.environ.get("BENCH_OTEL"):
+        from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
+        from opentelemetry.instrumentation.sqlalchemy import SQLAlchemyInstrumentor
+
+        if not getattr(app, "_is_instrumented_by_opentelemetry", False):
+            FastAPIInstrumentor.instrument_app(app)
+        if not getattr(engine, "_demarc_bench", False):
+            SQLAlchemyInstrumentor().instrument(engine=engine)
+
+
+asyncio.run(main())
