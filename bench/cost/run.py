@@ -70,7 +70,7 @@ def main() -> int:
 
 def measure(folder, servers, python, args):
     """Starts the collector and the three services, lets them take turns; one row a workload."""
-    socket_path, otlp = folder / "recorder", "127.0.0.1:%d" % free_port()
+    socket_path, otlp = folder / "recorder", f"127.0.0.1:{free_port()}"
     token = folder / "token"
     token.write_text("bench-only-token-0123456789abcdef")
     token.chmod(0o600)
@@ -86,8 +86,8 @@ def measure(folder, servers, python, args):
         stderr=subprocess.PIPE, text=True)
     environments = {
         "bare": base,
-        "demarc": {**base, "PYTHONPATH": f"{ROOT / 'python' / 'boot'}:{CONDUIT}", "DEMARC_ADDRESS": f"unix:{socket_path}",
-                   "DEMARC_TOKEN_FILE": str(token), "DEMARC_KEY_FILE": str(key), "DEMARC_MAX_RATE": "0"},
+        "demarc": {**base, "PYTHONPATH": f"{ROOT / 'python' / 'boot'}:{CONDUIT}",
+                   "DEMARC_ADDRESS": f"unix:{socket_path}", "DEMARC_TOKEN_FILE": str(token), "DEMARC_KEY_FILE": str(key), "DEMARC_MAX_RATE": "0"},
         "opentelemetry": {**base, "BENCH_OTEL": "1", "OTEL_SERVICE_NAME": "bench", "OTEL_METRICS_EXPORTER": "none",
                           "OTEL_LOGS_EXPORTER": "none", "OTEL_TRACES_EXPORTER": "otlp",
                           "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{otlp}", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc",

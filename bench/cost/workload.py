@@ -24,7 +24,8 @@ app = FastAPI()
 engine = create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
 with engine.begin() as connection:
     connection.execute(text("CREATE TABLE items (id INTEGER PRIMARY KEY, name TEXT)"))
-    connection.execute(text("INSERT INTO items VALUES (:id, :name)"), [{"id": i, "name": "n%d" % i} for i in range(500)])
+    rows = [{"id": i, "name": f"n{i}"} for i in range(500)]
+    connection.execute(text("INSERT INTO items VALUES (:id, :name)"), rows)
 statement = text("SELECT id, name FROM items WHERE id = :id")
 database = engine.connect()
 
@@ -62,7 +63,7 @@ if os.environ.get("BENCH_REDIS"):
     @app.get("/redis/{item}")
     async def redis_get(item: int):
         """A request with one Redis get."""
-        return {"value": cache.get("item:%d" % (item % 2))}
+        return {"value": cache.get(f"item:{item % 2}")}
 
 
 TARGETS = {"empty": b"/empty/%d", "one": b"/one/%d", "five": b"/five/%d", "redis": b"/redis/%d"}
@@ -107,7 +108,7 @@ async def round_of(application, workload, count):
         else:
             await application(scope(TARGETS[workload] % (i % 500)), receive, send)
         if status != 200:
-            raise SystemExit("%s answered %d" % (workload, status))
+            raise SystemExit(f"{workload} answered {status}")
 
 
 async def main():
