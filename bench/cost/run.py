@@ -87,7 +87,8 @@ def measure(folder, servers, python, args):
     environments = {
         "bare": base,
         "demarc": {**base, "PYTHONPATH": f"{ROOT / 'python' / 'boot'}:{CONDUIT}",
-                   "DEMARC_ADDRESS": f"unix:{socket_path}", "DEMARC_TOKEN_FILE": str(token), "DEMARC_KEY_FILE": str(key), "DEMARC_MAX_RATE": "0"},
+                   "DEMARC_ADDRESS": f"unix:{socket_path}", "DEMARC_TOKEN_FILE": str(token),
+                   "DEMARC_KEY_FILE": str(key), "DEMARC_MAX_RATE": "0"},
         "opentelemetry": {**base, "BENCH_OTEL": "1", "OTEL_SERVICE_NAME": "bench", "OTEL_METRICS_EXPORTER": "none",
                           "OTEL_LOGS_EXPORTER": "none", "OTEL_TRACES_EXPORTER": "otlp",
                           "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{otlp}", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc",
