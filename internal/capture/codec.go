@@ -12,8 +12,8 @@ import (
 // A column holds one field of the events of one type within one record: which of them have it, and its values one
 // after the other.
 type column struct {
-	present []byte // one bit a row; rows beyond its end do not have the field
-	known   int    // number of bits set
+	present []byte // one bit a row; rows beyond its end do not have the field. Empty while all rows so far have it
+	known   int    // number of rows that have the field
 	data    []byte
 
 	// What the next value is told against.
@@ -23,11 +23,29 @@ type column struct {
 }
 
 func (c *column) set(row int) {
+	if row == c.known && len(c.present) == 0 {
+		c.known++
+		return
+	}
+	c.bitmap()
 	for len(c.present) <= row>>3 {
 		c.present = append(c.present, 0)
 	}
 	c.present[row>>3] |= 1 << (row & 7)
 	c.known++
+}
+
+// bitmap makes the bitmap of the rows so far, where it was not needed yet.
+func (c *column) bitmap() {
+	if len(c.present) > 0 {
+		return
+	}
+	for range c.known / 8 {
+		c.present = append(c.present, 0xff)
+	}
+	if c.known%8 != 0 {
+		c.present = append(c.present, 1<<(c.known%8)-1)
+	}
 }
 
 func (c *column) reset() {
@@ -52,6 +70,7 @@ func (c *column) append(dst []byte, n int) []byte {
 	case n:
 		dst = append(dst, presentAll)
 	default:
+		c.bitmap()
 		dst = append(dst, presentSome)
 		dst = append(dst, c.present...)
 		dst = append(dst, make([]byte, (n+7)/8-len(c.present))...)

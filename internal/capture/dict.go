@@ -39,9 +39,11 @@ type texts struct {
 	seen  []uint64 // fingerprints of texts seen once, by slot
 	// recent finds the number of a text by the address of its bytes. Addresses say nothing once the caller has its
 	// memory back, so an entry holds for one call only.
-	recent [512]recentText
+	recent [1 << recentBits]recentText
 	call   uint32
 }
+
+const recentBits = 11
 
 type recentText struct {
 	data *byte
@@ -70,7 +72,7 @@ func (d *texts) append(dst []byte, s string) []byte {
 		return append(dst, refZero)
 	}
 	data := unsafe.StringData(s)
-	r := &d.recent[(uintptr(unsafe.Pointer(data))>>3*31+uintptr(len(s)))%uintptr(len(d.recent))]
+	r := &d.recent[(uint64(uintptr(unsafe.Pointer(data)))+uint64(len(s)))*0x9E3779B97F4A7C15>>(64-recentBits)]
 	if r.data == data && r.n == len(s) && r.call == d.call {
 		return binary.AppendUvarint(dst, uint64(r.id))
 	}
