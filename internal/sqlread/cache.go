@@ -2,7 +2,7 @@ package sqlread
 
 // Cache keeps what was read of texts that come again, which in a service is nearly all of them. It belongs to its
 // caller and is not safe for concurrent use. Its memory stays below the bytes it was made with (estimated from the
-// lengths of what it holds, about a tenth off), plus one Statement.
+// lengths of what it holds, about a tenth off), plus one Statement. It holds the texts themselves, literals included.
 //
 // It has two generations: when the young one is full the old one is dropped and the young one becomes old, so a text in
 // use is read again at most once in a while, and never is there more to do than two look-ups.

@@ -38,7 +38,8 @@ func Redact(d Dialect, text string) string {
 		if lit {
 			out = append(out, redacted...)
 		} else {
-			if n := len(out); n > 0 && out[n-1] == '\'' && isIdentStart(text[t.start]) {
+			// Neither a prefix of the literal's nor MySQL's comment may arise from what stands side by side now.
+			if n, c := len(out), text[t.start]; n > 0 && (out[n-1] == '\'' && isIdentStart(c) || out[n-1] == '-' && c == '-') {
 				out = append(out, ' ')
 			}
 			out = append(out, text[t.start:t.end]...)
@@ -347,8 +348,12 @@ func (n *normalizer) space(t token) {
 		}
 	}
 	switch n.out[len(n.out)-1] {
-	case '(', '.':
+	case '(':
 		return
+	case '.': // .2fa would be a number
+		if t.kind != tWord || !isDigit(n.text[t.start]) {
+			return
+		}
 	case '[': // before a word [ could be read as opening a name
 		if t.kind != tWord {
 			return
