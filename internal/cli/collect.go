@@ -137,7 +137,7 @@ func (c *collecting) serve(ctx context.Context, o *observation, token, where str
 	if err != nil {
 		return err
 	}
-	server := recorder.NewServer(token, sink)
+	server := recorder.NewServer(recorder.Options{Token: token, Hashed: o.cfg.Privacy.Keys == "hashed", Refused: o.refused}, sink)
 	o.engine.Recorders(server)
 	var serving sync.WaitGroup
 	for _, l := range list {
@@ -160,7 +160,7 @@ func (c *collecting) serve(ctx context.Context, o *observation, token, where str
 	for _, l := range list {
 		at = append(at, l.kind+" on "+l.address)
 	}
-	o.announce(" (" + strings.Join(at, ", ") + "; token " + where + ")")
+	o.announce(" ("+strings.Join(at, ", ")+"; token "+where+")", "sampling as the recorders are told")
 	o.startLive()
 	<-ctx.Done()
 	ending, cancel := context.WithTimeout(context.Background(), grace)

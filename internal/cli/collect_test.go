@@ -103,6 +103,42 @@ func TestCollectorComesBack(t *testing.T) {
 	}
 }
 
+// A collector that keeps keys hashed takes no recorder that sends them in clear, and says so.
+func TestCollectKeepsKeysHashed(t *testing.T) {
+	dir := t.TempDir()
+	address := "unix:" + filepath.Join(dir, "s")
+	p := demarc(t, dir, nil, "collect", "--listen-recorder", address).start()
+	p.until(&p.stderr, "demarc: watching ")
+	token, err := os.ReadFile(filepath.Join(dir, ".demarc", "token"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("DEMARC_KEYS", "clear")
+	url := elsewhere(t, dir, address, strings.TrimSpace(string(token)))
+	if got := get(t, url); got != "hello" {
+		t.Errorf("the service answered %q", got)
+	}
+	p.until(&p.stderr, "a recorder was refused: keys are kept hashed here")
+	if h := health(t, p.runFile().URL, 0); h.Received != 0 || h.Refused != 1 {
+		t.Errorf("health %+v", h)
+	}
+	t.Setenv("DEMARC_KEYS", "")
+	url = elsewhere(t, dir, address, strings.TrimSpace(string(token)))
+	get(t, url+"/users/4711?page=2")
+	health(t, p.runFile().URL, 3)
+	if err := p.cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	p.wait()
+	list := p.captures()
+	if len(list) != 1 {
+		t.Fatalf("captures %v", list)
+	}
+	if events := exported(t, list[0]); strings.Contains(events, "4711") || !strings.Contains(events, `"target":"/users/~`) {
+		t.Errorf("the capture holds a key in clear:\n%s", events)
+	}
+}
+
 func TestCollectOverTCPAndOTLP(t *testing.T) {
 	dir := t.TempDir()
 	free := func() string {

@@ -9,7 +9,9 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -54,17 +56,19 @@ type observation struct {
 	flags  *observeFlags
 	stderr io.Writer
 
-	token    string // of control, and of HTTP that is not loopback
-	keyFile  string
-	engine   *engine.Engine
-	http     *engine.Server
-	listener net.Listener
-	capture  *capture.Writer
-	runFile  string
-	json     *os.File
-	logFile  *os.File
-	stopLive chan struct{}
-	liveDone chan struct{}
+	token     string // of control, and of HTTP that is not loopback
+	keyFile   string
+	engine    *engine.Engine
+	http      *engine.Server
+	listener  net.Listener
+	capture   *capture.Writer
+	runFile   string
+	json      *os.File
+	logFile   *os.File
+	refusedMu sync.Mutex
+	refusals  map[string]bool
+	stopLive  chan struct{}
+	liveDone  chan struct{}
 }
 
 // observe makes everything ready that can fail, in the order in which the least is left behind when it does. keys is
@@ -124,11 +128,19 @@ func (o *observation) settle(cmd *cobra.Command, keys string) error {
 	if c.Privacy.Keys != "clear" && c.Privacy.Keys != "hashed" {
 		return usageError(cmd, fmt.Sprintf("--keys is clear or hashed, not %q", c.Privacy.Keys))
 	}
-	if cmd.Flags().Changed("rate") {
-		if !(o.flags.rate >= 0 && o.flags.rate <= 1e9) {
+	rate, given := o.flags.rate, cmd.Flags().Changed("rate")
+	if text := os.Getenv("DEMARC_MAX_RATE"); text != "" && !given {
+		var err error
+		if rate, err = strconv.ParseFloat(text, 64); err != nil {
+			return usageError(cmd, fmt.Sprintf("DEMARC_MAX_RATE is a number of events a second, 0 for no limit, not %q", text))
+		}
+		given = true
+	}
+	if given {
+		if !(rate >= 0 && rate <= 1e9) {
 			return usageError(cmd, "--rate is a number of events a second, 0 for no limit")
 		}
-		c.Security.Limits.MaxRate = &o.flags.rate
+		c.Security.Limits.MaxRate = &rate
 	}
 	if o.flags.live && !onTerminal(o.stderr) {
 		return usageError(cmd, "--live needs a terminal on stderr")
@@ -239,6 +251,22 @@ func (o *observation) open() error {
 	return nil
 }
 
+// maxRefusals is how many different reasons for refusing a connection are told.
+const maxRefusals = 20
+
+// refused tells a person why a recorder was refused, each reason once: the service it runs in says nothing.
+func (o *observation) refused(why string) {
+	o.refusedMu.Lock()
+	defer o.refusedMu.Unlock()
+	if o.refusals == nil {
+		o.refusals = map[string]bool{}
+	}
+	if !o.refusals[why] && len(o.refusals) < maxRefusals {
+		o.refusals[why] = true
+		fmt.Fprintf(o.stderr, "demarc: a recorder was refused: %s\n", why)
+	}
+}
+
 func (o *observation) loss(err error) {
 	f := &fault.Error{Op: o.op, What: "cannot write the capture", Cause: err}
 	var cause *fault.Error
@@ -251,7 +279,7 @@ func (o *observation) loss(err error) {
 }
 
 // announce says in two lines where things are and what the settings come to.
-func (o *observation) announce(where string) {
+func (o *observation) announce(where, sampling string) {
 	c := &o.cfg
 	fmt.Fprintf(o.stderr, "demarc: watching %s%s, %s, capture %s\n", c.Service, where, o.http.URL, o.capture.Dir())
 	reach := "this machine only"
@@ -259,10 +287,6 @@ func (o *observation) announce(where string) {
 		if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
 			reach = "reachable from outside with the token in " + o.runFile
 		}
-	}
-	sampling := "no sampling"
-	if r := *c.Security.Limits.MaxRate; r > 0 {
-		sampling = fmt.Sprintf("sampling above %g events/s a process", r)
 	}
 	kept := "keys and targets in clear, secrets and SQL literals left out"
 	if c.Privacy.Keys == "hashed" {

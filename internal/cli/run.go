@@ -74,7 +74,7 @@ func (o *observation) child(ctx context.Context, argv []string) (int, error) {
 	}
 	defer ws.Remove()
 	token := recorder.NewToken()
-	server := recorder.NewServer(token, o.engine)
+	server := recorder.NewServer(recorder.Options{Token: token, Refused: o.refused}, o.engine)
 	o.engine.Recorders(server)
 	l, err := recorder.Listen(ws.Address())
 	if err != nil {
@@ -91,7 +91,11 @@ func (o *observation) child(ctx context.Context, argv []string) (int, error) {
 	if ctx.Err() != nil {
 		return 0, ctx.Err()
 	}
-	o.announce("")
+	sampling := "no sampling"
+	if r := *o.cfg.Security.Limits.MaxRate; r > 0 {
+		sampling = fmt.Sprintf("sampling above %g events/s a process", r)
+	}
+	o.announce("", sampling)
 	child, err := recorder.StartChild(o.op, argv, env)
 	if err != nil {
 		return 0, err

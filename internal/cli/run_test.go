@@ -248,7 +248,8 @@ func health(t *testing.T, url string, n int64) engine.Health {
 func TestRunEndToEnd(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, "app.py", service)
-	p := demarc(t, dir, nil, "run", "--log-lines=lines", "--report-json", "report.json", "--", python(t), "app.py").start()
+	tmp := t.TempDir()
+	p := demarc(t, dir, []string{"TMPDIR=" + tmp}, "run", "--log-lines=lines", "--report-json", "report.json", "--", python(t), "app.py").start()
 	port := p.port()
 	for range 3 {
 		if got := get(t, "http://127.0.0.1:"+port+"/x"); got != "hello" {
@@ -272,8 +273,8 @@ func TestRunEndToEnd(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(dir, ".demarc", "run.json")); err == nil {
 		t.Error("the run file is still there")
 	}
-	if entries, err := filepath.Glob(filepath.Join(os.TempDir(), "demarc-*", "s")); err != nil || len(entries) > 3 {
-		t.Errorf("workspaces are left: %v %v", entries, err)
+	if entries, err := os.ReadDir(tmp); err != nil || len(entries) != 0 {
+		t.Errorf("temporary files are left: %v %v", entries, err)
 	}
 	var rep struct {
 		Schema string
@@ -607,7 +608,8 @@ func TestMarkOffOn(t *testing.T) {
 func TestKilledCollector(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, "app.py", service)
-	p := demarc(t, dir, nil, "run", "--", python(t), "app.py").start()
+	tmp := t.TempDir()
+	p := demarc(t, dir, []string{"TMPDIR=" + tmp}, "run", "--", python(t), "app.py").start()
 	url := "http://127.0.0.1:" + p.port()
 	get(t, url)
 	r := p.runFile()
@@ -632,6 +634,11 @@ func TestKilledCollector(t *testing.T) {
 		t.Errorf("a mark after kill -9: exit code %d", code)
 	}
 	c.says("no .demarc/run.json of a living process")
+	// The next one takes away what the killed one left.
+	demarc(t, dir, []string{"TMPDIR=" + tmp}, "run", "--", "true").run()
+	if entries, err := os.ReadDir(tmp); err != nil || len(entries) != 0 {
+		t.Errorf("temporary files are left: %v %v", entries, err)
+	}
 	if events := exported(t, filepath.Join(dir, r.Capture)); !strings.Contains(events, `"type":"request"`) {
 		t.Errorf("the capture lost it:\n%s", events)
 	}

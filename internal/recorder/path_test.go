@@ -50,7 +50,7 @@ func benchmarkPath(b *testing.B, fold *baseline.Fold) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	s := NewServer("sesame", &kept{w: w, fold: fold})
+	s := NewServer(Options{Token: "sesame"}, &kept{w: w, fold: fold})
 	l, err := Listen("unix:" + filepath.Join(b.TempDir(), "s"))
 	if err != nil {
 		b.Fatal(err)

@@ -45,6 +45,7 @@ type Sink interface {
 
 // Server receives what recorders send.
 type Server struct {
+	opt   Options
 	token [32]byte // hash of the token
 	sink  Sink
 
@@ -80,10 +81,18 @@ type Stats struct {
 	RecorderDropped int64 // events that recorders say they could not send
 }
 
-// NewServer returns a server that gives events to sink and accepts recorders that know the token.
-func NewServer(token string, sink Sink) *Server {
+// Options of a server.
+type Options struct {
+	Token  string // what recorders must bring
+	Hashed bool   // recorders that keep keys in clear are refused
+	// Refused, where it is not nil, is told why a connection was refused; it is called from several goroutines.
+	Refused func(why string)
+}
+
+// NewServer returns a server that gives events to sink.
+func NewServer(opt Options, sink Sink) *Server {
 	s := &Server{
-		token: sha256.Sum256([]byte(token)), sink: sink, recording: true,
+		opt: opt, token: sha256.Sum256([]byte(opt.Token)), sink: sink, recording: true,
 		conns: map[*conn]struct{}{}, dropped: map[string]int64{}, large: make(chan struct{}, maxLarge),
 	}
 	s.batches.New = func() any { return &batch{} }
@@ -280,6 +289,7 @@ type hello struct {
 	Runtime     string `json:"runtime"`
 	Program     string `json:"program"`
 	Recorder    string `json:"recorder"`
+	Keys        string `json:"keys"`
 }
 
 type answer struct {
@@ -326,6 +336,9 @@ func (c *conn) write(kind byte, v any) error {
 
 func (c *conn) refuse(why string) {
 	c.s.stats.refused.Add(1)
+	if c.s.opt.Refused != nil {
+		c.s.opt.Refused(why)
+	}
 	_ = c.send(kindAnswer, answer{Wire: WireVersion, Error: why})
 }
 
@@ -457,6 +470,11 @@ func (c *conn) hello(payload []byte) bool {
 	}
 	if token := sha256.Sum256([]byte(h.Token)); subtle.ConstantTimeCompare(token[:], c.s.token[:]) != 1 {
 		c.refuse("wrong token")
+		return false
+	}
+	if c.s.opt.Hashed && h.Keys != "hashed" {
+		c.refuse("keys are kept hashed here, and this recorder sends them in clear: set DEMARC_KEYS=hashed for the service, " +
+			"or start demarc collect with --keys clear")
 		return false
 	}
 	if !goodProc(h.Proc) || h.Op != "start" && h.Op != "fork" && h.Op != "reconnect" {

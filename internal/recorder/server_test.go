@@ -55,7 +55,7 @@ type client struct {
 func start(t *testing.T) (*Server, *keep, func() *client) {
 	t.Helper()
 	sink := &keep{}
-	s := NewServer("sesame", sink)
+	s := NewServer(Options{Token: "sesame"}, sink)
 	l, err := Listen("unix:" + filepath.Join(t.TempDir(), "s"))
 	if err != nil {
 		t.Fatal(err)
@@ -205,6 +205,26 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+func TestKeysInClearAreRefused(t *testing.T) {
+	said := make(chan string, 4)
+	s := NewServer(Options{Token: "sesame", Hashed: true, Refused: func(why string) { said <- why }}, &keep{})
+	for keys, ok := range map[string]bool{"hashed": true, "clear": false, "": false} {
+		there, here := net.Pipe()
+		go (&conn{s: s, nc: there}).serve()
+		c := &client{t, here, bufio.NewReader(here)}
+		c.send('H', strings.Replace(helloText("start", "sesame", 1), "{", fmt.Sprintf(`{"keys":%q,`, keys), 1))
+		if _, a := c.read(); a["ok"] != ok {
+			t.Errorf("keys %q: %v", keys, a)
+		}
+		_ = here.Close()
+		if !ok {
+			if why := <-said; !strings.Contains(why, "DEMARC_KEYS=hashed") {
+				t.Errorf("keys %q: %s", keys, why)
+			}
+		}
+	}
+}
+
 func TestFrameTooLarge(t *testing.T) {
 	_, _, dial := start(t)
 	c := dial()
@@ -274,7 +294,7 @@ func FuzzFrame(f *testing.F) {
 	f.Add(append(frame('X', []byte(`{"at":5}`)), frame('?', []byte("later"))...))
 	f.Add([]byte{255, 255, 255, 255, 'B'})
 	f.Fuzz(func(t *testing.T, data []byte) {
-		s := NewServer("sesame", &keep{})
+		s := NewServer(Options{Token: "sesame"}, &keep{})
 		there, here := net.Pipe()
 		c := &conn{s: s, nc: there}
 		go func() {

@@ -4,10 +4,13 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"sort"
+	"strconv"
 	"strings"
+	"syscall"
 )
 
 // Settings are what the recorder in a process is told; docs/wire.md describes the file. An empty field leaves the
@@ -32,12 +35,20 @@ type Workspace struct {
 
 // NewWorkspace makes the folder, for this user only, under the system's folder for temporary files: the path of a Unix
 // socket may not be longer than about a hundred bytes.
+//
+// Folders that a demarc left which was killed are removed. A service that outlived it does not need them: it reads the
+// settings at the start of a process, and does without them if they are gone.
 func NewWorkspace() (*Workspace, error) {
+	sweep()
 	dir, err := os.MkdirTemp("", "demarc-")
 	if err != nil {
 		return nil, err
 	}
 	w := &Workspace{Dir: dir}
+	if err := os.WriteFile(filepath.Join(dir, pidFile), []byte(strconv.Itoa(os.Getpid())), 0o600); err != nil {
+		w.Remove()
+		return nil, err
+	}
 	if err := os.Mkdir(filepath.Join(dir, "notes"), 0o700); err != nil {
 		w.Remove()
 		return nil, err
@@ -47,6 +58,34 @@ func NewWorkspace() (*Workspace, error) {
 		return nil, err
 	}
 	return w, nil
+}
+
+// pidFile names the process that a workspace belongs to.
+const pidFile = "demarc.pid"
+
+// sweep removes this user's workspaces whose process is gone.
+func sweep() {
+	names, err := filepath.Glob(filepath.Join(os.TempDir(), "demarc-*", pidFile))
+	if err != nil {
+		return
+	}
+	for _, name := range names {
+		info, err := os.Lstat(filepath.Dir(name))
+		if err != nil || !info.IsDir() || info.Mode().Perm() != 0o700 {
+			continue
+		}
+		if st, ok := info.Sys().(*syscall.Stat_t); !ok || int(st.Uid) != os.Getuid() {
+			continue
+		}
+		data, err := os.ReadFile(name)
+		if err != nil {
+			continue
+		}
+		pid, err := strconv.Atoi(string(data))
+		if err == nil && pid > 0 && errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+			_ = os.RemoveAll(filepath.Dir(name))
+		}
+	}
 }
 
 // Address is where the recorder finds the collector.
@@ -75,8 +114,10 @@ func (w *Workspace) Env(environ []string, s Settings) ([]string, error) {
 			if value != "" {
 				path += string(os.PathListSeparator) + value
 			}
-		case "DEMARC_CONFIG", "DEMARC_ADDRESS", "DEMARC_TOKEN", "DEMARC_TOKEN_FILE", "DEMARC_KEY_FILE":
-			// The recorder prefers variables to the file; those of another collector would lead it away from this one.
+		case "DEMARC_CONFIG", "DEMARC_ADDRESS", "DEMARC_TOKEN", "DEMARC_TOKEN_FILE", "DEMARC_KEY_FILE", "DEMARC_SERVICE", "DEMARC_KEYS",
+			"DEMARC_MAX_RATE":
+			// The recorder prefers variables to the file. Those of another collector would lead it away from this one, and
+			// the others are in the settings already, below the flags.
 		default:
 			env = append(env, kv)
 		}

@@ -20,7 +20,7 @@ class Config:
         self.key = b""  # of the keyed hashes
         self.service = ""
         self.version = ""
-        self.keys = "clear"  # or hashed
+        self.keys = "hashed"  # or clear, if somebody says so
         self.max_rate = 5000.0  # events a second above which sampling begins; 0: never
         self.functions = ()  # "module:function", observed by call events
         self.principal = {}  # {"header": name} or {"cookie": name}
@@ -61,7 +61,7 @@ def load(environ=os.environ):
         raise ValueError("no hashing key: key_file must hold 32 to 128 hex digits")
     c.service = str(get("service"))
     c.version = str(get("version"))
-    c.keys = "hashed" if get("keys") == "hashed" else "clear"
+    c.keys = "clear" if get("keys") == "clear" else "hashed"
     rate = get("max_rate", None)
     if rate is not None:
         c.max_rate = float(rate)
