@@ -111,6 +111,14 @@ func TestHostile(t *testing.T) {
 		"casts":            "SELECT a" + strings.Repeat("::int", n/5),
 		"savepoints":       strings.Repeat("SAVEPOINT a ", n/12),
 		"nested lists":     "SELECT a IN " + strings.Repeat("((?), ", n/6),
+		"signs":            "SELECT 1 " + strings.Repeat("+", n),
+		"empty statements": "SELECT 1" + strings.Repeat(";", n) + "SELECT 2",
+		"with in with":     strings.Repeat("WITH ()(", n/8),
+		"open types":       "SELECT 1 FROM t WHERE " + strings.Repeat("a IN (1::b[ ) AND ", n/18) + "1",
+		"conflict":         "INSERT INTO t (a) VALUES (1)" + strings.Repeat(",(1)", MaxValues) + " ON CONFLICT (a" + strings.Repeat(",a", n/8) + ") DO UPDATE SET a = 1",
+		"one wide row":     "INSERT INTO t VALUES (1" + strings.Repeat(",1", n/2) + ")",
+		"operators":        "SELECT 1 " + strings.Repeat("~!@#", n/4),
+		"using":            "SELECT 1 FROM t" + strings.Repeat(" JOIN t USING (a, b, c, d)", n/26),
 		"values":           strings.Repeat("VALUES (", n/8),
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -400,12 +400,15 @@ func (l *lexer) blockComment(i int) {
 	l.pos = len(l.text)
 }
 
+// maxOperator bounds the operator run that is looked through; every real operator is shorter.
+const maxOperator = 16
+
 const opBytes = "<>=!~|&^#/+-@"
 
 // operator reads the longest run of operator bytes; like PostgreSQL it leaves a sign at the end to the operand.
 func (l *lexer) operator(i int) {
 	j, special := i, false
-	for j < len(l.text) && strings.IndexByte(opBytes, l.text[j]) >= 0 {
+	for j < len(l.text) && j < i+maxOperator && strings.IndexByte(opBytes, l.text[j]) >= 0 {
 		c, n := l.text[j], l.at(j+1)
 		if j > i && (c == '-' && n == '-' || c == '/' && n == '*' || c == '#' && l.d == MySQL || c == '@' && isIdentStart(n)) {
 			break

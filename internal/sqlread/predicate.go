@@ -195,6 +195,22 @@ func (p *parser) castsEnd(i int) int {
 	return i
 }
 
+// maxModifier bounds the tokens in a type's parentheses or brackets.
+const maxModifier = 16
+
+// modifierEnd returns the token after the modifier that opens at i, i itself if it is none.
+func (p *parser) modifierEnd(i int, closing tkind) int {
+	for n := i; n < i+maxModifier; n++ {
+		switch p.tok(n).kind {
+		case closing:
+			return n + 1
+		case tEOF:
+			return i
+		}
+	}
+	return i
+}
+
 // typeEnd returns the token after the type that begins at i: a.b, double precision, timestamp(3) with time zone,
 // varchar(10)[].
 func (p *parser) typeEnd(i int) int {
@@ -213,10 +229,7 @@ func (p *parser) typeEnd(i int) int {
 			i++
 		}
 		if p.tok(i).kind == tLParen {
-			for p.tok(i).kind != tRParen && p.tok(i).kind != tEOF {
-				i++
-			}
-			i = min(i+1, last)
+			i = p.modifierEnd(i, tRParen)
 		}
 		if (p.isAt(first, "timestamp") || p.isAt(first, "time")) && (p.isAt(i, "with") || p.isAt(i, "without")) &&
 			p.isAt(i+1, "time") && p.isAt(i+2, "zone") {
@@ -224,10 +237,11 @@ func (p *parser) typeEnd(i int) int {
 		}
 	}
 	for p.tok(i).kind == tLBracket {
-		for p.tok(i).kind != tRBracket && p.tok(i).kind != tEOF {
-			i++
+		end := p.modifierEnd(i, tRBracket)
+		if end == i {
+			break
 		}
-		i = min(i+1, last)
+		i = end
 	}
 	return min(i, last)
 }
@@ -298,7 +312,11 @@ func (p *parser) valueRows(sc int32) rows {
 				}
 			}
 			width++
-			r.values = append(r.values, v)
+			if len(r.values) < MaxValues {
+				r.values = append(r.values, v)
+			} else {
+				r.full = true
+			}
 			p.acceptKind(tComma)
 			if p.i == at {
 				p.advance()
@@ -306,8 +324,8 @@ func (p *parser) valueRows(sc int32) rows {
 		}
 		p.acceptKind(tRParen)
 		switch {
-		case r.full || len(r.values) > MaxValues:
-			r.values, r.full = r.values[:keep], true
+		case r.full: // whole rows only
+			r.values = r.values[:keep]
 			p.st.Cut = true
 		case r.width == 0:
 			r.width = width

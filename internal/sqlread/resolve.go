@@ -116,7 +116,7 @@ func (p *parser) insertFromValues(u int32, body int, sc int32) {
 		return
 	}
 	r := p.rows[it.rows]
-	if r.width <= 0 || len(r.columns) != r.width {
+	if r.width <= 0 || len(r.columns) != r.width || r.width > MaxValues {
 		return
 	}
 	pick := make([]int, 0, len(t.Written))

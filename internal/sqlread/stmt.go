@@ -51,6 +51,13 @@ func (p *parser) kindAt(i int) Kind {
 				depth--
 			}
 			if depth == 0 && p.tok(i).kind == tRParen {
+				n := i + 1
+				for p.tok(n).kind == tLParen {
+					n++
+				}
+				if k := p.tok(n); n > i+1 && (k.kw == kwSelect || k.kw == kwWith || k.kw == kwValues) {
+					return Select
+				}
 				if k := p.verb(i + 1); k != Other {
 					return k
 				}
@@ -64,9 +71,6 @@ func (p *parser) kindAt(i int) Kind {
 func (p *parser) verb(i int) Kind {
 	t := p.tok(i)
 	if t.kind != tWord {
-		if t.kind == tLParen {
-			return p.kindAt(i)
-		}
 		return Other
 	}
 	switch t.kw {

@@ -213,6 +213,9 @@ func savepoint(text string, toks []token, i int) (Kind, int) {
 
 // semi writes a semicolon unless it ends the text.
 func (n *normalizer) semi(t token) {
+	if n.i > 0 && n.toks[n.i-1].kind == tSemi || len(n.out) == 0 {
+		return
+	}
 	for _, r := range n.toks[n.i:] {
 		if r.kind == tEOF {
 			n.i = len(n.toks) - 2
@@ -221,9 +224,6 @@ func (n *normalizer) semi(t token) {
 		if r.kind != tSemi {
 			break
 		}
-	}
-	if n.i > 0 && n.toks[n.i-1].kind == tSemi || len(n.out) == 0 {
-		return
 	}
 	n.put(";", t, false)
 	n.first = true

@@ -122,12 +122,16 @@ func (p *parser) conflict(sc, u int32) int32 {
 	return up
 }
 
+// maxConflict is the number of columns of a conflict target that are kept; PostgreSQL's indexes have no more.
+const maxConflict = 32
+
 func (p *parser) conflictTarget(sc, u int32) {
 	if p.acceptKw(kwOn) { // ON CONSTRAINT name
 		p.i = min(p.i+2, len(p.toks)-1)
 	}
 	if p.peek().kind == tLParen {
-		p.st.Tables[u].Conflict = p.names()
+		c := p.names()
+		p.st.Tables[u].Conflict = c[:min(len(c), maxConflict)]
 	}
 	if p.acceptKw(kwWhere) { // of a partial index
 		p.exprUntil(sc, 0)
