@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"math"
 	"reflect"
-	"sort"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -92,16 +92,16 @@ func ParseJSON(line []byte) (Event, error) {
 	if !utf8.Valid(line) {
 		return e, errors.New("not valid UTF-8")
 	}
-	names, raw, err := members(line)
+	all, err := members(line)
 	if err != nil {
 		return e, err
 	}
 	var typeName string
 	sawAt := false
-	for i, n := range names {
-		switch n {
+	for _, m := range all {
+		switch m.name {
 		case "type":
-			if err := json.Unmarshal(raw[i], &typeName); err != nil || typeName == "" {
+			if err := parseText(&typeName, m.raw); err != nil || typeName == "" {
 				return e, errors.New(`field "type": a non-empty string was expected`)
 			}
 		case "at":
@@ -124,8 +124,9 @@ func ParseJSON(line []byte) (Event, error) {
 		ev.Field(bodyIndex[e.Type]).Set(body)
 		body = body.Elem()
 	}
-	var extra []byte
-	for i, n := range names {
+	var unknown []member
+	for _, m := range all {
+		n := m.name
 		if n == "type" {
 			continue
 		}
@@ -145,7 +146,7 @@ func ParseJSON(line []byte) (Event, error) {
 		}
 		known := false
 		if target.IsValid() {
-			if known, err = setField(target, raw[i]); err != nil {
+			if known, err = setField(target, m.raw); err != nil {
 				return Event{}, fmt.Errorf("field %q: %w", n, err)
 			}
 			if n == "at" && !known {
@@ -153,41 +154,26 @@ func ParseJSON(line []byte) (Event, error) {
 			}
 		}
 		if !known {
-			extra = appendMember(extra, n, raw[i])
+			unknown = append(unknown, m)
 		}
 	}
 	if e.Source != nil && *e.Source == (Source{}) {
 		e.Source = nil
 	}
-	e.Extra = string(extra)
+	if len(unknown) > 0 { // in one order, so that equal events are equal
+		slices.SortFunc(unknown, func(a, b member) int { return strings.Compare(a.name, b.name) })
+		var extra []byte
+		for _, m := range unknown {
+			extra = appendMember(extra, m.name, m.raw)
+		}
+		e.Extra = string(extra)
+	}
 	for _, id := range []struct{ name, v string }{{"trace", e.Trace}, {"span", e.Span}, {"parent", e.Parent}} {
 		if len(id.v) > MaxID {
 			return Event{}, fmt.Errorf("field %q: %d bytes, at most %d are allowed", id.name, len(id.v), MaxID)
 		}
 	}
 	return e, nil
-}
-
-// members splits a JSON object into its names and raw values, in order; a name that comes twice keeps its last value.
-func members(line []byte) ([]string, []json.RawMessage, error) {
-	trimmed := bytes.TrimSpace(line)
-	if len(trimmed) == 0 || trimmed[0] != '{' {
-		return nil, nil, errors.New("not a JSON object")
-	}
-	var all map[string]json.RawMessage
-	if err := json.Unmarshal(trimmed, &all); err != nil {
-		return nil, nil, fmt.Errorf("not a JSON object: %w", err)
-	}
-	names := make([]string, 0, len(all))
-	for n := range all {
-		names = append(names, n)
-	}
-	sort.Strings(names)
-	raw := make([]json.RawMessage, len(names))
-	for i, n := range names {
-		raw[i] = all[n]
-	}
-	return names, raw, nil
 }
 
 func appendMember(dst []byte, name string, raw []byte) []byte {
@@ -212,7 +198,7 @@ func setField(v reflect.Value, raw json.RawMessage) (bool, error) {
 	var err error
 	switch p := v.Addr().Interface().(type) {
 	case *string:
-		err = json.Unmarshal(raw, p)
+		err = parseText(p, raw)
 	case *int64:
 		*p, err = parseInt(raw)
 	case *uint64:
@@ -235,7 +221,7 @@ func setField(v reflect.Value, raw json.RawMessage) (bool, error) {
 	case *[]Hash:
 		err = parseHashes(p, raw)
 	case *[]string:
-		err = json.Unmarshal(raw, p)
+		err = parseTexts(p, raw)
 	case *[]NamedHash:
 		err = parseNamed(raw, func(n string, r json.RawMessage) error {
 			h, err := parseHash(r)
@@ -338,10 +324,11 @@ func (h Hash) String() string {
 }
 
 func parseHashes(p *[]Hash, raw []byte) error {
-	var list []json.RawMessage
-	if err := json.Unmarshal(raw, &list); err != nil {
-		return err
+	if raw[0] != '[' {
+		return json.Unmarshal(raw, p)
 	}
+	list := splitArray(raw)
+	*p = make([]Hash, 0, len(list))
 	for i, r := range list {
 		h, err := parseHash(r)
 		if err != nil {
@@ -353,18 +340,15 @@ func parseHashes(p *[]Hash, raw []byte) error {
 }
 
 func parseNamed(raw []byte, add func(string, json.RawMessage) error) error {
-	var m map[string]json.RawMessage
-	if err := json.Unmarshal(raw, &m); err != nil {
-		return err
+	if raw[0] != '{' {
+		var m map[string]json.RawMessage
+		return json.Unmarshal(raw, &m)
 	}
-	names := make([]string, 0, len(m))
-	for n := range m {
-		names = append(names, n)
-	}
-	sort.Strings(names)
-	for _, n := range names {
-		if err := add(n, m[n]); err != nil {
-			return fmt.Errorf("member %q: %w", n, plain(err))
+	list := splitObject(raw)
+	slices.SortFunc(list, func(a, b member) int { return strings.Compare(a.name, b.name) })
+	for _, m := range list {
+		if err := add(m.name, m.raw); err != nil {
+			return fmt.Errorf("member %q: %w", m.name, plain(err))
 		}
 	}
 	return nil
@@ -376,7 +360,7 @@ func pairValue(raw json.RawMessage) (string, error) {
 		return "true", nil
 	}
 	var s string
-	err := json.Unmarshal(raw, &s)
+	err := parseText(&s, raw)
 	return s, err
 }
 
