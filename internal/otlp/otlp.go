@@ -94,7 +94,7 @@ type DataError struct {
 	// At is the byte of the (uncompressed) message at which reading failed; -1 where that is not known.
 	At     int
 	Reason string
-	limit  bool // one of this package's limits, not a fault of the format
+	limit  bool // one of this package's limits, or a group: pdata may take it
 }
 
 // Error returns the reason and the position.
