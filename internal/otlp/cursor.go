@@ -220,4 +220,3 @@ func (r *reader) check(s shape, at, end int) int {
 	}
 	return at
 }
-

@@ -114,4 +114,3 @@ func shortLength(buf []byte, at int) (end, begin int) {
 	}
 	return at + n, at
 }
-
