@@ -345,13 +345,14 @@ func (l *lexer) doubleQuoted(i int) {
 	l.quoted(i, i, '"')
 }
 
-// quoted reads an identifier whose opening quote stands at q; the closing one is doubled to stand for itself.
+// quoted reads an identifier whose opening quote stands at q; the closing one is doubled to stand for itself, except
+// that brackets end at the first.
 func (l *lexer) quoted(start, q int, closing byte) {
 	for j := q + 1; j < len(l.text); j++ {
 		if l.text[j] != closing {
 			continue
 		}
-		if l.at(j+1) == closing {
+		if l.at(j+1) == closing && closing != ']' {
 			j++
 			continue
 		}

@@ -32,7 +32,7 @@ func Redact(d Dialect, text string) string {
 			break
 		}
 		lit := t.kind == tString || t.kind == tNumber
-		if n := len(out); n > 0 && (t.start > end || lit && (out[n-1] == '\'' || isIdent(out[n-1]))) {
+		if n := len(out); n > 0 && (t.start > end || lit && (out[n-1] == '\'' || out[n-1] == '&' || isIdent(out[n-1]))) {
 			out = append(out, ' ')
 		}
 		if lit {
