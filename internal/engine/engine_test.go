@@ -2,6 +2,7 @@ package engine
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -65,7 +66,7 @@ func TestEventsReachCaptureAndReport(t *testing.T) {
 	if err := e.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := e.Events([]event.Event{request(1)}); err != ErrClosed {
+	if err := e.Events([]event.Event{request(1)}); !errors.Is(err, ErrClosed) {
 		t.Errorf("after the end: %v", err)
 	}
 	if h := e.Health(); h.Dropped != 1 || h.DroppedBy.Collector != 1 {
@@ -103,7 +104,7 @@ func TestSlowEndDropsAndCounts(t *testing.T) {
 	for len(e.gate) < maxWaiting {
 		time.Sleep(time.Millisecond)
 	}
-	if err := e.Events([]event.Event{request(1), request(2)}); err != ErrBusy {
+	if err := e.Events([]event.Event{request(1), request(2)}); !errors.Is(err, ErrBusy) {
 		t.Errorf("got %v, want ErrBusy", err)
 	}
 	if h := e.Health(); h.DroppedBy.Collector != 2 {
@@ -281,7 +282,7 @@ func TestControl(t *testing.T) {
 func TestRunFile(t *testing.T) {
 	s, e := serve(t, "127.0.0.1:0")
 	dir := t.TempDir()
-	if _, err := FindRun(dir); err != ErrNotRunning {
+	if _, err := FindRun(dir); !errors.Is(err, ErrNotRunning) {
 		t.Errorf("an empty folder: %v", err)
 	}
 	path, err := WriteRunFile(dir, RunFile{URL: s.URL, Token: "sesame-sesame-sesame", Started: "2026-11-21T10:00:00Z"})
@@ -326,7 +327,7 @@ func TestRunFileOfTheDead(t *testing.T) {
 		}
 	}
 	stale("run.json", dead.Process.Pid)
-	if _, err := FindRun(dir); err != ErrNotRunning {
+	if _, err := FindRun(dir); !errors.Is(err, ErrNotRunning) {
 		t.Errorf("a stale file: %v", err)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "run.json")); err == nil {
