@@ -48,7 +48,7 @@ func scramble(rng *rand.Rand, v reflect.Value) {
 	case *event.Opt[bool]:
 		*p = event.Some(rng.IntN(2) == 0)
 	case *event.Opt[float64]:
-		*p = event.Some([]float64{0, -0.0, 0.25, math.Inf(1), math.MaxFloat64, math.SmallestNonzeroFloat64, rng.Float64()}[rng.IntN(7)])
+		*p = event.Some([]float64{0, math.Copysign(0, -1), 0.25, math.Inf(1), math.MaxFloat64, math.SmallestNonzeroFloat64, rng.Float64()}[rng.IntN(7)])
 	case *event.Hash:
 		*p = hash()
 	case *[]event.Hash:
@@ -364,7 +364,14 @@ func TestOtherVersions(t *testing.T) {
 	if f := open(); !strings.Contains(f.Error(), "no manifest.json in it") || f.Code == fault.ExitCapture {
 		t.Errorf("an empty directory: %+v", f)
 	}
-	dir += "/none"
+	dir += "/file"
+	if err := os.WriteFile(dir, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if f := open(); !strings.Contains(f.Error(), "it is a file, not a directory") {
+		t.Errorf("a file: %+v", f)
+	}
+	dir += "-none"
 	if f := open(); !strings.Contains(f.Error(), "no such directory") {
 		t.Errorf("no directory: %+v", f)
 	}

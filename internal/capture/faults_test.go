@@ -239,7 +239,7 @@ func TestFailingDisk(t *testing.T) {
 		for _, cause := range []error{syscall.ENOSPC, errShort, syscall.EIO} {
 			for _, long := range []int{1, 5} {
 				fs := newCrashFS(func(n int, op string) error {
-					if n >= at && n < at+long && (cause != errShort || strings.HasPrefix(op, "write")) {
+					if n >= at && n < at+long && (!errors.Is(cause, errShort) || strings.HasPrefix(op, "write")) {
 						return cause
 					}
 					return nil
@@ -277,7 +277,7 @@ func inOrder(t *testing.T, name string, got, want []event.Event) {
 	t.Helper()
 	at := 0
 	for i := range got {
-		for at < len(want) && !(got[i].At == want[at].At && reflect.DeepEqual(got[i], want[at])) {
+		for at < len(want) && (got[i].At != want[at].At || !reflect.DeepEqual(got[i], want[at])) {
 			at++
 		}
 		if at == len(want) {

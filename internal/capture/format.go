@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/demarc-dev/demarc/internal/fault"
@@ -85,18 +86,20 @@ func segmentNumber(file string) int {
 func readManifest(dir string) (manifest, error) {
 	var m manifest
 	path := filepath.Join(dir, manifestFile)
-	fail := func(cause error, expected, try string) error {
+	fail := func(cause error, expected, try string) *fault.Error {
 		return &fault.Error{What: "cannot open capture " + dir, Cause: cause, Expected: expected, Retry: fault.RetryUseless,
 			Try: try, Code: fault.ExitCapture}
 	}
 	info, err := os.Stat(path)
 	if err != nil {
-		if errors.Is(err, os.ErrNotExist) {
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 			cause := errors.New("no " + manifestFile + " in it")
-			if _, err := os.Stat(dir); err != nil {
+			if st, err := os.Stat(dir); err != nil {
 				cause = errors.New("no such directory")
+			} else if !st.IsDir() {
+				cause = errors.New("it is a file, not a directory")
 			}
-			e := fail(cause, "a directory written by demarc", "ls .demarc").(*fault.Error)
+			e := fail(cause, "a directory written by demarc", "ls .demarc")
 			e.Code = fault.ExitFailed
 			return m, e
 		}

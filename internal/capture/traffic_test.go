@@ -24,7 +24,6 @@ type worker struct {
 	proc   string
 	next   uint64
 	seq    uint64
-	xid    uint64
 }
 
 func newTraffic(seed uint64) *traffic {

@@ -163,7 +163,7 @@ func Create(dir string, o Options) (*Writer, error) {
 		return nil, errors.Join(fail(err, "space and permission to write", ""), lock.Close())
 	}
 	if err := w.writeManifest(); err != nil {
-		return nil, errors.Join(err, w.disk.f.Close(), lock.Close())
+		return nil, errors.Join(fail(err, "space and permission to write", ""), w.disk.f.Close(), lock.Close())
 	}
 	// The name of the capture itself must outlive a crash as well.
 	if err := o.fs.SyncDir(filepath.Dir(dir)); err != nil {
@@ -325,11 +325,11 @@ func (w *Writer) run() {
 	}
 	w.seal()
 	w.disk.m.Closed = true
-	w.writeManifest()
+	_ = w.writeManifest() // a failure is pending, and Close tells it
 }
 
 // fail notes a failed operation for the next Append and counts the events lost with it.
-func (w *Writer) fail(what string, cause error, lost int64) error {
+func (w *Writer) fail(what string, cause error, lost int64) {
 	e := &fault.Error{What: what, Cause: cause, Expected: "space and permission to write", Retry: fault.RetrySafe,
 		Try: "free space on the disk of " + w.dir}
 	w.disk.m.Lost += lost
@@ -338,7 +338,6 @@ func (w *Writer) fail(what string, cause error, lost int64) error {
 		s.Lost += lost
 		w.pending = e
 	})
-	return e
 }
 
 // write appends one record to the segment. After a failure the segment is given up, since later records would lean on
@@ -413,10 +412,10 @@ func (w *Writer) sync() error {
 		return nil
 	}
 	if err := d.f.Sync(); err != nil {
-		e := w.fail("cannot make "+w.segmentPath()+" durable", err, d.unsure)
+		w.fail("cannot make "+w.segmentPath()+" durable", err, d.unsure)
 		d.unsure = 0
 		w.giveUp()
-		return e
+		return err
 	}
 	now := w.o.now()
 	w.count(func(s *Stats) {
@@ -545,9 +544,9 @@ func (w *Writer) writeManifest() error {
 		return err
 	})
 	if err != nil {
-		return w.fail("cannot replace "+filepath.Join(w.dir, manifestFile), err, 0)
+		w.fail("cannot replace "+filepath.Join(w.dir, manifestFile), err, 0)
 	}
-	return nil
+	return err
 }
 
 // WriteFile writes a file of mode 0600 that appears under its name only when it is whole and durable; one that is

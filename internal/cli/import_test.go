@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/json"
-	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -176,7 +175,7 @@ func TestImportFails(t *testing.T) {
 	}
 	writeText(t, manifest, strings.Replace(string(text), `"version": 1`, `"version": 7`, 1))
 	code, _, talk := command(t, "", "export", "there")
-	if want := fmt.Sprint("format version 7, this demarc reads up to version 1"); code != fault.ExitCapture || !strings.Contains(talk, want) {
+	if want := "format version 7, this demarc reads up to version 1"; code != fault.ExitCapture || !strings.Contains(talk, want) {
 		t.Errorf("exit code %d, said %q", code, talk)
 	}
 }
