@@ -361,7 +361,7 @@ def ended(conn, raw, op, start, error=None, txn=None):
     _txn(conn, core.current.get(), op, txn, start, end - start, error)
 
 
-# ---- what the drivers say of a transaction ---------------------------------------------------------------------------
+# ---- what the drivers say of a transaction ------------------------------------------------------------------------
 
 LIBPQ = (IDLE, None, OPEN, FAILED, IDLE)  # by PQtransactionStatus: idle, active, in one, in a failed one, unknown
 
@@ -396,7 +396,7 @@ def level_name(level):
     return str(level).replace("_", " ").lower()
 
 
-# ---- subclasses of C types -------------------------------------------------------------------------------------------
+# ---- subclasses of C types ---------------------------------------------------------------------------------------
 
 CLASSES = 200  # subclasses made for classes of the service; beyond, further ones are not observed
 

@@ -100,6 +100,28 @@ class Connection(_base):
         _record(self, start, query, None, None, many=many)
         return result
 
+    async def copy_records_to_table(self, table_name, *, columns=None, schema_name=None, **kwargs):  # noqa: D102
+        original = _base.copy_records_to_table
+        kwargs.update(columns=columns, schema_name=schema_name)
+        if not state.on or self._demarc is None:
+            return await original(self, table_name, **kwargs)
+        try:
+            statement = 'COPY %s"%s"%s FROM STDIN (FORMAT binary)' % (
+                '"%s".' % schema_name if schema_name else "", table_name,
+                "(%s)" % ", ".join('"%s"' % c for c in columns) if columns else "",
+            )
+        except Exception:
+            failed(NAME)
+            return await original(self, table_name, **kwargs)
+        start = now()
+        try:
+            status = await original(self, table_name, **kwargs)
+        except BaseException as e:
+            _record(self, start, statement, None, e)
+            raise
+        _record(self, start, statement, None, None, status=status)
+        return status
+
     async def reset(self, *args, **kwargs):  # noqa: D102
         if self._demarc is None:
             return await _base.reset(self, *args, **kwargs)
@@ -140,7 +162,7 @@ def _copying(name):
     return copy
 
 
-for _name in ("_copy_in", "_copy_out", "_copy_in_records"):
+for _name in ("_copy_in", "_copy_out"):
     if hasattr(_base, _name):
         setattr(Connection, _name, _copying(_name))
 Connection.__module__ = _base.__module__
@@ -157,10 +179,13 @@ def _observed(resource):
 
 def _prepared(original):
     @functools.wraps(original)
-    async def bind_execute(self, args, limit, timeout):
+    def bind_execute(self, args, limit, timeout):
         raw = _observed(self)
         if raw is None:
-            return await original(self, args, limit, timeout)
+            return original(self, args, limit, timeout)
+        return observed(self, raw, args, limit, timeout)
+
+    async def observed(self, raw, args, limit, timeout):
         start = now()
         try:
             data = await original(self, args, limit, timeout)
@@ -235,7 +260,7 @@ def patch(module):
             failed(NAME)
         raw = await original(*args, **kwargs)
         try:
-            if isinstance(raw, Connection) and raw._demarc is None:
+            if Connection in type(raw).__mro__ and raw._demarc is None:  # asyncpg's isinstance says yes to all
                 attributes = getattr(getattr(raw, "_params", None), "target_session_attrs", None)
                 raw._demarc = db.Conn("postgresql", _probe, db.role_of(attributes))
         except Exception:

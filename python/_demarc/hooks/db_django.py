@@ -24,8 +24,8 @@ def _conn_of(wrapper):
                 break
         conn = db.Conn(_NAMES.get(wrapper.vendor, wrapper.vendor), probe, _role(wrapper))
         level = wrapper.settings_dict.get("OPTIONS", {}).get("isolation_level")
-        conn.isolation = db.level_name(getattr(level, "name", level)) if isinstance(level, str) or hasattr(
-            level, "name") else None
+        level = getattr(level, "name", level)
+        conn.isolation = db.level_name(level) if isinstance(level, str) else None
         wrapper.__dict__["_demarc"] = conn
     if conn.probe is None:
         conn.logical = not wrapper.autocommit or wrapper.in_atomic_block
@@ -108,7 +108,8 @@ def _callproc(original):
             error = e
             raise
         finally:
-            _record(self, start, "SELECT * FROM %s(%s)" % (procname, ",".join(["%s"] * len(params or ()))), params, error)
+            marks = ",".join(["%s"] * len(params or ()))
+            _record(self, start, "SELECT * FROM %s(%s)" % (procname, marks), params, error)
             error = None
 
     return callproc
