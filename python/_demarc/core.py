@@ -118,6 +118,7 @@ def keep(digest):
 
 _texts = {}
 definitions = []
+collectors = []  # functions that the sender calls each round, to emit what was counted
 _text_bytes = 0
 _text_lock = threading.Lock()
 
@@ -184,6 +185,12 @@ def _is_library(filename):
         _library.clear()
     _library[filename] = lib
     return lib
+
+
+def is_library(filename):
+    """Whether a file belongs to the standard library, an installed package or the recorder."""
+    lib = _library.get(filename)
+    return _is_library(filename) if lib is None else lib
 
 
 def code(depth=2):

@@ -109,6 +109,7 @@ class Sender:
         if self.sock is None:
             return
         self.adapt()
+        collect()
         while buffer and self.sock is not None and not self.stop:
             self.send_batch()
         self.send_stats()
@@ -141,6 +142,7 @@ class Sender:
                 "host": socket.gethostname(), "pid": os.getpid(), "ppid": os.getppid(),
                 "runtime": "%s %s" % (sys.implementation.name, ".".join(map(str, sys.version_info[:3]))),
                 "program": os.path.basename(sys.argv[0]) if getattr(sys, "argv", None) else "", "recorder": VERSION,
+                "keys": self.config.keys,
             }
             self.send(b"H", json.dumps(hello).encode())
             answer = self.await_answer()
@@ -318,7 +320,10 @@ class Sender:
             self.stop = False
             self.next_try = 0.0
             try:
-                if self.sock is None and not (buffer and self.connect()):
+                collect(last=True)
+                # A short-lived process says at least that it was there, where that costs no time.
+                worth_it = buffer or self.config.address.startswith("unix:")
+                if self.sock is None and not (worth_it and self.connect()):
                     return
                 while buffer and self.sock is not None and _clock() < end:
                     self.send_batch()
@@ -328,6 +333,16 @@ class Sender:
             except OSError:
                 pass
             self.drop_connection()
+
+
+def collect(last=False):
+    """Lets the hooks that count emit their counts; last: at the end of the process, whatever the time."""
+    if state.on:
+        for f in core.collectors:
+            try:
+                f(last)
+            except Exception:
+                core.failed("transport")
 
 
 def set_rate(rate):
@@ -369,12 +384,14 @@ def begin(config, service_info):
     _sender = Sender(config, service_info)
     _sender.start()
     os.register_at_fork(before=_before_fork, after_in_parent=_after_parent, after_in_child=_after_child)
-    atexit.register(_finish)
+    atexit.register(finish)
 
 
-def _finish():
+def finish():
+    """Sends what is left and says goodbye: at the end of the process, or of one that will end without Python's own."""
     try:
-        _sender.finish()
+        if _sender is not None:
+            _sender.finish()
     except Exception:
         core.failed("transport")
 
