@@ -39,4 +39,22 @@ HOOKS = (
     ("asyncpg", "asyncpg", "db_asyncpg", "patch"),
     ("django_db", "django.db.backends.utils", "db_django", "patch_utils"),
     ("django_db", "django.db.backends.base.base", "db_django", "patch_base"),
+    # Caches.
+    ("redis", "redis.client", "cache_redis", "patch"),
+    ("redis", "redis.asyncio.client", "cache_redis", "patch_asyncio"),
+    ("redis", "redis.cluster", "cache_redis", "patch_cluster"),
+    ("redis", "redis.asyncio.cluster", "cache_redis", "patch_asyncio_cluster"),
+    ("redis", "redis.commands.core", "cache_redis", "patch_scripts"),
+    ("django_cache", "django.core.cache.backends.base", "cache_django", "patch"),
+    ("functools", "functools", "cache_functools", "patch"),
+    ("cachetools", "cachetools", "cache_cachetools", "patch"),
+    ("pymemcache", "pymemcache.client.base", "cache_pymemcache", "patch"),
+    # Functions that the settings name, and jobs.
+    ("functions", "builtins", "functions", "patch"),
+    ("celery", "celery.app.base", "jobs_celery", "patch_app"),
+    ("celery", "celery.app.trace", "jobs_celery", "patch_trace"),
+    ("celery", "celery.signals", "jobs_celery", "patch_signals"),
+    ("rq", "rq.queue", "jobs_rq", "patch_queue"),
+    ("rq", "rq.job", "jobs_rq", "patch_job"),
+    ("rq", "rq.worker", "jobs_rq", "patch_worker"),
 )

@@ -1,0 +1,349 @@
+"""cachetools: what happens to the caches that the service's own modules create.
+
+The store is the line that created the cache, numbered where one line creates several that live at once. The methods
+of cachetools' classes are wrapped; a cache that a library created is only looked up and passed on. Operations that a
+method makes on its own cache (get on its way to __getitem__, a set that evicts) are one operation: what the service
+asked for, and an evict or expire for each entry that had to go.
+
+An expire without a lifetime is an entry whose time was over.
+"""
+
+import collections
+import datetime
+import functools
+import os
+import sys
+import threading
+import weakref
+
+from _demarc import caches, core
+from _demarc.caches import CANONICAL, CLEAR, DELETE, EVICT, EXPIRE, GET, LOCAL, SET, argument, budget, call_key
+from _demarc.core import code, failed, now, state, text
+
+NAME = "cachetools"
+MANY = 10_000  # caches that are observed at a time
+NUMBERS = 100  # of caches of one line; more share the last number
+SHOWN = 64  # parts of a key that are shown
+
+_infos = {}  # id of a cache -> _Info
+_numbers = {}  # line -> numbers in use
+_gone = collections.deque(maxlen=MANY)  # caches that ended with hits that were not counted yet
+
+
+class _Thread(threading.local):
+    """The cache in whose method this thread is, and which method it is."""
+
+    cache = None
+    method = None
+
+
+_inside = _Thread()
+
+
+class _Info:
+    """What is known of one cache."""
+
+    __slots__ = ("store", "ref", "hits")
+
+    def __init__(self, store):
+        self.store = store
+        self.ref = None
+        self.hits = 0  # not recorded in full
+
+
+def _count(since, until):
+    for info in [*_infos.values(), *[_gone.popleft() for _ in range(len(_gone))]]:
+        n = info.hits
+        if n:
+            info.hits -= n
+            caches.count(info.store, since, until, n)
+
+
+def _register(cache):
+    """Notes a cache if code of the service created it."""
+    f = sys._getframe(2)
+    for _ in range(30):
+        name = f.f_code.co_filename
+        # Above cachetools and the __init__ of what the service derived from it stands the one who asked.
+        own = f.f_code.co_name == "__init__" and f.f_locals.get("self") is cache
+        if not own and not name.startswith(_folder):
+            break
+        f = f.f_back
+        if f is None:
+            return
+    if core.is_library(name) or len(_infos) >= MANY:
+        return
+    line = "%s:%d" % (f.f_globals.get("__name__", "?"), f.f_lineno)
+    used = _numbers.setdefault(line, set())
+    number = next((n for n in range(1, NUMBERS) if n not in used), NUMBERS)
+    used.add(number)
+    info = _Info(text("cachetools:" + line + ("#%d" % number if number > 1 else "")))
+    key = id(cache)
+
+    def gone(ref):
+        if _infos.get(key) is info:
+            del _infos[key]
+        used.discard(number)
+        if info.hits:
+            _gone.append(info)
+
+    info.ref = weakref.ref(cache, gone)
+    _infos[key] = info
+
+
+def _key(k):
+    if type(k) is str:
+        return k
+    if isinstance(k, tuple):
+        return _call(k[:SHOWN])
+    return argument(k)
+
+
+def _call(parts):
+    """A key that cachetools.keys made of a call: positional arguments, then a class as a mark, then the named ones."""
+    mark = next((i for i, x in enumerate(parts) if isinstance(x, type) and x.__name__ == "_HashedTuple"), None)
+    if mark is None:
+        return "|".join([argument(x) for x in parts])
+    named = parts[mark + 1 :]
+    if named and not isinstance(named[0], tuple):
+        named = zip(named[::2], named[1::2])
+    # What follows the named ones are the types of all, in keys that tell 1 from 1.0.
+    return call_key(parts[:mark], {p[0]: p[1] for p in named if isinstance(p, tuple) and isinstance(p[0], str)})
+
+
+def _ttl(cache):
+    ttl = getattr(cache, "ttl", None)
+    if isinstance(ttl, datetime.timedelta):
+        ttl = ttl.total_seconds()
+    return int(ttl * 1000) if isinstance(ttl, (int, float)) and ttl < 1e12 else None
+
+
+def _observed(self):
+    """The _Info of a cache on which an operation of the service begins, or None."""
+    if not state.on or _inside.cache is self or NAME in state.disabled:
+        return None
+    return _infos.get(id(self))
+
+
+def _run(self, method, original, args, kwargs):
+    """Runs a method so that what it does to its own cache is not taken for the service's operations."""
+    cache, name = _inside.cache, _inside.method
+    _inside.cache, _inside.method = self, method
+    try:
+        return original(self, *args, **kwargs)
+    finally:
+        _inside.cache, _inside.method = cache, name
+
+
+def _got(info, self, key, at, hit, value):
+    if hit:
+        if budget.hits <= 0:
+            info.hits += 1
+            return
+        budget.hits -= 1
+        caches.local_hit(info.store, _key(key), at, value, code(3))
+    else:
+        caches.record(GET, LOCAL, info.store, _key(key), at, at, False, line=code(3))
+
+
+def _getitem(original):
+    def __getitem__(self, *args, **kwargs):
+        info = _observed(self)
+        if info is None:
+            return original(self, *args, **kwargs)
+        missing = False
+        try:
+            key, at = args[0], now()
+            # A cache may compute what is missing.
+            missing = type(self).__missing__ is not _plain_missing and key not in self
+            if missing:
+                _got(info, self, key, at, False, None)
+        except Exception:
+            failed(NAME)
+        try:
+            value = original(self, *args, **kwargs) if missing else _run(self, "get", original, args, kwargs)
+        except KeyError:
+            try:
+                if not missing:
+                    _got(info, self, key, at, False, None)
+            except Exception:
+                failed(NAME)
+            raise
+        try:
+            if not missing:
+                _got(info, self, key, at, True, value)
+        except Exception:
+            failed(NAME)
+        return value
+
+    return __getitem__
+
+
+def _get(original):
+    def get(self, *args, **kwargs):
+        info = _observed(self)
+        if info is None:
+            return original(self, *args, **kwargs)
+        value = _run(self, "get", original, args, kwargs)
+        try:
+            key = args[0] if args else kwargs["key"]
+            default = args[1] if len(args) > 1 else kwargs.get("default")
+            at = now()
+            _got(info, self, key, at, value is not default or key in self, value)
+        except Exception:
+            failed(NAME)
+        return value
+
+    return get
+
+
+def _setitem(original):
+    def __setitem__(self, *args, **kwargs):
+        info = _observed(self)
+        if info is None:
+            return original(self, *args, **kwargs)
+        _run(self, "set", original, args, kwargs)
+        try:
+            at = now()
+            caches.record(SET, LOCAL, info.store, _key(args[0]), at, at, None, args[1], CANONICAL, _ttl(self),
+                          line=code())
+        except Exception:
+            failed(NAME)
+        return None
+
+    return __setitem__
+
+
+def _removed(info, key, removed):
+    try:
+        at = now()
+        caches.record(DELETE, LOCAL, info.store, _key(key), at, at, removed=removed, line=code(3))
+    except Exception:
+        failed(NAME)
+
+
+def _delitem(original):
+    def __delitem__(self, *args, **kwargs):
+        info = _observed(self)
+        if info is None:
+            return original(self, *args, **kwargs)
+        try:
+            _run(self, "delete", original, args, kwargs)
+        except KeyError:
+            _removed(info, args[0], 0)
+            raise
+        _removed(info, args[0], 1)
+        return None
+
+    return __delitem__
+
+
+def _pop(original):
+    def pop(self, *args, **kwargs):
+        info = _observed(self)
+        if info is None:
+            return original(self, *args, **kwargs)
+        held = None
+        try:
+            held = int(args[0] in self)
+        except Exception:
+            failed(NAME)
+        try:
+            return _run(self, "delete", original, args, kwargs)
+        finally:
+            _removed(info, args[0] if args else None, held)
+
+    return pop
+
+
+def _clear(original):
+    def clear(self, *args, **kwargs):
+        info = _observed(self)
+        if info is None:
+            return original(self, *args, **kwargs)
+        held = None
+        try:
+            held = _plain_len(self)
+        except Exception:
+            failed(NAME)
+        result = _run(self, "clear", original, args, kwargs)
+        try:
+            at = now()
+            caches.record(CLEAR, LOCAL, info.store, None, at, at, removed=held, line=code())
+        except Exception:
+            failed(NAME)
+        return result
+
+    return clear
+
+
+def _went(self, op, keys):
+    try:
+        info = _infos.get(id(self))
+        if info is None or not keys or not state.on or NAME in state.disabled:
+            return
+        at, line = now(), code(3)
+        for key in keys:
+            caches.record(op, LOCAL, info.store, _key(key), at, at, removed=1, line=line)
+    except Exception:
+        failed(NAME)
+
+
+def _popitem(original):
+    def popitem(self, *args, **kwargs):
+        asked = _inside.method if _inside.cache is self else None
+        item = _run(self, "delete", original, args, kwargs)
+        if asked is None:
+            _went(self, DELETE, item[:1])
+        elif asked == "set":
+            _went(self, EVICT, item[:1])
+        return item
+
+    return popitem
+
+
+def _expire(original):
+    def expire(self, *args, **kwargs):
+        gone = _run(self, "expire", original, args, kwargs)
+        if gone and isinstance(gone, list):
+            _went(self, EXPIRE, [k for k, _ in gone])
+        return gone
+
+    return expire
+
+
+_WRAPPERS = {
+    "__getitem__": _getitem, "get": _get, "__setitem__": _setitem, "__delitem__": _delitem, "pop": _pop,
+    "clear": _clear, "popitem": _popitem, "expire": _expire,
+}
+_plain_missing = _plain_len = None
+_folder = "cachetools"
+
+
+def patch(module):
+    """Hooks the classes. The module is cachetools."""
+    global _plain_missing, _plain_len, _folder
+    _folder = os.path.join(os.path.dirname(module.__file__), "")
+    base = module.Cache
+    _plain_missing, _plain_len = base.__missing__, base.__len__
+    classes = [c for c in vars(module).values() if isinstance(c, type) and issubclass(c, base)]
+    for cls in classes:
+        for name, wrapper in _WRAPPERS.items():
+            original = getattr(cls, name, None) if cls is base else cls.__dict__.get(name)
+            if original is not None and callable(original):
+                wrapped = wrapper(original)
+                # Defaults hold the base's methods: whoever looks at the signature sees what was there.
+                setattr(cls, name, functools.update_wrapper(wrapped, original))
+    init = base.__init__
+
+    @functools.wraps(init)
+    def __init__(self, *args, **kwargs):
+        init(self, *args, **kwargs)
+        if state.config is not None and NAME not in state.disabled:
+            try:
+                _register(self)
+            except Exception:
+                failed(NAME)
+
+    base.__init__ = __init__
+    caches.counter(_count)
