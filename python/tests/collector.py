@@ -177,7 +177,7 @@ class Collector:
             time.sleep(0.02)
         raise AssertionError("not seen within %s s; events: %r" % (limit, self.events[-20:]))
 
-    def of(self, kind, **fields):
+    def of(self, kind, /, **fields):
         """The events of a type whose fields have these values, in order of arrival."""
         with self.lock:
             return [e for e in self.events if e["type"] == kind and all(e.get(k) == v for k, v in fields.items())]

@@ -24,7 +24,7 @@ def main():
     for make in (lambda: cachetools.Cache(9), lambda: cachetools.FIFOCache(2), lambda: cachetools.LRUCache(2),
                  lambda: cachetools.LFUCache(2), lambda: cachetools.TTLCache(2, 10, timer=clock),
                  lambda: cachetools.TLRUCache(2, lambda k, v, t: t + 10, timer=clock), lambda: Filling(2),
-                 lambda: cachetools.RRCache(2, choice=lambda keys: keys[0])):
+                 lambda: cachetools.RRCache(2, choice=operator.itemgetter(0))):
         c = make()
         out = [type(c).__name__, c.get("a"), c.get("a", 5), "a" in c]
         c["a"] = 1; c["b"] = [2]; out += [c["a"], c.get("b"), c.setdefault("a", 9), len(c), sorted(c)]
