@@ -5,10 +5,11 @@ import (
 	"testing"
 
 	"github.com/demarc-dev/demarc/event"
+	"github.com/demarc-dev/demarc/internal/recorder/recordertest"
 )
 
 func TestRecordsOfTraffic(t *testing.T) {
-	events := newTraffic(1).take(20000)
+	events := recordertest.NewTraffic(1).Take(20000)
 	enc, dec := newEncoder(), newDecoder()
 	for rest := events; len(rest) > 0; {
 		n := enc.add(rest)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/demarc-dev/demarc/event"
+	"github.com/demarc-dev/demarc/internal/recorder/recordertest"
 )
 
 // cpu is the processor time that this process has used: what a figure of cost means on a machine that does other
@@ -22,10 +23,10 @@ func cpu(b *testing.B) time.Duration {
 
 // trafficParts returns n events in parts as a recorder sends them.
 func trafficParts(n int) [][]event.Event {
-	traffic := newTraffic(1)
+	traffic := recordertest.NewTraffic(1)
 	var parts [][]event.Event
 	for ; n > 0; n -= 256 {
-		parts = append(parts, traffic.take(min(n, 256)))
+		parts = append(parts, traffic.Take(min(n, 256)))
 	}
 	return parts
 }
@@ -74,7 +75,7 @@ func BenchmarkAppend(b *testing.B) {
 
 // BenchmarkSlowTraffic measures the size on disk where a record a second holds few events: 100 a record.
 func BenchmarkSlowTraffic(b *testing.B) {
-	traffic := newTraffic(1)
+	traffic := recordertest.NewTraffic(1)
 	dir := filepath.Join(b.TempDir(), "c")
 	w, err := Create(dir, Options{flushEvery: time.Hour})
 	if err != nil {
@@ -82,7 +83,7 @@ func BenchmarkSlowTraffic(b *testing.B) {
 	}
 	var n int64
 	for n < int64(b.N) || n < 20_000 {
-		if err := w.Append(traffic.take(100)); err != nil {
+		if err := w.Append(traffic.Take(100)); err != nil {
 			b.Fatal(err)
 		}
 		w.mu.Lock()

@@ -14,6 +14,7 @@ import (
 
 	"github.com/demarc-dev/demarc/event"
 	"github.com/demarc-dev/demarc/internal/fault"
+	"github.com/demarc-dev/demarc/internal/recorder/recordertest"
 )
 
 // readAll reads a whole capture.
@@ -112,7 +113,7 @@ func write(t *testing.T, events []event.Event, o Options) string {
 }
 
 func TestWriteAndRead(t *testing.T) {
-	events := newTraffic(1).take(30_000)
+	events := recordertest.NewTraffic(1).Take(30_000)
 	dir := write(t, events, Options{Service: "conduit"})
 	got, info := readAll(t, dir)
 	sameEvents(t, got, events)
@@ -135,7 +136,7 @@ func TestWriteAndRead(t *testing.T) {
 }
 
 func TestManySegments(t *testing.T) {
-	events := newTraffic(2).take(60_000)
+	events := recordertest.NewTraffic(2).Take(60_000)
 	dir := write(t, events, Options{segmentBytes: 100 << 10})
 	got, info := readAll(t, dir)
 	sameEvents(t, got, events)
@@ -151,7 +152,7 @@ func TestReadWhileWriting(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer w.Close()
-	events := newTraffic(3).take(5000)
+	events := recordertest.NewTraffic(3).Take(5000)
 	for _, part := range [][]event.Event{events[:10], events[10:5000]} {
 		if err := w.Append(part); err != nil {
 			t.Fatal(err)
@@ -180,7 +181,7 @@ func TestFlushesByItself(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer w.Close()
-	if err := w.Append(newTraffic(3).take(3)); err != nil {
+	if err := w.Append(recordertest.NewTraffic(3).Take(3)); err != nil {
 		t.Fatal(err)
 	}
 	for w.Stats().Durable < 3 {
@@ -197,7 +198,7 @@ func TestConcurrentAppend(t *testing.T) {
 	var wg sync.WaitGroup
 	for g := range 8 {
 		wg.Go(func() {
-			events := newTraffic(uint64(g)).take(2000)
+			events := recordertest.NewTraffic(uint64(g)).Take(2000)
 			for part := range slices.Chunk(events, 50) {
 				if err := w.Append(part); err != nil {
 					t.Error(err)
@@ -238,7 +239,7 @@ func TestCreateRefuses(t *testing.T) {
 }
 
 func TestRetentionInside(t *testing.T) {
-	events := newTraffic(4).take(100_000)
+	events := recordertest.NewTraffic(4).Take(100_000)
 	dir := write(t, events, Options{MaxBytes: 600 << 10, flushEvery: time.Hour})
 	r, err := Open(dir)
 	if err != nil {
@@ -284,7 +285,7 @@ func TestRetentionByAge(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	events := newTraffic(4).take(24)
+	events := recordertest.NewTraffic(4).Take(24)
 	for i := range events {
 		if err := errors.Join(w.Append(events[i:i+1]), w.Flush()); err != nil {
 			t.Fatal(err)
@@ -316,7 +317,7 @@ func TestRoot(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := w.Append(newTraffic(1).take(1000)); err != nil {
+		if err := w.Append(recordertest.NewTraffic(1).Take(1000)); err != nil {
 			t.Fatal(err)
 		}
 		dirs = append(dirs, dir)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/demarc-dev/demarc/event"
 	"github.com/demarc-dev/demarc/internal/fault"
+	"github.com/demarc-dev/demarc/internal/recorder/recordertest"
 )
 
 // scramble fills a value with anything that the vocabulary can say, extremes more often than chance would.
@@ -238,7 +239,7 @@ func records(t *testing.T, path string) ([]int, []byte) {
 
 // TestDamage spoils one record in several ways: the others are read, and what is gone is said.
 func TestDamage(t *testing.T) {
-	events := newTraffic(6).take(5 * batchEvents)
+	events := recordertest.NewTraffic(6).Take(5 * batchEvents)
 	dir := write(t, events, Options{})
 	path := filepath.Join(dir, "00000001.seg")
 	at, whole := records(t, path)
@@ -305,7 +306,7 @@ func TestDamage(t *testing.T) {
 }
 
 func TestOtherVersions(t *testing.T) {
-	dir := write(t, newTraffic(1).take(10), Options{})
+	dir := write(t, recordertest.NewTraffic(1).Take(10), Options{})
 	path := filepath.Join(dir, manifestFile)
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -407,7 +408,7 @@ func TestJSONSurvives(t *testing.T) {
 // FuzzRecord feeds the decoder what passes the checksum and is still not a record.
 func FuzzRecord(f *testing.F) {
 	enc := newEncoder()
-	events := newTraffic(1).take(60)
+	events := recordertest.NewTraffic(1).Take(60)
 	enc.add(events[:30])
 	first := enc.finish(nil)
 	enc.add(events[30:])

@@ -16,6 +16,7 @@ import (
 
 	"github.com/demarc-dev/demarc/event"
 	"github.com/demarc-dev/demarc/internal/fault"
+	"github.com/demarc-dev/demarc/internal/recorder/recordertest"
 )
 
 // crashFS is a disk in memory that notes each operation, fails those that it is told to, and knows what would be left
@@ -173,7 +174,7 @@ func exercise(t *testing.T, fs *crashFS, events []event.Event) (acked int, creat
 
 func TestOrderOfSystemCalls(t *testing.T) {
 	fs := newCrashFS(nil)
-	_, _, _, failures := exercise(t, fs, newTraffic(1).take(300))
+	_, _, _, failures := exercise(t, fs, recordertest.NewTraffic(1).Take(300))
 	if len(failures) > 0 {
 		t.Fatal(failures)
 	}
@@ -188,7 +189,7 @@ func TestOrderOfSystemCalls(t *testing.T) {
 
 // TestCrashAnywhere stops the writer at each operation in turn and reads what the disk has then.
 func TestCrashAnywhere(t *testing.T) {
-	events := newTraffic(1).take(300)
+	events := recordertest.NewTraffic(1).Take(300)
 	fs := newCrashFS(nil)
 	exercise(t, fs, events)
 	total := len(fs.ops)
@@ -231,7 +232,7 @@ func TestCrashAnywhere(t *testing.T) {
 // TestFailingDisk lets each operation after the creation fail for a while: what was written stays readable, the failure
 // is told once by Append or Flush, and the counts fit what is there.
 func TestFailingDisk(t *testing.T) {
-	events := newTraffic(1).take(300)
+	events := recordertest.NewTraffic(1).Take(300)
 	whole := newCrashFS(nil)
 	exercise(t, whole, events)
 	first := slices.IndexFunc(whole.ops, func(op string) bool { return op == "rename manifest.json.tmp manifest.json" }) + 4
@@ -296,7 +297,7 @@ func TestFullDiskOnCreate(t *testing.T) {
 			}
 			return nil
 		})
-		_, created, _, failures := exercise(t, fs, newTraffic(1).take(10))
+		_, created, _, failures := exercise(t, fs, recordertest.NewTraffic(1).Take(10))
 		var f *fault.Error
 		if created && at < 10 || len(failures) == 0 || !errors.As(failures[0], &f) || !errors.Is(failures[0], syscall.ENOSPC) {
 			t.Errorf("operation %d (%s) fails: created %v, failures %v", at, fs.ops[at-1], created, failures)

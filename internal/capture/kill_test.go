@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/demarc-dev/demarc/event"
+	"github.com/demarc-dev/demarc/internal/recorder/recordertest"
 )
 
 // childDir makes the test binary, started again, append to a capture there until it is killed.
@@ -34,11 +35,11 @@ func appendForever(dir string) error {
 	if err != nil {
 		return err
 	}
-	traffic := newTraffic(1)
+	traffic := recordertest.NewTraffic(1)
 	var number uint64
 	var told int64
 	for {
-		events := traffic.take(200)
+		events := traffic.Take(200)
 		for i := range events {
 			number++
 			events[i].Seq = number

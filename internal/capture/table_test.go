@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/demarc-dev/demarc/event"
+	"github.com/demarc-dev/demarc/internal/recorder/recordertest"
 )
 
 // python runs a script with the analysis libraries in dir and returns what it prints.
@@ -67,7 +68,7 @@ func TestManualExamples(t *testing.T) {
 	if len(blocks) != 2 {
 		t.Fatalf("docs/parquet.md has %d examples in Python, one for DuckDB and one for pandas were expected", len(blocks))
 	}
-	events := newTraffic(5).take(40_000)
+	events := recordertest.NewTraffic(5).Take(40_000)
 	dir := export(t, events)
 
 	type route struct{ requests, queries int }
@@ -178,7 +179,7 @@ func canonical(t *testing.T, text string) string {
 }
 
 func TestExportFails(t *testing.T) {
-	r, err := Open(write(t, newTraffic(1).take(10), Options{}))
+	r, err := Open(write(t, recordertest.NewTraffic(1).Take(10), Options{}))
 	if err != nil {
 		t.Fatal(err)
 	}

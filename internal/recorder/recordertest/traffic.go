@@ -1,17 +1,21 @@
-package capture
+// Package recordertest is a recorder for tests and benchmarks: traffic as a service gives it, and the frames of
+// docs/wire.md that carry it, written from that page and not with the code that reads them.
+package recordertest
 
 import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"strconv"
 
 	"github.com/demarc-dev/demarc/event"
 )
 
-// traffic makes events as a small service behind two worker processes gives them: per request one request event, three
-// to eight statements with a begin and a commit, and the operations on its cache. Identities, articles and parameters
-// are drawn from Zipf distributions; durations are log-normal, so that they are as hard to compress as real ones.
-type traffic struct {
+// Traffic makes events as a small service behind worker processes gives them: per request one request event, three to
+// eight statements with a begin and a commit, and the operations on its cache. Identities, articles and parameters are
+// drawn from Zipf distributions; durations are log-normal, so that they are as hard to compress as real ones. Equal seeds
+// give equal events. Texts that a recorder keeps in its table are the same string each time. Not safe for concurrent use.
+type Traffic struct {
 	rng     *rand.Rand
 	users   *rand.Zipf
 	rows    *rand.Zipf
@@ -26,18 +30,28 @@ type worker struct {
 	seq    uint64
 }
 
-func newTraffic(seed uint64) *traffic {
-	t := &traffic{rng: rand.New(rand.NewPCG(seed, 1)), now: 1790000000000000000}
+// Start is when the traffic of every seed begins, Unix nanoseconds.
+const Start = 1_790_000_000_000_000_000
+
+// NewTraffic returns the traffic of two processes.
+func NewTraffic(seed uint64) *Traffic { return NewTrafficOf(seed, 2) }
+
+// NewTrafficOf returns the traffic of n processes, 1 to 10. Its ids begin with Proc of the process's number.
+func NewTrafficOf(seed uint64, n int) *Traffic {
+	t := &Traffic{rng: rand.New(rand.NewPCG(seed, 1)), now: Start}
 	t.users = rand.NewZipf(t.rng, 1.1, 4, 5000)
 	t.rows = rand.NewZipf(t.rng, 1.1, 8, 50000)
-	for i := range 2 {
+	for i := range n {
 		t.workers = append(t.workers, &worker{
 			source: &event.Source{Service: "conduit", Version: "4f2a91c0", VersionFrom: "git", Host: "web-1", Pid: int64(4242 + i)},
-			proc:   fmt.Sprintf("k3x9q7a%d", i), next: 1,
+			proc:   Proc(i), next: 1,
 		})
 	}
 	return t
 }
+
+// Proc is the name that process i has on the wire.
+func Proc(i int) string { return "k3x9q7a" + strconv.Itoa(i) }
 
 func mix(kind string, n uint64) event.Hash {
 	h := uint64(14695981039346656037)
@@ -51,13 +65,13 @@ func mix(kind string, n uint64) event.Hash {
 }
 
 // took draws a duration around ns.
-func (t *traffic) took(ns float64) int64 { return int64(ns * math.Exp(t.rng.NormFloat64()*0.5)) }
+func (t *Traffic) took(ns float64) int64 { return int64(ns * math.Exp(t.rng.NormFloat64()*0.5)) }
 
-var trafficRoutes = []string{"/api/articles/{slug}", "/api/articles", "/api/articles/{slug}/comments", "/api/profiles/{username}",
+var routes = []string{"/api/articles/{slug}", "/api/articles", "/api/articles/{slug}/comments", "/api/profiles/{username}",
 	"/api/tags", "/api/user", "/api/articles/feed"}
 
-// trafficSQL and trafficCode give the same string for the same statement, as the texts of a connection's table are.
-var trafficSQL, trafficCode = func() (sql, code [7][8]string) {
+// statements and lines give the same string for the same statement, as the texts of a connection's table are.
+var statements, lines = func() (sql, code [7][8]string) {
 	for route := range sql {
 		for n := range sql[route] {
 			sql[route][n] = statement(route, n)
@@ -73,12 +87,12 @@ func statement(route, n int) string {
 		"WHERE articles.slug = ? AND users.id = ? ORDER BY articles.created_at DESC LIMIT ? OFFSET ? /* %d */", route, n, n)
 }
 
-// request appends the events of one request in the order of their ends.
-func (t *traffic) request(dst []event.Event) []event.Event {
+// Request appends the events of one request in the order of their ends.
+func (t *Traffic) Request(dst []event.Event) []event.Event {
 	w := t.workers[t.rng.IntN(len(t.workers))]
-	id := func() string { w.next++; return fmt.Sprintf("%s.%d", w.proc, w.next) }
+	id := func() string { w.next++; return w.proc + "." + strconv.FormatUint(w.next, 10) }
 	trace, span := id(), id()
-	route := t.rng.IntN(len(trafficRoutes))
+	route := t.rng.IntN(len(routes))
 	user, row := t.users.Uint64(), t.rows.Uint64()
 	t.now += t.took(150_000)
 	start := t.now
@@ -89,7 +103,7 @@ func (t *traffic) request(dst []event.Event) []event.Event {
 		t.now += e.Dur.V + t.took(20_000)
 		dst = append(dst, e)
 	}
-	key := fmt.Sprintf("conduit:article:%d", row)
+	key := "conduit:article:" + strconv.FormatUint(row, 10)
 	hit := t.rng.IntN(3) > 0
 	add(event.Event{Type: event.TypeCache, Dur: event.Some(t.took(60_000)), Cache: &event.Cache{Op: "get", Layer: "shared", Store: "redis:6379/0",
 		Key: key, Hit: event.Some(hit), ValueHash: mix("value", row*10+uint64(t.rng.IntN(3))), ValueForm: "canonical", ValueKind: "value",
@@ -98,8 +112,8 @@ func (t *traffic) request(dst []event.Event) []event.Event {
 	add(event.Event{Type: event.TypeTxn, Dur: event.Some(t.took(8_000)), Txn: &event.Txn{Op: "begin", DB: "sqlite", Txn: txn}})
 	for i := range 3 + t.rng.IntN(6) {
 		add(event.Event{Type: event.TypeQuery, Dur: event.Some(t.took(120_000)), Query: &event.Query{
-			DB: "sqlite", Text: trafficSQL[route][i], Params: []event.Hash{mix("p", row), mix("u", user), mix("c", 20), mix("c", 0)},
-			Rows: event.Some(int64(t.rng.IntN(20))), Txn: txn, Code: trafficCode[route][i]}})
+			DB: "sqlite", Text: statements[route][i], Params: []event.Hash{mix("p", row), mix("u", user), mix("c", 20), mix("c", 0)},
+			Rows: event.Some(int64(t.rng.IntN(20))), Txn: txn, Code: lines[route][i]}})
 	}
 	add(event.Event{Type: event.TypeTxn, Dur: event.Some(t.took(30_000)), Txn: &event.Txn{Op: "commit", DB: "sqlite", Txn: txn}})
 	if !hit {
@@ -115,21 +129,21 @@ func (t *traffic) request(dst []event.Event) []event.Event {
 	dur := t.now - start
 	w.seq++
 	dst = append(dst, event.Event{Type: event.TypeRequest, At: start, Dur: event.Some(dur), Trace: trace, Span: span, Source: w.source, Seq: w.seq,
-		Request: &event.Request{Kind: "http", Method: "GET", Route: trafficRoutes[route], Target: fmt.Sprintf("/api/articles/article-%d?limit=20", row),
+		Request: &event.Request{Kind: "http", Method: "GET", Route: routes[route], Target: fmt.Sprintf("/api/articles/article-%d?limit=20", row),
 			Status: 200, Principal: mix("user", user).String(), Vary: []event.NamedHash{
 				{Name: "accept", Hash: mix("accept", 1)}, {Name: "accept-encoding", Hash: mix("enc", 1)}, {Name: "accept-language", Hash: mix("lang", user%7)},
 				{Name: "authorization", Hash: mix("auth", user)}, {Name: "host", Hash: mix("host", 1)}, {Name: "user-agent", Hash: mix("agent", user%40)}},
 			BodyHash: body, BodyBytes: event.Some(size), Headers: []event.Pair{{Name: "cache-control", Value: "private, max-age=0"},
-				{Name: "content-length", Value: fmt.Sprint(size)}, {Name: "content-type", Value: "application/json"}},
+				{Name: "content-length", Value: strconv.FormatInt(size, 10)}, {Name: "content-type", Value: "application/json"}},
 			FirstByteDur: event.Some(dur - t.took(9_000)), RequestCookie: event.Some(false)}})
 	return dst
 }
 
-// take returns n events.
-func (t *traffic) take(n int) []event.Event {
-	var list []event.Event
+// Take returns n events.
+func (t *Traffic) Take(n int) []event.Event {
+	list := make([]event.Event, 0, n+16)
 	for len(list) < n {
-		list = t.request(list)
+		list = t.Request(list)
 	}
 	return list[:n]
 }
