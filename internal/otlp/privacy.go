@@ -157,7 +157,7 @@ func secretName(name string) bool {
 }
 
 // secrets replaces what looks like a secret: an e-mail address, a JWT, or a run of 32 or more characters of hex or
-// base64 that holds both letters and digits and is no UUID. It takes the leftmost, and of those that begin at one place
+// base64 that holds both letters and digits and is neither a UUID nor a slug. It takes the leftmost, and of those that begin at one place
 // the first of this list.
 func (b *batch) secrets(s string) string {
 	var out []byte
@@ -177,7 +177,7 @@ func (b *batch) secrets(s string) string {
 			i++
 			continue
 		}
-		if !uuid(s[i:end]) {
+		if found := s[i:end]; !uuid(found) && !slug(found) {
 			out = append(out, s[done:i]...)
 			out = append(out, b.hidden(s[i:end])...)
 			done = end
@@ -323,6 +323,25 @@ func runAt(s string, i int) int {
 }
 
 func runByte(c byte) bool { return letter(c) || digit(c) || c == '_' || c == '-' || c == '+' }
+
+// slug says whether a run of characters reads as words: three or more stretches of at most 16 lower-case letters and
+// digits, with dashes or underscores between. Tokens have longer stretches or capitals.
+func slug(s string) bool {
+	stretches, length := 1, 0
+	for i := range len(s) {
+		switch c := s[i]; {
+		case digit(c) || c >= 'a' && c <= 'z':
+			if length++; length > 16 {
+				return false
+			}
+		case (c == '-' || c == '_') && length > 0:
+			stretches, length = stretches+1, 0
+		default:
+			return false
+		}
+	}
+	return stretches >= 3 && length > 0
+}
 
 // uuid says whether a run of characters is a UUID in its usual spelling.
 func uuid(s string) bool {

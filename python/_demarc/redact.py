@@ -22,6 +22,10 @@ SECRET_VALUE = re.compile(
 UUID = re.compile(r"(?i)[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$")
 
 
+# What is long but reads as words: such as an article's slug. Tokens have longer stretches or capitals.
+SLUG = re.compile(r"[a-z0-9]{1,16}(?:[-_][a-z0-9]{1,16}){2,}$")
+
+
 def hidden(value):
     """What stands in place of a value: its keyed hash, recognisable and comparable."""
     return "~" + hash_text(value).hex()
@@ -29,7 +33,7 @@ def hidden(value):
 
 def _secret(m):
     found = m.group(0)
-    return found if UUID.match(found) else hidden(found)
+    return found if UUID.match(found) or SLUG.match(found) else hidden(found)
 
 
 _targets = {}
@@ -112,6 +116,7 @@ _SQL = re.compile(
 )
 _LITERAL = re.compile(r"['$]|(?<![\w$:@])\d|(?<![\w])\.\d|--|/\*")
 _sql = {}
+_SQL_CACHED = 8_192  # characters; longer statements, such as bulk inserts with their values, are read each time
 
 
 def _literal(m):
@@ -134,7 +139,8 @@ def sql(statement):
         if _LITERAL.search(shown):
             shown = _SQL.sub(_literal, shown)
         n = core.text(shown)
-        if len(_sql) >= _CACHE // 4:
-            _sql.clear()
-        _sql[statement] = n
+        if len(statement) <= _SQL_CACHED:
+            if len(_sql) >= _CACHE // 4:
+                _sql.clear()
+            _sql[statement] = n
     return n
