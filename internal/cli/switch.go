@@ -32,7 +32,7 @@ func newSwitchCommand(name, short string, on bool) *cobra.Command {
 			if err != nil {
 				return unanswered(cmd.CommandPath(), r.URL, err)
 			}
-			return t.tell(cmd, d, fmt.Sprintf("recording is %s; %d processes were told", name, d.Processes))
+			return t.tell(cmd, d, fmt.Sprintf("recording is %s; processes told: %d", name, d.Processes))
 		},
 	}
 	t.add(cmd)

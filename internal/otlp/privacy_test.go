@@ -56,7 +56,10 @@ func TestSameRulesAsRecorder(t *testing.T) {
 		"/a?flag", "/a?flag&x=", "/a?=v", "/a?", "/a?a=b=c", "/a?code=5&zipcode=7", "/a?user[email]=x", "/a?Api-Key=1", "/a?apikey=2", "/a?mypassword=3",
 		"/a?monkey=4", "/a?sort=-created&utm_source=mail", "/reset/0123456789abcdef0123456789abcdef", "/caf\u00e9/7", "über:7",
 		strings.Repeat("k", 600), "a:" + strings.Repeat("7", 600), strings.Repeat("é", 513), "/a?q=" + strings.Repeat("x", 3000),
-		strings.Repeat("ab:", 200), "name with blank", "a_b-c.d*", strings.Repeat("a", 41), strings.Repeat("a", 40), "x:v2", "x:V2", "x:v22",
+		strings.Repeat("ab:", 200), "name with blank",
+		"how-to-build-a-better-pancake-machine-1234", "article:some_long_slug-with-a-number-2-at-the-end-of-it",
+		"sk_live_4eC39HqLyjWDarjtT1zdp7dc", "one-abcdefghijklmnop1-three-four-five-six-7", "/a/some-long-slug-with-2-numbers-at-the-1-end/x",
+		"a_b-c.d*", strings.Repeat("a", 41), strings.Repeat("a", 40), "x:v2", "x:V2", "x:v22",
 	}
 	r := rand.New(rand.NewPCG(1, 1))
 	parts := []string{"a", "Z", "7", ":", "/", "|", "@", ".", "?", "&", "=", "-", "_", "+", "%40", "token", "eyJ", "abcdef0123456789", "co", "é", " "}

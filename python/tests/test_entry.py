@@ -144,6 +144,20 @@ def test_secrets_are_never_kept(collector):
     assert "page=2" in e["target"] and "utm_source=news" in e["target"] and "token=~" in e["target"]
 
 
+def test_a_slug_is_no_secret(collector):
+    slug, token = "how-to-build-a-better-pancake-machine-1234", "4eC39HqLyjWDarjtT1zdp7dcTYooMQauvdEDq54"
+    collector.run("import asyncio\nfrom _demarc.hooks.asgi import wrap\n"
+                  "async def app(scope, receive, send):\n"
+                  "    await send({'type': 'http.response.start', 'status': 200, 'headers': []})\n"
+                  "    await send({'type': 'http.response.body', 'body': b''})\n"
+                  "async def send(m): pass\n"
+                  "for p in ('/a/%s', '/a/%s'):\n"
+                  "    asyncio.run(wrap(app)({'type': 'http', 'method': 'GET', 'path': p, 'headers': []}, None, send))\n"
+                  % (slug, token))
+    one, two = (e["target"] for e in collector.of("request"))
+    assert one == "/a/" + slug and two.startswith("/a/~") and token not in two
+
+
 def test_hashed_keys_keep_structure(collector):
     with serve(collector, *UVICORN, "fastapi_app:app", config={"keys": "hashed"}) as (get, _):
         get("/a/1?page=2")
