@@ -147,6 +147,8 @@ func newRoot(started *bool) *cobra.Command {
 
 		// groupMore
 		newCollectCommand(),
+		newInjectCommand(),
+		newDoctorCommand(),
 		newMarkCommand(),
 		newOnCommand(),
 		newOffCommand(),

@@ -171,6 +171,7 @@ type Health struct {
 	DroppedBy   Drops   `json:"dropped_by"`
 	BadFrames   int64   `json:"bad_frames"`
 	Refused     int64   `json:"refused"`     // connections
+	LastRefusal string  `json:"last_refusal,omitempty"`
 	Processes   int64   `json:"processes"`   // seen
 	Connections int     `json:"connections"` // now
 	Recording   bool    `json:"recording"`
@@ -190,7 +191,8 @@ func (e *Engine) Health() Health {
 	if s := e.recorder.Load(); s != nil {
 		st := s.Stats()
 		h.DroppedBy.Recorders = st.RecorderDropped
-		h.BadFrames, h.Refused, h.Processes, h.Connections = st.BadFrames, st.Refused, st.Processes, st.Connections
+		h.BadFrames, h.Refused, h.LastRefusal = st.BadFrames, st.Refused, st.LastRefusal
+		h.Processes, h.Connections = st.Processes, st.Connections
 		h.Recording = s.Recording()
 	}
 	h.Dropped = h.DroppedBy.Recorders + h.DroppedBy.Collector + h.DroppedBy.Disk

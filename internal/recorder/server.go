@@ -67,6 +67,7 @@ type Server struct {
 
 type counters struct {
 	events, bad, unknownFrames, unknownEvents, refused, processes, dropped atomic.Int64
+	lastRefusal                                                            atomic.Pointer[string]
 }
 
 // Stats are counts since the start of the server.
@@ -79,6 +80,7 @@ type Stats struct {
 	UnknownEvents   int64 // of types that this version does not know
 	Refused         int64 // connections without a good hello
 	RecorderDropped int64 // events that recorders say they could not send
+	LastRefusal     string
 }
 
 // Options of a server.
@@ -213,12 +215,16 @@ func (s *Server) Stats() Stats {
 	s.mu.Lock()
 	n := len(s.conns)
 	s.mu.Unlock()
-	return Stats{
+	st := Stats{
 		Connections: n, Processes: s.stats.processes.Load(), Events: s.stats.events.Load(),
 		BadFrames: s.stats.bad.Load(), UnknownFrames: s.stats.unknownFrames.Load(),
 		UnknownEvents: s.stats.unknownEvents.Load(), Refused: s.stats.refused.Load(),
 		RecorderDropped: s.stats.dropped.Load(),
 	}
+	if why := s.stats.lastRefusal.Load(); why != nil {
+		st.LastRefusal = *why
+	}
+	return st
 }
 
 // Record switches recording on or off in every connected process, and in those that connect later. It returns how
@@ -336,6 +342,7 @@ func (c *conn) write(kind byte, v any) error {
 
 func (c *conn) refuse(why string) {
 	c.s.stats.refused.Add(1)
+	c.s.stats.lastRefusal.Store(&why)
 	if c.s.opt.Refused != nil {
 		c.s.opt.Refused(why)
 	}

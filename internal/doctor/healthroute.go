@@ -1,0 +1,91 @@
+package doctor
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/demarc-dev/demarc/internal/baseline"
+)
+
+// Lines add a health route to a service.
+type Lines struct {
+	Framework string `json:"framework"`
+	Code      string `json:"code"`
+}
+
+// Additions are the lines for each framework: what answers must not ask a database, so that it says whether the process
+// serves, and is cheap.
+var Additions = []Lines{
+	{"FastAPI", "@app.get(\"/health\")\nasync def health() -> dict:\n    \"\"\"Whether this process serves requests.\"\"\"\n    return {\"ok\": True}\n"},
+	{"Flask", "@app.get(\"/health\")\ndef health() -> dict:\n    \"\"\"Whether this process serves requests.\"\"\"\n    return {\"ok\": True}\n"},
+	{"Django", "from django.http import JsonResponse  # in urls.py\nfrom django.urls import path\n\n" +
+		"urlpatterns += [path(\"health\", lambda request: JsonResponse({\"ok\": True}))]\n"},
+}
+
+// Names of the last segment of a health route.
+var healthNames = []string{
+	"health", "healthz", "healthcheck", "health-check", "health_check", "ready", "readyz", "readiness", "live", "livez", "liveness", "alive", "ping", "status",
+	"heartbeat", "__heartbeat__", "__lbheartbeat__", "up",
+}
+
+// isHealth says whether a route, as the report names it, is a health route.
+func isHealth(route string) bool {
+	method, path, ok := strings.Cut(route, " ")
+	if !ok || method != "GET" && method != "HEAD" {
+		return false
+	}
+	segments := strings.Split(strings.Trim(strings.ToLower(path), "/^$"), "/")
+	last := strings.TrimPrefix(segments[len(segments)-1], "_")
+	if slices.Contains(healthNames, last) || slices.Contains(healthNames, "_"+last) {
+		return true
+	}
+	// /health/live, /api/health/db
+	return len(segments) > 1 && strings.HasPrefix(segments[len(segments)-2], "health")
+}
+
+// healthRoute finds the service's own, among the routes that were asked, or shows what adds one.
+func (x *examination) healthRoute(rep *baseline.Report) {
+	h := &x.HealthRoute
+	if len(rep.Routes) == 0 {
+		return
+	}
+	h.Known = true
+	for _, r := range rep.Routes {
+		if isHealth(r.Route) && r.Status.C2xx+r.Status.C3xx+r.Status.C5xx > 0 {
+			h.Route = r.Route
+			state, remedy := OK, ""
+			if r.Errors > 0 {
+				state, remedy = Note, "demarc report shows the errors"
+			}
+			x.add("health-route", state, fmt.Sprintf("%s is the service's health route: %d requests, %d errors, %.3g queries each", r.Route, r.Requests, r.Errors,
+				r.QueriesPerRequest), remedy)
+			return
+		}
+	}
+	var code []string
+	for _, l := range x.frameworks() {
+		h.Add = append(h.Add, l)
+		code = append(code, l.Framework+":\n"+strings.TrimRight(l.Code, "\n"))
+	}
+	x.add("health-route", Note, "no health route was asked: the service has none, or nobody uses it", "if it has none, these lines add one. "+
+		strings.Join(code, "\n"))
+}
+
+// frameworks are those that the service may be written in, by the hooks that were installed; all, where none tells.
+func (x *examination) frameworks() []Lines {
+	on := func(name string) bool {
+		return slices.ContainsFunc(x.Hooks, func(h HookState) bool { return h.Name == name && h.States["on"] > 0 })
+	}
+	switch {
+	case on("frameworks") || on("django_db"):
+		return Additions[2:3]
+	case on("asgi") && !on("wsgi"):
+		return Additions[:1]
+	case on("wsgi") && !on("asgi"):
+		return Additions[1:2]
+	case on("asgi") && on("wsgi"):
+		return Additions[:2]
+	}
+	return Additions
+}
