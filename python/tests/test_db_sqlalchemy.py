@@ -250,3 +250,20 @@ sqlite3.connect(":memory:").execute("select 1 as by_itself")
 """
     )
     assert lines(collector) == ["- select ? as by_sqlalchemy", "- select ? as by_itself"]
+
+
+def test_create_engine_takes_what_it_takes_without_demarc(collector):
+    """SQLAlchemy reads Engine's signature to know its arguments: that must stay what it was."""
+    answer = collector.run(
+        """
+import logging
+import sqlalchemy as sa
+logging.disable()
+e = sa.create_engine("sqlite://", echo=True, hide_parameters=True, logging_name="n", future=True)
+with e.execution_options(isolation_level="AUTOCOMMIT").connect() as c:
+    print(e.echo, e.hide_parameters, c.execute(sa.text("select 42")).scalar())
+"""
+    )
+    assert answer.stdout == "True True 42\n"
+    assert lines(collector) == ["- select ?"]
+    healthy(collector)

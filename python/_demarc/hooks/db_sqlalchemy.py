@@ -37,14 +37,14 @@ class Info:
 
     __slots__ = ("db", "probe", "role", "isolation", "buffered", "sqlite", "server_errors")
 
-    def __init__(self, engine, dialect):
+    def __init__(self, url, dialect):
         name = dialect.name
         self.db = "mysql" if name == "mariadb" else name
         driver = dialect.driver
         self.probe = _PROBES.get(driver)
         if driver == "psycopg" and getattr(dialect, "is_async", False):
             self.probe = _PROBES["psycopg_async"]
-        query = getattr(engine.url, "query", None) or {}
+        query = getattr(url, "query", None) or {}
         self.role = db.role_of(query.get("target_session_attrs"))
         # The level given to create_engine: where 1.4 keeps it, where 2 does.
         self.isolation = getattr(dialect, "_on_connect_isolation_level", None) or getattr(
@@ -286,18 +286,20 @@ def _observe(cls):
 def patch(module):
     """Hooks every engine that is made, and how pools connect. The module is sqlalchemy.engine.create."""
     engine_class = module.base.Engine
-    init = engine_class.__init__
+    new = engine_class.__new__
 
-    @functools.wraps(init)
-    def __init__(self, pool, dialect, *args, **kwargs):
-        init(self, pool, dialect, *args, **kwargs)
+    # Not __init__: create_engine reads the names of its parameters to tell which of its own are for the engine.
+    def __new__(cls, *args, **kwargs):
         try:
-            dialect._demarc = Info(self, dialect)
-            _observe(type(dialect))
+            if len(args) > 2:  # pool, dialect, url; an engine made from another one shares its dialect
+                dialect = args[1]
+                dialect._demarc = Info(args[2], dialect)
+                _observe(type(dialect))
         except Exception:
             failed(NAME)
+        return new(cls) if new is object.__new__ else new(cls, *args, **kwargs)
 
-    engine_class.__init__ = __init__
+    engine_class.__new__ = staticmethod(__new__)
 
     from sqlalchemy.pool import base as pool_base  # already imported by the engine
 
