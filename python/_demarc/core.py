@@ -163,7 +163,7 @@ _greenlet = None
 
 def _prefixes():
     out = {_HERE}
-    for key in ("stdlib", "platstdlib", "purelib", "platlib"):
+    for key in ("stdlib", "platstdlib", "purelib", "platlib", "scripts"):
         p = sysconfig.get_paths().get(key)
         if p:
             out.add(os.path.abspath(p))

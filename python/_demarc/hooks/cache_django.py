@@ -191,10 +191,18 @@ def _begin(cache, method, args, kwargs):
 
 
 def _once(method, args):
-    """Arguments with an iterator of keys made a list, so that it can be read twice."""
+    """(arguments for the backend, arguments for us): an iterator of keys can be read only once, so that we get a list
+    of what the backend has taken from it."""
     if args and method in ("get_many", "delete_many") and not hasattr(args[0], "__len__"):
-        return ([*args[0]], *args[1:])
-    return args
+        kept = []
+        return (_noting(args[0], kept), *args[1:]), (kept, *args[1:])
+    return args, args
+
+
+def _noting(keys, kept):
+    for k in keys:
+        kept.append(k)
+        yield k
 
 
 def _wrap(method, original):
@@ -206,20 +214,20 @@ def _wrap(method, original):
         if not state.on:
             return original(self, *args, **kwargs)
         slot = token = None
-        asks = args
+        asks = noted = args
         try:
             slot = _begin(self, method, args, kwargs)
             if slot is not None:
-                args = asks = _once(method, args)
                 if method == "get" and len(args) == 1 and "default" not in kwargs:
                     if told is None:
                         told = original.__module__.startswith("django.core.cache.")
                     if told:  # so that a stored None is told from a miss
-                        asks = (args[0], _missing)
+                        asks = noted = (args[0], _missing)
+                else:
+                    asks, noted = _once(method, args)
                 token = outer.set(slot)
         except Exception:
             failed(NAME)
-            asks = args
         if token is None:
             return original(self, *args, **kwargs)
         start = now()
@@ -228,16 +236,16 @@ def _wrap(method, original):
         except BaseException as e:
             outer.reset(token)
             try:
-                _finish(slot, self, method, args, kwargs, None, e, start)
+                _finish(slot, self, method, noted, kwargs, None, e, start)
             except Exception:
                 failed(NAME)
             raise
         outer.reset(token)
         try:
-            _finish(slot, self, method, asks, kwargs, result, None, start)
+            _finish(slot, self, method, noted, kwargs, result, None, start)
         except Exception:
             failed(NAME)
-        return None if result is _missing and asks is not args else result
+        return None if result is _missing else result
 
     return call
 
@@ -250,10 +258,11 @@ def _wrap_async(method, original):
         if not state.on:
             return await original(self, *args, **kwargs)
         slot = token = None
+        asks = noted = args
         try:
             slot = _begin(self, method, args, kwargs)
             if slot is not None:
-                args = _once(method, args)
+                asks, noted = _once(method, args)
                 token = outer.set(slot)
         except Exception:
             failed(NAME)
@@ -261,17 +270,17 @@ def _wrap_async(method, original):
             return await original(self, *args, **kwargs)
         start = now()
         try:
-            result = await original(self, *args, **kwargs)
+            result = await original(self, *asks, **kwargs)
         except BaseException as e:
             outer.reset(token)
             try:
-                _finish(slot, self, method, args, kwargs, None, e, start)
+                _finish(slot, self, method, noted, kwargs, None, e, start)
             except Exception:
                 failed(NAME)
             raise
         outer.reset(token)
         try:
-            _finish(slot, self, method, args, kwargs, result, None, start)
+            _finish(slot, self, method, noted, kwargs, result, None, start)
         except Exception:
             failed(NAME)
         return result

@@ -141,10 +141,8 @@ def _record(client, did, args, kwargs, result, error, start):
 def _wrap(original, did, many):
     @functools.wraps(original)
     def call(self, *args, **kwargs):
-        if not state.on:
-            return original(self, *args, **kwargs)
-        if many and args and not hasattr(args[0], "__len__"):
-            args = ([*args[0]], *args[1:])  # an iterator of keys can be read only once
+        if not state.on or many and args and not hasattr(args[0], "__len__"):
+            return original(self, *args, **kwargs)  # an iterator of keys can be read only once
         start = now()
         try:
             result = original(self, *args, **kwargs)

@@ -25,6 +25,8 @@ MANY = 5_000  # keys of one command or pipeline
 
 # Keys of RQ, of Celery's broker and result backend.
 QUEUES = ("rq:", "_kombu.", "unacked", "celery-task-meta-", "celery-taskset-meta-", "chord-unlock-")
+QUEUES_END = ".pidbox"
+PRIORITY = "\x06\x16"  # between the name of a queue and a priority
 
 
 def _key(k):
@@ -393,10 +395,14 @@ def _record(client, handler, args, result, error, start):
         failed(NAME)
 
 
+def _queues(key):
+    return key is not None and (key.startswith(QUEUES) or key.endswith(QUEUES_END) or PRIORITY in key)
+
+
 def _take(client, ops, start, end, error):
     for o in ops:
-        if o[1] is not None and o[1].startswith(QUEUES):
-            ops = [o for o in ops if o[1] is None or not o[1].startswith(QUEUES)]
+        if _queues(o[1]):
+            ops = [o for o in ops if not _queues(o[1])]
             if not ops:
                 return
             break
