@@ -178,7 +178,7 @@ def record(op, layer, store, key, start, end, hit=None, value=NOTHING, form=None
         core.CACHE, start, end - start, next_seq(), ctx.trace if ctx is not None else None, None,
         ctx.span if ctx is not None else None, op, layer, store, redact.key(key) if key is not None else None, parts,
         hit, digest, form, kind, size, ttl, None, None, None, None, removed, None,
-        error_name(error) if error is not None else None, None, fill, line,
+        error_name(error) if error is not None else None, ctx.txn[0] if ctx is not None else None, fill, line,
     ))
 
 

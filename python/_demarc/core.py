@@ -83,10 +83,11 @@ class Ctx:
     """The request or job that the running code works for.
 
     trace and span are numbers of this process (or texts, after a fork); fills maps a missed cache key to the time of
-    its miss; keep says whether reads of this request are recorded while sampling.
+    its miss; keep says whether reads of this request are recorded while sampling; txn holds the number of the
+    transaction that it has open.
     """
 
-    __slots__ = ("trace", "span", "principal", "keep", "fills", "data")
+    __slots__ = ("trace", "span", "principal", "keep", "fills", "data", "txn")
 
     def __init__(self, trace, span, keep=True):
         self.trace = trace
@@ -95,6 +96,7 @@ class Ctx:
         self.keep = keep
         self.fills = None
         self.data = None  # what the entry hook wants to remember, such as the scope
+        self.txn = [None]  # one cell, shared with nested spans
 
     def child(self, span):
         """A nested span of the same request, for an observed function."""
@@ -102,6 +104,8 @@ class Ctx:
         c.principal = self.principal
         c.fills = self.fills
         c.data = self.data
+        if self.trace is not None:
+            c.txn = self.txn
         return c
 
 
@@ -155,7 +159,7 @@ def _define(s):
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
 _library = {}  # file name -> is it a library's
-_lines = {}  # (file name, line) -> text number
+_lines = {}  # (id of a code object, instruction) -> (text number, the code object, so that its id stays its own)
 _CACHE = 20_000
 _MAX_DEPTH = 150
 _greenlet = None
@@ -173,10 +177,18 @@ def _prefixes():
 
 _PREFIXES = _prefixes()
 _PARTS = (os.sep + "site-packages" + os.sep, os.sep + "dist-packages" + os.sep)
+_own = ()  # paths of installed packages that are the service's own
+
+
+def set_own(paths):
+    """Counts what lies under these paths to the service's own code, although it is installed like a library."""
+    global _own
+    _own = tuple(paths)
+    _library.clear()
 
 
 def _is_library(filename):
-    lib = (
+    lib = not (_own and filename.startswith(_own)) and (
         filename.startswith("<")
         or any(p in filename for p in _PARTS)
         or os.path.abspath(filename).startswith(_PREFIXES)
@@ -210,15 +222,14 @@ def code(depth=2):
         if lib is None:
             lib = _is_library(name)
         if not lib:
-            line = f.f_lineno
-            n = _lines.get((name, line))
-            if n is None:
+            site = _lines.get((id(c), f.f_lasti))
+            if site is None:
                 qual = getattr(c, "co_qualname", c.co_name)
-                n = text("%s:%s:%d" % (f.f_globals.get("__name__", "?"), qual, line))
+                n = text("%s:%s:%d" % (f.f_globals.get("__name__", "?"), qual, f.f_lineno))
                 if len(_lines) >= _CACHE:
                     _lines.clear()
-                _lines[name, line] = n
-            return n
+                site = _lines[id(c), f.f_lasti] = (n, c)
+            return site[0]
         f = f.f_back
         if f is None:
             if let is None:
@@ -283,3 +294,4 @@ def new_process(op):
         if c is not None and type(c.trace) is int:
             c.trace = "%s.%d" % (old, c.trace)
             c.span = "%s.%d" % (old, c.span)
+            c.txn = [None]

@@ -218,11 +218,13 @@ def result_hash(rows):
     return hashing.hash_bytes(shown.encode("utf-8", "surrogatepass"))
 
 
-def query(conn, raw, start, end, statement, params, rows=None, error=None, many=None, result=None):
+def query(conn, raw, start, end, statement, params, rows=None, error=None, many=None, result=None, depth=4):
     """Records one statement that the database answered, or refused, between start and end.
 
     raw is what conn.probe wants; rows below zero is not known; many is the sets of an executemany (a list, or
-    Counted), and params is then left out; result is the hash of the rows.
+    Counted), and params is then left out; result is the hash of the rows. depth says how many frames between
+    core.code and the service's code are known to be the recorder's or the library's: this function, its caller and
+    the hook at least, each of which costs time to look at.
     """
     if type(statement) is not str:
         statement = plain(statement)
@@ -281,7 +283,7 @@ def query(conn, raw, start, end, statement, params, rows=None, error=None, many=
         hashes = hash_params(params)
     else:
         hashes, names = _hashes(params)
-    line = code()
+    line = code(depth)
     if line is None:
         line = asked.get()
     emit((
@@ -311,6 +313,11 @@ def _controlled(conn, ctx, kind, start, end, error):
 
 
 def _txn(conn, ctx, op, txn, start, dur, error, isolation=None):
+    if ctx is not None:
+        if op == "begin":
+            ctx.txn[0] = txn
+        elif ctx.txn[0] == txn and conn.txn != txn:
+            ctx.txn[0] = None
     emit((
         core.TXN, start, dur, next_seq(), ctx.trace if ctx is not None else None, None,
         ctx.span if ctx is not None else None, text(op), conn.db, txn, None, None,
@@ -361,7 +368,7 @@ def ended(conn, raw, op, start, error=None, txn=None):
     _txn(conn, core.current.get(), op, txn, start, end - start, error)
 
 
-# ---- what the drivers say of a transaction ------------------------------------------------------------------------
+# ---- what the drivers say of a transaction --------------------------------------------------------------------------
 
 LIBPQ = (IDLE, None, OPEN, FAILED, IDLE)  # by PQtransactionStatus: idle, active, in one, in a failed one, unknown
 
@@ -396,7 +403,7 @@ def level_name(level):
     return str(level).replace("_", " ").lower()
 
 
-# ---- subclasses of C types ---------------------------------------------------------------------------------------
+# ---- subclasses of C types ------------------------------------------------------------------------------------------
 
 CLASSES = 200  # subclasses made for classes of the service; beyond, further ones are not observed
 

@@ -1,6 +1,9 @@
 """redis-py against a real Redis: one event for each key, with what the server answered."""
 
 import os
+import socket
+import subprocess
+import time
 
 import pytest
 
@@ -244,6 +247,92 @@ def test_fill_is_tied_to_the_request(collector, tmp_path, redis_url):
     assert miss["trace"] == fill["trace"] == query["trace"] == request["trace"] and miss["parent"] == request["span"]
     assert miss["at"] < fill["fill_start"] <= query["at"] < fill["at"] and other["hit"] is False
     assert "fill_start" not in other
+
+
+WRITES = """
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+from starlette.testclient import TestClient
+import sqlite3
+
+def page(request):
+    r = redis.from_url(URL)
+    db = sqlite3.connect("w.sqlite3")
+    db.execute("create table if not exists t (x)")
+    db.commit()
+    r.set("before", 1)
+    db.execute("insert into t values (1)")
+    r.delete("inside")
+    db.commit()
+    r.delete("after")
+    return PlainTextResponse("ok")
+
+def main():
+    with TestClient(Starlette(routes=[Route("/", page)])) as c:
+        assert c.get("/").text == "ok"
+"""
+
+
+def test_the_open_transaction_is_named(collector, tmp_path, redis_url):
+    run(collector, tmp_path, WRITES, redis_url)
+    begin = collector.of("txn", op="begin")[-1]
+    assert [(e["key"], e.get("txn")) for e in collector.of("cache")] == [
+        ("before", None), ("inside", begin["txn"]), ("after", None)]
+
+
+CLUSTER = """
+import time
+from redis.cluster import RedisCluster
+from redis.asyncio.cluster import RedisCluster as Later
+HOST, PORT = URL.split(":")
+
+def main():
+    with redis.Redis(host=HOST, port=int(PORT)) as node:
+        node.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+        while node.cluster("INFO").get("cluster_state") != "ok":
+            time.sleep(0.1)
+    r = RedisCluster(host=HOST, port=int(PORT))
+    print(r.get("a"), r.set("a", 1, ex=5), r.get("a"), r.delete("a"))
+    print(r.pipeline().set("{p}1", 1).get("{p}1").execute())
+
+    async def later():
+        a = Later(host=HOST, port=int(PORT))
+        print(await a.set("b", 1), await a.get("b"), await a.pipeline().get("b").delete("b").execute())
+        await a.aclose()
+
+    asyncio.run(later())
+"""
+
+
+def test_cluster(collector, tmp_path):
+    port = free_port()
+    server = subprocess.Popen(["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "",
+                               "--cluster-enabled", "yes", "--cluster-port", str(free_port()),
+                               "--dir", str(tmp_path)], stdout=subprocess.DEVNULL)
+    try:
+        for _ in range(100):
+            try:
+                socket.create_connection(("127.0.0.1", port)).close()
+                break
+            except OSError:
+                time.sleep(0.1)
+        run(collector, tmp_path, CLUSTER, "127.0.0.1:%d" % port)
+    finally:
+        server.terminate()
+        server.wait(timeout=20)
+    assert brief(collector) == [
+        ("get", "a", False), ("set", "a", 5000), ("get", "a", True), ("delete", "a", 1),
+        ("set", "{p}1", None), ("get", "{p}1", True), ("set", "b", None), ("get", "b", True), ("get", "b", True),
+        ("delete", "b", 1)]
+    assert {e["store"] for e in collector.of("cache")} == {"redis-cluster://127.0.0.1:%d" % port}
+    assert not any(s["failures"] for s in collector.stats), collector.stats[-1]
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
 
 
 def test_sampling_keeps_a_key_always_or_never(collector, tmp_path, redis_url):

@@ -76,6 +76,8 @@ def find_binaries() -> Binaries:
         if redis is None:
             install_debian("redis-server", f"the tests need Redis {REDIS_OLDEST} or later, not found here")
             redis = _find_redis()
+        if shutil.which("memcached") is None:
+            install_debian("memcached", "the tests need memcached, not found here")
     if postgres is None:
         raise Failure(f"the packaged PostgreSQL is older than {POSTGRES_OLDEST}: install a newer one")
     if redis is None:

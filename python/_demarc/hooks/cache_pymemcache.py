@@ -34,6 +34,7 @@ def _ttl(expire):
 
 
 def _noreply(client, args, kwargs, place):
+    """Whether the call does not wait for the answer."""
     given = _arg(args, kwargs, place, "noreply")
     return client.default_noreply if given is None else given
 
@@ -86,6 +87,8 @@ def _changed(c, a, k, r, lost):
 
 
 def _counted(c, a, k, r, lost):
+    if r is None and not lost and not _arg(a, k, 2, "noreply"):
+        return []  # there was nothing to count up
     return [Op(SET, _key(c, _arg(a, k, 0, "key")), value=NOTHING if r is None else r)]
 
 

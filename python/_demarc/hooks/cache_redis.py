@@ -364,7 +364,8 @@ def _address(pool):
 
 def _store(client):
     pool = getattr(client, "connection_pool", None)
-    if pool is None:  # a cluster
+    if pool is None:
+        client = getattr(client, "cluster_client", client)  # of an asyncio pipeline
         store = client.__dict__.get("_demarc")
         if store is None:
             store = client.__dict__["_demarc"] = text(_cluster(client))
@@ -457,7 +458,9 @@ def _async(cls, method):
 def _queued(pipeline):
     """The commands that wait in a pipeline, copied: execute clears them. None when nothing is to be observed."""
     try:
-        stack = getattr(pipeline, "command_stack", None) or getattr(pipeline, "_command_stack", None)
+        # A cluster's pipeline keeps them in its strategy.
+        stack = getattr(pipeline, "command_stack", None) or getattr(
+            getattr(pipeline, "_execution_strategy", None), "_command_queue", None)
         if not stack or NAME in state.disabled:
             return None
         pipeline.__dict__.pop("_demarc_answers", None)
@@ -585,11 +588,13 @@ def patch_asyncio(module):
 def patch_cluster(module):
     """Hooks the cluster's sync client. The module is redis.cluster."""
     _sync(module.RedisCluster, "execute_command")
+    _pipeline(module.ClusterPipeline)
 
 
 def patch_asyncio_cluster(module):
     """Hooks the cluster's asyncio client. The module is redis.asyncio.cluster."""
     _async(module.RedisCluster, "execute_command")
+    _async_pipeline(module.ClusterPipeline)
 
 
 def patch_scripts(module):
