@@ -86,15 +86,11 @@ func printFindings(w io.Writer, r doctor.Report) error {
 			b.WriteString("         " + strings.ReplaceAll(plainText(f.Remedy), "\n", "\n         ") + "\n")
 		}
 	}
-	switch n := count[doctor.Wrong]; {
-	case n > 1:
-		fmt.Fprintf(&b, "\n%d findings need attention", n)
-	case n == 1:
-		b.WriteString("\n1 finding needs attention")
-	default:
-		b.WriteString("\nnothing is wrong")
+	wrong := "nothing is wrong"
+	if n := count[doctor.Wrong]; n > 0 {
+		wrong = fmt.Sprintf("%d of these need attention (WRONG)", n)
 	}
-	fmt.Fprintf(&b, "; %d open questions, %d notes\n", count[doctor.Open], count[doctor.Note])
+	fmt.Fprintf(&b, "\n%s; open questions: %d; notes: %d\n", wrong, count[doctor.Open], count[doctor.Note])
 	_, err := io.WriteString(w, b.String())
 	return err
 }

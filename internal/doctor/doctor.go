@@ -78,11 +78,15 @@ func Examine(ctx context.Context, o Options) Report {
 	}
 	x := &examination{Options: o, Report: &r}
 	cfg := x.configuration()
-	x.folder(cfg)
-	x.secrets()
+	usable := x.folder(cfg)
+	if usable {
+		x.secrets()
+	}
 	x.environment()
 	x.python(ctx)
-	x.running(ctx)
+	if usable {
+		x.running(ctx)
+	}
 	x.capture(ctx)
 	r.OK = true
 	for _, f := range r.Findings {

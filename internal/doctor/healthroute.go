@@ -40,8 +40,12 @@ func isHealth(route string) bool {
 	if slices.Contains(healthNames, last) || slices.Contains(healthNames, "_"+last) {
 		return true
 	}
-	// /health/live, /api/health/db
-	return len(segments) > 1 && strings.HasPrefix(segments[len(segments)-2], "health")
+	// /health/live, /api/healthz/db; not /health/{id}
+	if len(segments) < 2 || strings.ContainsAny(last, "{<(") {
+		return false
+	}
+	group := segments[len(segments)-2]
+	return strings.HasPrefix(group, "health") && slices.Contains(healthNames, group)
 }
 
 // healthRoute finds the service's own, among the routes that were asked, or shows what adds one.
@@ -58,7 +62,7 @@ func (x *examination) healthRoute(rep *baseline.Report) {
 			if r.Errors > 0 {
 				state, remedy = Note, "demarc report shows the errors"
 			}
-			x.add("health-route", state, fmt.Sprintf("%s is the service's health route: %d requests, %d errors, %.3g queries each", r.Route, r.Requests, r.Errors,
+			x.add("health-route", state, fmt.Sprintf("%s is the service's health route: %s, %s, %.3g queries each", r.Route, many(r.Requests, "request", "requests"), many(r.Errors, "error", "errors"),
 				r.QueriesPerRequest), remedy)
 			return
 		}
@@ -68,7 +72,7 @@ func (x *examination) healthRoute(rep *baseline.Report) {
 		h.Add = append(h.Add, l)
 		code = append(code, l.Framework+":\n"+strings.TrimRight(l.Code, "\n"))
 	}
-	x.add("health-route", Note, "no health route was asked: the service has none, or nobody uses it", "if it has none, these lines add one. "+
+	x.add("health-route", Note, "no health route was asked: the service has none, or nobody uses it", "if it has none, these lines add one\n"+
 		strings.Join(code, "\n"))
 }
 

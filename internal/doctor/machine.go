@@ -60,14 +60,14 @@ func (x *examination) configuration() config.Config {
 	return cfg
 }
 
-// folder looks whether a capture can be written.
-func (x *examination) folder(cfg config.Config) {
+// folder looks whether a capture can be written. False: the folder is none, and nothing in it can be looked at.
+func (x *examination) folder(cfg config.Config) bool {
 	dir := x.Dir
 	for {
 		info, err := os.Stat(dir)
 		if err == nil && !info.IsDir() {
 			x.add("folder", Wrong, dir+" is no folder", "remove it, or give another folder with --dir")
-			return
+			return false
 		}
 		if err == nil {
 			break
@@ -75,18 +75,18 @@ func (x *examination) folder(cfg config.Config) {
 		up := filepath.Dir(dir)
 		if up == dir {
 			x.add("folder", Wrong, "cannot look at "+x.Dir+": "+cause(err), "--dir DIR, with a folder of yours")
-			return
+			return false
 		}
 		dir = up
 	}
 	if err := tryWrite(dir); err != nil {
 		x.add("folder", Wrong, "cannot write into "+dir+": "+cause(err), "free space or give yourself the permission; or --dir DIR, with a folder of yours")
-		return
+		return true
 	}
 	var st unix.Statfs_t
 	if err := unix.Statfs(dir, &st); err != nil {
 		x.add("folder", Note, "can write into "+dir+"; its free space is not known: "+err.Error(), "")
-		return
+		return true
 	}
 	free := float64(st.Bavail) * float64(st.Bsize)
 	says := fmt.Sprintf("%s can be written to, %s free, captures keep at most %s", dir, bytesText(free), cfg.Keep.Size)
@@ -99,6 +99,7 @@ func (x *examination) folder(cfg config.Config) {
 	default:
 		x.add("folder", OK, says, "")
 	}
+	return true
 }
 
 // tryWrite writes a page into dir and takes it away again: permissions, a read-only file system and a full disk all show.
@@ -184,6 +185,11 @@ func (x *examination) environment() {
 			x.add("environment", Note, "DEMARC_HOOKS="+v+" is set: not every hook is installed in processes started here", "unset DEMARC_HOOKS for all of them")
 		}
 	}
+	for _, dir := range filepath.SplitList(x.variable("PYTHONPATH")) {
+		if _, err := os.Stat(filepath.Join(filepath.Dir(dir), "_demarc", "start.py")); err == nil && filepath.Base(dir) == "boot" {
+			x.add("pythonpath", Note, "PYTHONPATH loads demarc's recorder from "+dir+" into every Python started here", "demarc run needs none of it: unset PYTHONPATH")
+		}
+	}
 	for _, name := range []string{"DEMARC_TOKEN_FILE", "DEMARC_KEY_FILE", "DEMARC_CONFIG"} {
 		if path := x.variable(name); path != "" {
 			if f, err := os.Open(path); err != nil {
@@ -246,7 +252,7 @@ func (x *examination) python(ctx context.Context) {
 	} else {
 		x.add("python", OK, fmt.Sprintf("%s is Python %s", path, version), "")
 	}
-	for _, file := range p.Found {
+	for _, file := range p.Found { // without demarc's own, which takes itself off the path
 		x.sitecustomize(file, filepath.SplitList(x.variable("PYTHONPATH")))
 	}
 }
@@ -254,10 +260,7 @@ func (x *examination) python(ctx context.Context) {
 // sitecustomize says what another one on the path means.
 func (x *examination) sitecustomize(file string, pythonPath []string) {
 	dir := filepath.Dir(file)
-	_, err := os.Stat(filepath.Join(filepath.Dir(dir), "_demarc", "start.py"))
 	switch {
-	case err == nil && filepath.Base(dir) == "boot":
-		x.add("pythonpath", Note, "PYTHONPATH loads demarc's recorder from "+dir+" into every Python started here", "demarc run needs none of it: unset PYTHONPATH")
 	case strings.Contains(file, "opentelemetry"):
 		x.add("pythonpath", Note, file+" starts OpenTelemetry's instrumentation; both then record, at the cost of both", "")
 	case slices.Contains(pythonPath, dir):
@@ -293,8 +296,8 @@ func (x *examination) running(ctx context.Context) {
 	if state == Wrong {
 		remedy = "look at its output: the capture could not be written lately"
 	}
-	x.add("running", state, fmt.Sprintf("%s: %d events received, %d dropped, %d processes seen, %d connected, capture %s",
-		name, h.Received, h.Dropped, h.Processes, h.Connections, h.Capture), remedy)
+	x.add("running", state, fmt.Sprintf("%s: %s received, %d dropped, %s seen, %d connected, capture %s",
+		name, many(h.Received, "event", "events"), h.Dropped, many(h.Processes, "process", "processes"), h.Connections, h.Capture), remedy)
 	if !h.Recording {
 		x.add("recording", Wrong, "recording is switched off", "demarc on")
 	}
@@ -325,10 +328,7 @@ func (x *examination) refused(h engine.Health, run engine.RunFile) {
 	case strings.Contains(h.LastRefusal, "keys"):
 		remedy = "DEMARC_KEYS=hashed for the service, or demarc collect --keys clear"
 	}
-	says := fmt.Sprintf("%d connections were refused", h.Refused)
-	if h.Refused == 1 {
-		says = "a connection was refused"
-	}
+	says := many(h.Refused, "connection was", "connections were") + " refused"
 	if h.LastRefusal != "" {
 		says += ", the last one because: " + h.LastRefusal
 	}

@@ -97,7 +97,7 @@ func (x *examination) processes(rep *baseline.Report) {
 	}
 	slices.Sort(list)
 	if len(list) > 0 {
-		x.add("processes", OK, fmt.Sprintf("%d processes of the service seen: %s", rep.Coverage.ProcessCount, strings.Join(list, ", ")), "")
+		x.add("processes", OK, fmt.Sprintf("%s of the service seen: %s", many(int64(rep.Coverage.ProcessCount), "process", "processes"), strings.Join(list, ", ")), "")
 	}
 }
 
@@ -114,7 +114,7 @@ func (x *examination) hooks(rep *baseline.Report) {
 		state := Strongest(h.States)
 		by[state] = append(by[state], h.Name)
 		if h.Failures > 0 || h.States["failed"] > 0 {
-			x.add("hooks", Wrong, fmt.Sprintf("hook %s failed %d times in %d processes: what it sees may be missing", h.Name, max(h.Failures, 1), processes(h.States)),
+			x.add("hooks", Wrong, fmt.Sprintf("hook %s failed %s: what it sees may be missing", h.Name, many(max(h.Failures, 1), "time", "times")),
 				"DEMARC_HOOKS=-"+h.Name+" leaves it out; a note of the library's version to demarc's maintainers helps")
 		}
 	}
@@ -137,11 +137,11 @@ func (x *examination) hooks(rep *baseline.Report) {
 	}
 }
 
-func processes(states map[string]int64) (n int64) {
-	for _, v := range states {
-		n += v
+func many(n int64, one, several string) string {
+	if n == 1 {
+		return "1 " + one
 	}
-	return n
+	return fmt.Sprintf("%d %s", n, several)
 }
 
 // Strongest is the state that says most about a hook which is in several.
@@ -172,7 +172,11 @@ func (x *examination) warnings(rep *baseline.Report) {
 		}
 		state := Note
 		switch w.Code {
-		case "no-events", "no-requests", "dropped":
+		case "no-events", "no-requests":
+			if x.Running == nil || x.Running.Capture != x.Report.Capture { // else they may still come
+				state = Wrong
+			}
+		case "dropped":
 			state = Wrong
 		}
 		x.add(w.Code, state, w.Text, remedy)
@@ -202,6 +206,12 @@ func recorderRemedy(id string) string {
 		return "observe.principal in demarc.yaml names the header or cookie that tells who asks"
 	case "request.headers":
 		return "nothing, if the service sends no cache headers"
+	case "txn.commit":
+		return "nothing, if the service only reads"
+	case "query.rows":
+		return "nothing: most drivers do not know the number of rows of a SELECT before they are fetched"
+	case "query.params":
+		return "nothing, if the statements have no parameters"
 	case "cache.fill_start":
 		return "nothing, if values are set without a miss before (warm-up, write-through)"
 	case "cache.ttl_ms":
