@@ -178,6 +178,7 @@ def _prefixes():
 _PREFIXES = _prefixes()
 _PARTS = (os.sep + "site-packages" + os.sep, os.sep + "dist-packages" + os.sep)
 _own = ()  # paths of installed packages that are the service's own
+_VENDORED = tuple(os.sep + n + os.sep for n in ("_vendor", "vendor", "vendored"))
 
 
 def set_own(paths):
@@ -188,7 +189,8 @@ def set_own(paths):
 
 
 def _is_library(filename):
-    lib = not (_own and filename.startswith(_own)) and (
+    own = _own and filename.startswith(_own) and not any(p in filename for p in _VENDORED)
+    lib = not own and (
         filename.startswith("<")
         or any(p in filename for p in _PARTS)
         or os.path.abspath(filename).startswith(_PREFIXES)

@@ -409,7 +409,7 @@ CLASSES = 200  # subclasses made for classes of the service; beyond, further one
 
 
 def observed_class(base, ours, made):
-    """The subclass of a service's class `base` in which the methods of `ours` stand between base's own and the driver's.
+    """The subclass of a service's class `base`, with the methods of `ours` between base's own and the driver's.
 
     It bears the name of the base. `made` remembers it. Where Python cannot lay it out, or base is no class of the
     driver's, the answer is base.

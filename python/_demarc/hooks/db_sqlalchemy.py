@@ -92,7 +92,7 @@ def _record(dialect, cursor, start, statement, params, context, error, many=None
             rows = -1  # RETURNING: counted by SQLite only as the rows are fetched
         if info.buffered and rows < 0 and error is None:
             rows = len(cursor._rows) if cursor.description else -1
-        db.query(conn, raw, start, end, statement, params, rows, error, many)
+        db.query(conn, raw, start, end, statement, params, rows, error, many, None, 6)
         if error is not None and info.server_errors and conn.txn is not None:
             conn.failed = getattr(error, "sqlstate", None) is not None
     except Exception:
