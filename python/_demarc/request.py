@@ -14,11 +14,12 @@ MARK = "demarc"  # key of the Recording in an ASGI scope or WSGI environ
 
 
 class Recording:
-    """One request. Attributes that hooks may set: route, prefix, user (a hash), error, django."""
+    """One request. Attributes that hooks may set: route, prefix, user (a hash), error, later (called once
+    the answer is complete, to learn what is known only by then)."""
 
     __slots__ = (
         "start", "ctx", "method", "path", "query", "vary", "principal", "length", "status", "headers", "body", "first",
-        "done", "prefix", "route", "cookie", "user", "error", "scope", "django", "last",
+        "done", "prefix", "route", "cookie", "user", "error", "scope", "later", "last",
     )
 
     def __init__(self, method, path, query, headers, scope=None):
@@ -31,7 +32,7 @@ class Recording:
         self.path = path
         self.query = query
         self.status = self.headers = self.body = self.first = self.route = self.user = self.error = None
-        self.django = self.last = None
+        self.later = self.last = None
         self.done = False
         self.prefix = ""
         self.vary, authorization, cookie, named, self.length = http.read_headers(headers)

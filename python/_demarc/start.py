@@ -2,8 +2,9 @@
 
 import importlib
 import os
+import sys
 
-from _demarc import config, core, hashing, imports, transport
+from _demarc import config, core, hashing, imports, own, transport
 from _demarc.hooks import HOOKS
 
 
@@ -14,10 +15,25 @@ def start():
         return
     core.state.config = c
     hashing.set_key(c.key)
+    find_own()
     imports.install()
     install_hooks(c)
     core.state.on = True
     transport.begin(c, lambda: service_info(c))
+
+
+def find_own():
+    """Learns which installed packages are the service's own, and leaves their names to the processes it starts."""
+    try:
+        folders = [p for p in sys.path if p.endswith(("site-packages", "dist-packages"))]
+        argv = getattr(sys, "orig_argv", None) or [sys.executable, *sys.argv]  # before 3.10 without -m
+        names = own.packages(argv, folders, os.environ.get("DEMARC_OWN", ""))
+        paths = [own.place(name, folders) for name in names]
+        core.set_own(p for p in paths if p is not None)
+        if names:
+            os.environ["DEMARC_OWN"] = ",".join(names)
+    except Exception:
+        core.failed("own")
 
 
 def install_hooks(c):

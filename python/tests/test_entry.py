@@ -60,13 +60,15 @@ def serve(collector, *command, stop=signal.SIGINT, **env):
 
 FLASK = [("/a/{b}", "/a/1?x=1", 200), ("/boom", "/boom", 500), ("/s", "/s", 200), (None, "/nope", 404)]
 DJANGO = [*FLASK, ("/r/{slug}/x/", "/r/abc/x/", 200), ("/inc/z/{q}", "/inc/z/q", 200)]
-FASTAPI = [*FLASK, ("/inc/z/{q}", "/inc/z/q", 200), ("/a/{b}", "/a/x", 422),
+WERKZEUG = [("/w/{b}", "/w/1?x=1", 200), ("/in/a/{b}", "/in/a/2", 200), (None, "/nope", 404)]
+FASTAPI = [*FLASK, ("/c/{n}", "/c/5", 200), ("/inc/z/{q}", "/inc/z/q", 200), ("/a/{b}", "/a/x", 422),
            ("/api/deep/er/{n}", "/api/deep/er/5", 200)]
 UVICORN = ["uvicorn", "--port", "{port}", "--log-level", "warning"]
 GUNICORN = ["gunicorn", "-b", "127.0.0.1:{port}", "--log-level", "warning"]
 
 SERVERS = {
     "flask run": (["flask", "--app", "flask_app", "run", "--port", "{port}"], FLASK),
+    "werkzeug": (["python", "werkzeug_app.py", "{port}"], WERKZEUG),
     "gunicorn": ([*GUNICORN, "-w", "2", "flask_app:app"], FLASK),
     "gunicorn preload threads": ([*GUNICORN, "--preload", "--threads", "2", "-w", "2", "flask_app:app"], FLASK),
     "gunicorn django": ([*GUNICORN, "django_app:application"], DJANGO),
@@ -152,7 +154,8 @@ def test_a_slug_is_no_secret(collector):
                   "    await send({'type': 'http.response.body', 'body': b''})\n"
                   "async def send(m): pass\n"
                   "for p in ('/a/%s', '/a/%s'):\n"
-                  "    asyncio.run(wrap(app)({'type': 'http', 'method': 'GET', 'path': p, 'headers': []}, None, send))\n"
+                  "    scope = {'type': 'http', 'method': 'GET', 'path': p, 'headers': []}\n"
+                  "    asyncio.run(wrap(app)(scope, None, send))\n"
                   % (slug, token))
     one, two = (e["target"] for e in collector.of("request"))
     assert one == "/a/" + slug and two.startswith("/a/~") and token not in two
@@ -177,6 +180,77 @@ from fastapi.testclient import TestClient
 from fastapi_app import app
 print(TestClient(app).get("/threads").json())
 """
+
+
+WORKER = """
+import queue, sqlite3, threading
+from concurrent.futures import ThreadPoolExecutor
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+from starlette.testclient import TestClient
+
+db = sqlite3.connect(":memory:", check_same_thread=False)
+todo, pool, started = queue.Queue(), ThreadPoolExecutor(1), []
+
+def work():
+    while True:
+        statement, done = todo.get()
+        db.execute(statement)
+        done.set()
+
+def ask(statement):
+    done = threading.Event()
+    todo.put((statement, done))
+    done.wait()
+
+def view(request):
+    if not started:
+        started.append(threading.Thread(target=work, daemon=True))
+        started[0].start()
+    n = request.path_params["n"]
+    ask("select 'worker'" + " " * n)
+    pool.submit(db.execute, "select 'pool'" + " " * n).result()
+    return PlainTextResponse(str(n))
+
+client = TestClient(Starlette(routes=[Route("/{n:int}", view)]))
+for n in range(3):
+    client.get("/%d" % n)
+ask("select 'nobody' from (select 1)")
+pool.submit(db.execute, "select 'nobody' from (select 2)").result()
+"""
+
+
+def test_threads_that_outlive_a_request_work_for_whoever_asks(collector):
+    """A worker that the first request started, and a pool's thread, count with the request that waits for them."""
+    collector.run(WORKER, cwd=APPS)
+    requests = [e["trace"] for e in collector.of("request")]
+    assert len(requests) == 3
+    queries = [e for e in collector.of("query") if " from " not in e["text"]]
+    assert [e["trace"] for e in queries] == [t for t in requests for _ in "wp"], (requests, queries)
+    assert [e.get("trace") for e in collector.of("query") if " from " in e["text"]] == [None, None]
+    assert all(not s["failures"] for s in collector.stats), collector.stats
+
+
+def test_an_installed_package_that_is_started_is_the_services_own_code(collector, tmp_path):
+    site = tmp_path / "site-packages"
+    package = site / "shop"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "__main__.py").write_text("import sqlite3\nimport other\n"
+                                         "sqlite3.connect(':memory:').execute('select 1')\nother.ask()\n")
+    (site / "other.py").write_text("import sqlite3\n\n"
+                                   "def ask():\n    sqlite3.connect(':memory:').execute('select 2')\n")
+    start = [sys.executable, "-m", "shop"]
+    subprocess.run(start, env=collector.env(PYTHONPATH=str(site), DEMARC_OWN="shop"), cwd=tmp_path, check=True)
+    if sys.version_info >= (3, 10):  # older ones do not tell what stood after -m
+        subprocess.run(start, env=collector.env(PYTHONPATH=str(site)), cwd=tmp_path, check=True)
+    subprocess.run(start, env=collector.env(PYTHONPATH=str(site), DEMARC_OWN="other"), cwd=tmp_path, check=True)
+    collector.settle()
+    codes = [e.get("code") for e in collector.of("query")]
+    by_shop = ["__main__:<module>:3", "__main__:<module>:4"]
+    assert codes[: len(codes) - 2] == by_shop * (len(codes) // 2 - 1) and len(codes) >= 4
+    assert codes[-1] == "other:ask:4"
 
 
 def test_background_task_keeps_the_trace(collector):

@@ -70,6 +70,11 @@ def conduit_environment(main: Python) -> Environment:
     )
 
 
+def service_environment(main: Python, name: str) -> Environment:
+    """A service from PyPI that scripts/services observes, with what it needs and nothing of ours."""
+    return Environment(f"services-{name}", main, (REQUIREMENTS / "services" / f"{name}.txt",))
+
+
 def ensure(environment_: Environment) -> Path:
     """Creates the environment unless it stands as its requirements say; returns its interpreter."""
     uv = ensure_tools() / "bin" / "uv"

@@ -22,12 +22,16 @@ HOOKS = (
     ("wsgi", "gunicorn.workers.base", "wsgi", "patch_gunicorn"),
     ("wsgi", "wsgiref.simple_server", "wsgi", "patch_wsgiref"),
     ("wsgi", "waitress.server", "wsgi", "patch_waitress"),
+    ("wsgi", "werkzeug.serving", "wsgi", "patch_werkzeug"),
     ("frameworks", "django.core.handlers.base", "frameworks", "patch_django_base"),
     ("frameworks", "django.core.handlers.exception", "frameworks", "patch_django_exception"),
     ("frameworks", "django.test.client", "frameworks", "patch_django_client"),
+    ("frameworks", "werkzeug.routing.matcher", "frameworks", "patch_werkzeug_routing"),
+    ("frameworks", "datasette.app", "frameworks", "patch_datasette"),
     # Work that goes on elsewhere.
     ("threads", "concurrent.futures.thread", "threads", "patch_futures"),
     ("threads", "threading", "threads", "patch_threading"),
+    ("threads", "queue", "threads", "patch_queue"),
     ("background", "starlette.background", "background", "patch_starlette"),
     # Databases.
     ("sqlite3", "sqlite3", "db_sqlite3", "patch"),

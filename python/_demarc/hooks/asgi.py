@@ -6,6 +6,7 @@ hypercorn's way in, or httpx's ASGI transport.
 """
 
 import asyncio
+import re
 import sys
 
 from _demarc import request
@@ -61,13 +62,13 @@ def _learn(r):
         route = getattr(route, "starlette_route", None) or route or scope.get("route")
         path = getattr(route, "path_format", None) or getattr(route, "path", None)
         if isinstance(path, str):
-            r.route = r.prefix + path
+            r.route = r.prefix + _plain(path)
     if r.user is None:
         user = scope.get("user")
         if user is not None and getattr(user, "is_authenticated", True) is True:
             r.user = request.identity(user)
-    if r.django is not None:
-        r.django()
+    if r.later is not None:
+        r.later()
 
 
 async def observe(app, scope, receive, send):
@@ -129,6 +130,14 @@ def patch_starlette(module):
     cls.__call__ = __call__
 
 
+_CONVERTER = re.compile(r"\{(\w+):\w+\}")
+
+
+def _plain(path):
+    """A path of Starlette without the converters of its parameters: /flows/{id:uuid} is /flows/{id}."""
+    return _CONVERTER.sub(r"{\1}", path) if ":" in path else path
+
+
 def patch_starlette_routing(module):
     """A route that handles a request leaves its template; a mount in front of it leaves its own."""
     route_handle = module.Route.handle
@@ -138,7 +147,7 @@ def patch_starlette_routing(module):
         r = scope.get(MARK)
         if r is not None:
             try:
-                r.route = r.prefix + self.path
+                r.route = r.prefix + _plain(self.path)
             except Exception:
                 failed(NAME)
         return route_handle(self, scope, receive, send)
@@ -147,7 +156,7 @@ def patch_starlette_routing(module):
         r = scope.get(MARK)
         if r is not None:
             try:
-                r.prefix += self.path
+                r.prefix += _plain(self.path)
                 r.route = r.prefix + "/{path}"
             except Exception:
                 failed(NAME)

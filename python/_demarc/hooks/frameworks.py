@@ -73,18 +73,43 @@ def _groups(rule):
         elif group.startswith("(?:"):
             out.append(_groups(group[3:-1]))
         elif not group.startswith("(?"):
-            out.append("{}")
+            out.append(_groups(group[1:-1]) if "(?P<" in group else "{}")
         i = j + 1
         if i < len(rule) and rule[i] in "?*+" and not name:
             i += 1
     return "".join(out)
 
 
+def mounted(r, environ):
+    """Where the application that answers was mounted inside the one that records; "" where they are one."""
+    if r.scope is not None:
+        return r.prefix
+    return environ.get("SCRIPT_NAME", "")[len(r.prefix) :]
+
+
 def flask_route(r):
     """The rule that Flask matched."""
-    rule = sys.modules["flask.globals"].request.url_rule
-    if rule is not None:
-        r.route = template(rule.rule)
+    req = sys.modules["flask.globals"].request
+    if req.url_rule is not None:
+        r.route = mounted(r, req.environ) + template(req.url_rule.rule)
+
+
+def patch_werkzeug_routing(module):
+    """Applications on Werkzeug's routing without Flask: the first rule that matches is the request's."""
+    cls = module.StateMachineMatcher
+    match = cls.match
+
+    def matching(self, *args, **kwargs):
+        found = match(self, *args, **kwargs)
+        try:
+            r = recording()
+            if r is not None and r.route is None:
+                r.route = template(found[0].rule)
+        except Exception:
+            failed(NAME)
+        return found
+
+    cls.match = matching
 
 
 def flask_user(r):
@@ -102,7 +127,55 @@ def pyramid_route(r, req):
     """The pattern that Pyramid matched."""
     route = getattr(req, "matched_route", None)
     if route is not None:
-        r.route = template(route.pattern)
+        r.route = mounted(r, req.environ) + template(route.pattern)
+
+
+def patch_datasette(module):
+    """Datasette has a router of its own: patterns tried one after the other, and a request that knows who asks."""
+    resolve = module.resolve_routes
+    cls = module.Request
+    init = cls.__init__
+
+    def resolve_routes(*args, **kwargs):
+        found = resolve(*args, **kwargs)
+        try:
+            r = recording()
+            if r is not None and found[0] is not None:
+                r.route = _matched(found[0])
+        except Exception:
+            failed(NAME)
+        return found
+
+    def __init__(self, *args, **kwargs):
+        init(self, *args, **kwargs)
+        try:
+            r = recording()
+            if r is not None and self.scope.get(request.MARK) is r:
+                r.later = _actor_later(r, self)
+        except Exception:
+            failed(NAME)
+
+    module.resolve_routes = resolve_routes
+    cls.__init__ = __init__
+
+
+def _matched(match):
+    """The template of a match, without the parts that this one did not have: /{table}.{format} or /{table}."""
+    t = template(match.re.pattern)
+    for name, value in match.groupdict().items():
+        if value is None:
+            t = t.replace(".{%s}" % name, "").replace("{%s}" % name, "")
+    return t
+
+
+def _actor_later(r, req):
+    def learn():
+        actor = req.scope.get("actor")
+        who = actor.get("id") if isinstance(actor, dict) else None
+        if isinstance(who, (str, int)):
+            r.user = request.http.hash_text(str(who))
+
+    return learn
 
 
 def patch_django_base(module):
@@ -115,8 +188,8 @@ def patch_django_base(module):
         try:
             r = recording()
             if r is not None:
-                r.route = template(match.route)
-                r.django = _user_later(r, req)
+                r.route = mounted(r, req.META) + template(match.route)
+                r.later = _user_later(r, req)
         except Exception:
             failed(NAME)
         return match

@@ -42,7 +42,9 @@ def begin(environ):
         path = raw.partition("?")[0]
     else:
         path = quote((environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")).encode("latin-1", "replace"))
-    return Recording(environ.get("REQUEST_METHOD", "GET"), path, environ.get("QUERY_STRING", ""), _headers(environ))
+    r = Recording(environ.get("REQUEST_METHOD", "GET"), path, environ.get("QUERY_STRING", ""), _headers(environ))
+    r.prefix = environ.get("SCRIPT_NAME", "")
+    return r
 
 
 def unseen(environ):
@@ -109,8 +111,8 @@ class _Answer:
 
 def _finish(r, disconnected=None):
     try:
-        if r.django is not None:
-            r.django()
+        if r.later is not None:
+            r.later()
         r.finish(disconnected)
         r.error = None
     except Exception:
@@ -299,6 +301,21 @@ def patch_gunicorn(module):
 def patch_wsgiref(module):
     """Hooks the application of the standard library's server (Django's runserver, Bottle's default)."""
     _patch_returning(module, "WSGIServer", "get_app")
+
+
+def patch_werkzeug(module):
+    """Hooks the application that Werkzeug's own server runs, whatever it is made of."""
+    cls = module.BaseWSGIServer
+    init = cls.__init__
+
+    def __init__(self, *args, **kwargs):
+        init(self, *args, **kwargs)
+        try:
+            self.app = wrap(self.app)
+        except Exception:
+            failed(NAME)
+
+    cls.__init__ = __init__
 
 
 def patch_waitress(module):

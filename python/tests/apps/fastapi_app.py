@@ -38,6 +38,11 @@ async def a(b: int):
     return {"b": b}
 
 
+@app.get("/c/{n:int}")
+def converted(n: int):
+    return n
+
+
 @app.get("/boom")
 def boom():
     raise ValueError("x")
