@@ -231,7 +231,11 @@ func TestInjectCompose(t *testing.T) {
 	if events := exported(t, col.captures()[0]); !strings.Contains(events, `"service":"web"`) || strings.Contains(events, "4711") {
 		t.Errorf("the capture holds\n%s", events)
 	}
-	// And without the collector.
+	// Without the key, and without the collector.
+	unkeyed := container{env: append(slices.Clone(c.env), "DEMARC_KEY_FILE=/no/such/key")}
+	if said, ok := unkeyed.python(t, "-m", "_demarc.check"); ok || !strings.Contains(said, "not recorded: the settings cannot be read: FileNotFoundError") {
+		t.Errorf("check without a key: %s", said)
+	}
 	if said, ok := c.python(t, "-m", "_demarc.check"); ok || !strings.Contains(said, "nobody answers at tcp:127.0.0.1:"+port) {
 		t.Errorf("check without a collector: %s", said)
 	}
