@@ -21,13 +21,12 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"sync"
-	"syscall"
 	"time"
 
 	"go.opentelemetry.io/collector/pdata/ptrace/ptraceotlp"
 
+	"github.com/demarc-dev/demarc/bench/measure"
 	"github.com/demarc-dev/demarc/event"
 	"github.com/demarc-dev/demarc/internal/capture"
 	"github.com/demarc-dev/demarc/internal/otlp"
@@ -61,17 +60,17 @@ func run(rounds, size int, targets bool, send string) error {
 		return sendAll(send, msgs, size)
 	}
 	runtime.GOMAXPROCS(1)
-	pinned := pin(0)
+	pinned := measure.Pin(0)
 	sides := []struct {
 		name string
-		run  func() (measure, error)
+		run  func() (measure.Figure, error)
 	}{
-		{"pdata decodes", func() (measure, error) { return pdataAlone(msgs, size) }},
-		{"we decode to events", func() (measure, error) { return events(msgs, size) }},
-		{"we receive gRPC, durable", func() (measure, error) { return received("grpc", size) }},
-		{"we receive HTTP, durable", func() (measure, error) { return received("http", size) }},
+		{"pdata decodes", func() (measure.Figure, error) { return pdataAlone(msgs, size) }},
+		{"we decode to events", func() (measure.Figure, error) { return events(msgs, size) }},
+		{"we receive gRPC, durable", func() (measure.Figure, error) { return received("grpc", size) }},
+		{"we receive HTTP, durable", func() (measure.Figure, error) { return received("http", size) }},
 	}
-	results := make([][]measure, len(sides))
+	results := make([][]measure.Figure, len(sides))
 	for range rounds {
 		for i, side := range sides {
 			runtime.GC()
@@ -92,14 +91,13 @@ func run(rounds, size int, targets bool, send string) error {
 	var base float64
 	got := make([]float64, len(sides))
 	for i, side := range sides {
-		cpu := median(results[i], func(m measure) float64 { return m.cpu.Seconds() })
-		clock := median(results[i], func(m measure) float64 { return m.clock.Seconds() })
+		m := measure.Median(results[i])
 		n := float64(size * spans)
-		got[i] = n / cpu
+		got[i] = n / m.CPU.Seconds()
 		if i == 0 {
 			base = got[i]
 		}
-		fmt.Printf("%-26s %16.0f %16.0f %8.2fx\n", side.name, got[i], n/clock, got[i]/base)
+		fmt.Printf("%-26s %16.0f %16.0f %8.2fx\n", side.name, got[i], n/m.Clock.Seconds(), got[i]/base)
 	}
 	missed := false
 	for i, target := range []float64{0, 1_000_000, 300_000, 300_000} {
@@ -115,34 +113,8 @@ func run(rounds, size int, targets bool, send string) error {
 	return nil
 }
 
-type measure struct{ cpu, clock time.Duration }
-
-// timed measures what f takes of this process's processor time and of the clock.
-func timed(f func() error) (measure, error) {
-	cpu, clock := cpuTime(), time.Now()
-	err := f()
-	return measure{cpuTime() - cpu, time.Since(clock)}, err
-}
-
-func cpuTime() time.Duration {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		panic(err)
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
-}
-
-func median(list []measure, of func(measure) float64) float64 {
-	values := make([]float64, len(list))
-	for i, m := range list {
-		values[i] = of(m)
-	}
-	slices.Sort(values)
-	return values[len(values)/2]
-}
-
-func pdataAlone(msgs [][]byte, size int) (measure, error) {
-	return timed(func() error {
+func pdataAlone(msgs [][]byte, size int) (measure.Figure, error) {
+	return measure.Timed(func() error {
 		for i := range size {
 			req := ptraceotlp.NewExportRequest()
 			if err := req.UnmarshalProto(msgs[i%batches]); err != nil {
@@ -186,13 +158,13 @@ func options() otlp.Options {
 	}}
 }
 
-func events(msgs [][]byte, size int) (measure, error) {
+func events(msgs [][]byte, size int) (measure.Figure, error) {
 	var sink counter
 	d, err := otlp.NewDecoder(options(), &sink)
 	if err != nil {
-		return measure{}, err
+		return measure.Figure{}, err
 	}
-	return timed(func() error {
+	return measure.Timed(func() error {
 		for i := range size {
 			if counts, err := d.Proto(msgs[i%batches]); err != nil {
 				return err
@@ -210,23 +182,23 @@ type toCapture struct{ w *capture.Writer }
 func (s toCapture) Events(list []event.Event) error { return s.w.Append(list) }
 
 // received starts a server and a sender in another process, and measures this one from the first batch to the last flush.
-func received(protocol string, size int) (measure, error) {
+func received(protocol string, size int) (measure.Figure, error) {
 	dir, err := os.MkdirTemp("", "demarc-bench-otlp-")
 	if err != nil {
-		return measure{}, err
+		return measure.Figure{}, err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	w, err := capture.Create(filepath.Join(dir, "capture"), capture.Options{})
 	if err != nil {
-		return measure{}, err
+		return measure.Figure{}, err
 	}
 	s, err := otlp.NewServer(options(), toCapture{w})
 	if err != nil {
-		return measure{}, err
+		return measure.Figure{}, err
 	}
 	l, err := otlp.Listen("127.0.0.1:0", "")
 	if err != nil {
-		return measure{}, err
+		return measure.Figure{}, err
 	}
 	serve := s.ServeGRPC
 	if protocol == "http" {
@@ -234,25 +206,25 @@ func received(protocol string, size int) (measure, error) {
 	}
 	served := make(chan error, 1)
 	go func(l net.Listener) { served <- serve(l) }(l)
-	m, err := timed(func() error {
+	m, err := measure.Timed(func() error {
 		if err := startSender(protocol+":"+l.Addr().String(), size); err != nil {
 			return err
 		}
 		return w.Close()
 	})
 	if err != nil {
-		return measure{}, err
+		return measure.Figure{}, err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	if err := s.Close(ctx); err != nil {
-		return measure{}, err
+		return measure.Figure{}, err
 	}
 	if err := <-served; err != nil {
-		return measure{}, err
+		return measure.Figure{}, err
 	}
 	if got, kept := s.Stats(), w.Stats(); got.Spans != int64(size*spans) || kept.Events != got.Events || kept.Lost != 0 {
-		return measure{}, fmt.Errorf("of %d spans %d arrived; of %d events %d were kept, %d lost", size*spans, got.Spans, got.Events, kept.Events, kept.Lost)
+		return measure.Figure{}, fmt.Errorf("of %d spans %d arrived; of %d events %d were kept, %d lost", size*spans, got.Spans, got.Events, kept.Events, kept.Lost)
 	}
 	return m, nil
 }

@@ -14,6 +14,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/mem"
+
+	"github.com/demarc-dev/demarc/bench/measure"
 )
 
 // startSender runs this program again as the sender and waits for its end.
@@ -32,7 +34,7 @@ func startSender(address string, size int) error {
 
 // sendAll sends size batches, one after the other: the next goes out when the last was answered.
 func sendAll(address string, msgs [][]byte, size int) error {
-	pin(1)
+	measure.Pin(1)
 	protocol, address, _ := strings.Cut(address, ":")
 	send := overHTTP(address)
 	if protocol == "grpc" {

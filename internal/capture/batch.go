@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"unsafe"
 
 	"github.com/demarc-dev/demarc/event"
 )
@@ -40,8 +41,8 @@ type tableOf[T any] struct {
 
 	// Writing.
 	cols []column
-	rows []*T // noted, not yet encoded
-	n    int  // encoded
+	rows []unsafe.Pointer // to T; noted, not yet encoded
+	n    int              // encoded
 	none T
 
 	// Reading.
@@ -51,9 +52,9 @@ type tableOf[T any] struct {
 
 func (t *tableOf[T]) gather(e *event.Event) {
 	if p := *t.of(e); p != nil {
-		t.rows = append(t.rows, p)
+		t.rows = append(t.rows, unsafe.Pointer(p))
 	} else {
-		t.rows = append(t.rows, &t.none)
+		t.rows = append(t.rows, unsafe.Pointer(&t.none))
 	}
 }
 
@@ -65,7 +66,7 @@ func (t *tableOf[T]) absorb(e *encoder) {
 		t.cols = make([]column, len(t.fields))
 	}
 	for i := range t.fields {
-		t.fields[i].put(e, &t.cols[i], t.rows, t.n)
+		t.fields[i].put(e, &t.cols[i], t.rows, t.fields[i].at, t.n)
 	}
 	t.n += len(t.rows)
 	clear(t.rows)
@@ -158,7 +159,7 @@ func (e *encoder) add(events []event.Event) int {
 		e.types = append(e.types, byte(t))
 		e.weight += w
 		e.min, e.max = min(e.min, ev.At), max(e.max, ev.At)
-		e.common.rows = append(e.common.rows, ev)
+		e.common.rows = append(e.common.rows, unsafe.Pointer(ev))
 		if t != event.Other {
 			e.tables[t].gather(ev)
 		}

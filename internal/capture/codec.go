@@ -5,6 +5,7 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"unsafe"
 
 	"github.com/demarc-dev/demarc/event"
 )
@@ -12,8 +13,8 @@ import (
 // A column holds one field of the events of one type within one record: which of them have it, and its values one
 // after the other.
 type column struct {
-	present []byte // one bit a row; rows beyond its end do not have the field. Empty while all rows so far have it
-	known   int    // number of rows that have the field
+	dense   int    // number of rows so far, all of which have the field; -1 where present tells
+	present []byte // one bit a row; rows beyond its end do not have the field
 	data    []byte
 
 	// What the next value is told against.
@@ -22,30 +23,35 @@ type column struct {
 	prefix string
 }
 
+// set notes that a row has the field; rows come in order.
 func (c *column) set(row int) {
-	if row == c.known && len(c.present) == 0 {
-		c.known++
+	if row == c.dense {
+		c.dense++
 		return
 	}
+	c.mark(row)
+}
+
+func (c *column) mark(row int) {
 	c.bitmap()
 	for len(c.present) <= row>>3 {
 		c.present = append(c.present, 0)
 	}
 	c.present[row>>3] |= 1 << (row & 7)
-	c.known++
 }
 
 // bitmap makes the bitmap of the rows so far, where it was not needed yet.
 func (c *column) bitmap() {
-	if len(c.present) > 0 {
+	if c.dense < 0 {
 		return
 	}
-	for range c.known / 8 {
+	for range c.dense / 8 {
 		c.present = append(c.present, 0xff)
 	}
-	if c.known%8 != 0 {
-		c.present = append(c.present, 1<<(c.known%8)-1)
+	if c.dense%8 != 0 {
+		c.present = append(c.present, 1<<(c.dense%8)-1)
 	}
+	c.dense = -1
 }
 
 func (c *column) reset() {
@@ -64,12 +70,12 @@ const (
 
 // append writes the column of a table with n rows.
 func (c *column) append(dst []byte, n int) []byte {
-	switch c.known {
-	case 0:
+	switch {
+	case c.dense == 0:
 		return append(dst, presentNone)
-	case n:
+	case c.dense == n:
 		dst = append(dst, presentAll)
-	default:
+	default: // a bitmap is begun by a row that has the field, so one with no row at all there is not
 		c.bitmap()
 		dst = append(dst, presentSome)
 		dst = append(dst, c.present...)
@@ -164,11 +170,24 @@ func readColumn(from *cursor, n int) columnReader {
 	return c
 }
 
-// codec is how values of one Go type stand in a column.
+// codec is how values of one Go type stand in a column. put appends the values, at bytes into each of the rows, of those
+// rows that have one; first is the number of the first row in its table. It takes a column's rows at once and a place
+// instead of a function, because the encoder spends its time here: called for each value, it would take twice as long.
 type codec[V any] struct {
-	known func(*V) bool
-	put   func(*encoder, *column, *V)
-	get   func(*decoder, *columnReader, *V)
+	put func(e *encoder, c *column, rows []unsafe.Pointer, at uintptr, first int)
+	get func(*decoder, *columnReader, *V)
+}
+
+// putEach makes a put of how one value is appended; known says whether a row has one.
+func putEach[V any](known func(*V) bool, put func(*encoder, *column, *V)) func(*encoder, *column, []unsafe.Pointer, uintptr, int) {
+	return func(e *encoder, c *column, rows []unsafe.Pointer, at uintptr, first int) {
+		for i, r := range rows {
+			if v := (*V)(unsafe.Add(r, at)); known(v) {
+				c.set(first + i)
+				put(e, c, v)
+			}
+		}
+	}
 }
 
 func zigzag(v int64) uint64   { return uint64(v)<<1 ^ uint64(v>>63) }
@@ -186,9 +205,15 @@ func (c *columnReader) delta() uint64 {
 }
 
 var textCodec = codec[string]{
-	known: func(s *string) bool { return *s != "" },
-	put:   func(e *encoder, c *column, s *string) { c.data = e.texts.append(c.data, *s) },
-	get:   func(d *decoder, c *columnReader, s *string) { *s = d.text(&c.cursor) },
+	put: func(e *encoder, c *column, rows []unsafe.Pointer, at uintptr, first int) {
+		for i, r := range rows {
+			if s := *(*string)(unsafe.Add(r, at)); s != "" {
+				c.set(first + i)
+				c.data = e.texts.append(c.data, s)
+			}
+		}
+	},
+	get: func(d *decoder, c *columnReader, s *string) { *s = d.text(&c.cursor) },
 }
 
 // Forms of an id in a column; from idNumbered on, the number's distance from the last one under the same prefix.
@@ -203,19 +228,25 @@ const (
 )
 
 var idCodec = codec[string]{
-	known: func(s *string) bool { return *s != "" },
-	put:   putID,
-	get:   getID,
+	put: func(e *encoder, c *column, rows []unsafe.Pointer, at uintptr, first int) {
+		for i, r := range rows {
+			if s := *(*string)(unsafe.Add(r, at)); s != "" {
+				c.set(first + i)
+				if s == c.lastID {
+					c.data = append(c.data, idSame)
+				} else {
+					putID(e, c, s)
+				}
+			}
+		}
+	},
+	get: getID,
 }
 
-func putID(e *encoder, c *column, s *string) {
-	if *s == c.lastID {
-		c.data = append(c.data, idSame)
-		return
-	}
-	c.lastID = *s
-	if n, at, ok := splitID(*s); ok {
-		if prefix := (*s)[:at]; prefix == c.prefix {
+func putID(e *encoder, c *column, s string) {
+	c.lastID = s
+	if n, at, ok := splitID(s); ok {
+		if prefix := s[:at]; prefix == c.prefix {
 			c.data = binary.AppendUvarint(c.data, zigzag(int64(n-c.last))+idNumbered)
 		} else {
 			c.prefix = prefix
@@ -225,14 +256,14 @@ func putID(e *encoder, c *column, s *string) {
 		c.last = n
 		return
 	}
-	if isHex(*s) {
-		c.data = append(c.data, idHex, byte(len(*s)/2))
-		for i := 0; i < len(*s); i += 2 {
-			c.data = append(c.data, hexValue((*s)[i])<<4|hexValue((*s)[i+1]))
+	if isHex(s) {
+		c.data = append(c.data, idHex, byte(len(s)/2))
+		for i := 0; i < len(s); i += 2 {
+			c.data = append(c.data, hexValue(s[i])<<4|hexValue(s[i+1]))
 		}
 		return
 	}
-	c.data = e.texts.append(append(c.data, idText), *s)
+	c.data = e.texts.append(append(c.data, idText), s)
 }
 
 // splitID takes "<prefix>.<number>" apart: the number, and the length of the prefix with its point. A number that would
@@ -325,72 +356,70 @@ func (t *idTexts) make(prefix string, n uint64) string {
 	return slot.id
 }
 
+func knownInt(v *int64) bool { return *v != 0 }
+
 var intCodec = codec[int64]{
-	known: func(v *int64) bool { return *v != 0 },
-	put:   func(_ *encoder, c *column, v *int64) { c.data = binary.AppendUvarint(c.data, zigzag(*v)) },
-	get:   func(_ *decoder, c *columnReader, v *int64) { *v = unzigzag(c.uvarint()) },
+	put: putEach(knownInt, func(_ *encoder, c *column, v *int64) { c.data = binary.AppendUvarint(c.data, zigzag(*v)) }),
+	get: func(_ *decoder, c *columnReader, v *int64) { *v = unzigzag(c.uvarint()) },
 }
 
 // timeCodec is for integers that are near the one before.
 var timeCodec = codec[int64]{
-	known: intCodec.known,
-	put:   func(_ *encoder, c *column, v *int64) { c.appendDelta(uint64(*v)) },
-	get:   func(_ *decoder, c *columnReader, v *int64) { *v = int64(c.delta()) },
+	put: putEach(knownInt, func(_ *encoder, c *column, v *int64) { c.appendDelta(uint64(*v)) }),
+	get: func(_ *decoder, c *columnReader, v *int64) { *v = int64(c.delta()) },
 }
 
 var uintCodec = codec[uint64]{
-	known: func(v *uint64) bool { return *v != 0 },
-	put:   func(_ *encoder, c *column, v *uint64) { c.appendDelta(*v) },
-	get:   func(_ *decoder, c *columnReader, v *uint64) { *v = c.delta() },
+	put: putEach(func(v *uint64) bool { return *v != 0 }, func(_ *encoder, c *column, v *uint64) { c.appendDelta(*v) }),
+	get: func(_ *decoder, c *columnReader, v *uint64) { *v = c.delta() },
 }
 
 var optIntCodec = codec[event.Opt[int64]]{
-	known: func(v *event.Opt[int64]) bool { return v.Known },
-	put: func(_ *encoder, c *column, v *event.Opt[int64]) {
-		c.data = binary.AppendUvarint(c.data, zigzag(v.V))
+	put: func(_ *encoder, c *column, rows []unsafe.Pointer, at uintptr, first int) {
+		for i, r := range rows {
+			if v := (*event.Opt[int64])(unsafe.Add(r, at)); v.Known {
+				c.set(first + i)
+				c.data = binary.AppendUvarint(c.data, zigzag(v.V))
+			}
+		}
 	},
 	get: func(_ *decoder, c *columnReader, v *event.Opt[int64]) { *v = event.Some(unzigzag(c.uvarint())) },
 }
 
 var optBoolCodec = codec[event.Opt[bool]]{
-	known: func(v *event.Opt[bool]) bool { return v.Known },
-	put: func(_ *encoder, c *column, v *event.Opt[bool]) {
+	put: putEach(func(v *event.Opt[bool]) bool { return v.Known }, func(_ *encoder, c *column, v *event.Opt[bool]) {
 		b := byte(0)
 		if v.V {
 			b = 1
 		}
 		c.data = append(c.data, b)
-	},
+	}),
 	get: func(_ *decoder, c *columnReader, v *event.Opt[bool]) { *v = event.Some(c.uvarint() != 0) },
 }
 
 var optFloatCodec = codec[event.Opt[float64]]{
-	known: func(v *event.Opt[float64]) bool { return v.Known },
-	put: func(_ *encoder, c *column, v *event.Opt[float64]) {
+	put: putEach(func(v *event.Opt[float64]) bool { return v.Known }, func(_ *encoder, c *column, v *event.Opt[float64]) {
 		c.data = binary.LittleEndian.AppendUint64(c.data, math.Float64bits(v.V))
-	},
+	}),
 	get: func(_ *decoder, c *columnReader, v *event.Opt[float64]) {
 		*v = event.Some(math.Float64frombits(c.uint64()))
 	},
 }
 
 var hashCodec = codec[event.Hash]{
-	known: func(v *event.Hash) bool { return *v != 0 },
-	put:   func(e *encoder, c *column, v *event.Hash) { c.data = e.hashes.append(c.data, *v) },
-	get:   func(d *decoder, c *columnReader, v *event.Hash) { *v = d.hash(&c.cursor) },
+	put: putEach(func(v *event.Hash) bool { return *v != 0 }, func(e *encoder, c *column, v *event.Hash) {
+		c.data = e.hashes.append(c.data, *v)
+	}),
+	get: func(d *decoder, c *columnReader, v *event.Hash) { *v = d.hash(&c.cursor) },
 }
 
 // listCodec is a list as its length and its elements.
-func listCodec[E any](put func(*encoder, []byte, *E) []byte, get func(*decoder, *cursor, *E),
+func listCodec[E any](put func(*encoder, []byte, []E) []byte, get func(*decoder, *cursor, *E),
 	arena func(*decoder) *arena[E]) codec[[]E] {
 	return codec[[]E]{
-		known: func(v *[]E) bool { return len(*v) != 0 },
-		put: func(e *encoder, c *column, v *[]E) {
-			c.data = binary.AppendUvarint(c.data, uint64(len(*v)))
-			for i := range *v {
-				c.data = put(e, c.data, &(*v)[i])
-			}
-		},
+		put: putEach(func(v *[]E) bool { return len(*v) != 0 }, func(e *encoder, c *column, v *[]E) {
+			c.data = put(e, binary.AppendUvarint(c.data, uint64(len(*v))), *v)
+		}),
 		get: func(d *decoder, c *columnReader, v *[]E) {
 			n := c.count()
 			if d.elements += n; d.elements > maxElements {
@@ -431,28 +460,47 @@ func (a *arena[E]) reset() {
 
 var (
 	hashesCodec = listCodec(
-		func(e *encoder, b []byte, v *event.Hash) []byte { return e.hashes.append(b, *v) },
+		func(e *encoder, b []byte, list []event.Hash) []byte {
+			for _, v := range list {
+				b = e.hashes.append(b, v)
+			}
+			return b
+		},
 		func(d *decoder, c *cursor, v *event.Hash) { *v = d.hash(c) },
 		func(d *decoder) *arena[event.Hash] { return &d.hashLists })
 	textsCodec = listCodec(
-		func(e *encoder, b []byte, v *string) []byte { return e.texts.append(b, *v) },
+		func(e *encoder, b []byte, list []string) []byte {
+			for _, v := range list {
+				b = e.texts.append(b, v)
+			}
+			return b
+		},
 		func(d *decoder, c *cursor, v *string) { *v = d.text(c) },
 		func(d *decoder) *arena[string] { return &d.textLists })
 	namedCodec = listCodec(
-		func(e *encoder, b []byte, v *event.NamedHash) []byte {
-			return e.hashes.append(e.texts.append(b, v.Name), v.Hash)
+		func(e *encoder, b []byte, list []event.NamedHash) []byte {
+			for i := range list {
+				b = e.hashes.append(e.texts.append(b, list[i].Name), list[i].Hash)
+			}
+			return b
 		},
 		func(d *decoder, c *cursor, v *event.NamedHash) { v.Name, v.Hash = d.text(c), d.hash(c) },
 		func(d *decoder) *arena[event.NamedHash] { return &d.namedLists })
 	pairsCodec = listCodec(
-		func(e *encoder, b []byte, v *event.Pair) []byte {
-			return e.texts.append(e.texts.append(b, v.Name), v.Value)
+		func(e *encoder, b []byte, list []event.Pair) []byte {
+			for i := range list {
+				b = e.texts.append(e.texts.append(b, list[i].Name), list[i].Value)
+			}
+			return b
 		},
 		func(d *decoder, c *cursor, v *event.Pair) { v.Name, v.Value = d.text(c), d.text(c) },
 		func(d *decoder) *arena[event.Pair] { return &d.pairLists })
 	countsCodec = listCodec(
-		func(e *encoder, b []byte, v *event.Count) []byte {
-			return binary.AppendUvarint(e.texts.append(b, v.Name), zigzag(v.N))
+		func(e *encoder, b []byte, list []event.Count) []byte {
+			for i := range list {
+				b = binary.AppendUvarint(e.texts.append(b, list[i].Name), zigzag(list[i].N))
+			}
+			return b
 		},
 		func(d *decoder, c *cursor, v *event.Count) { v.Name, v.N = d.text(c), unzigzag(c.uvarint()) },
 		func(d *decoder) *arena[event.Count] { return &d.countLists })

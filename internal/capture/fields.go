@@ -1,27 +1,27 @@
 package capture
 
-import "github.com/demarc-dev/demarc/event"
+import (
+	"unsafe"
+
+	"github.com/demarc-dev/demarc/event"
+)
 
 // field is one field of T: how it goes into its column and comes out again, and into an exported table.
 type field[T any] struct {
 	name  string
-	put   func(*encoder, *column, []*T, int) // rows and the number of the first one in its table
+	put   func(e *encoder, c *column, rows []unsafe.Pointer, at uintptr, first int)
+	at    uintptr // where the field lies in T, bytes
 	get   func(*decoder, *columnReader, []T)
 	table tableColumn[T]
 }
 
 // newField ties a field of T to the way in which its type is stored. at says where the field lies.
 func newField[T, V any](name string, c codec[V], at func(*T) *V) field[T] {
+	var t T
 	return field[T]{
 		name: name,
-		put: func(e *encoder, col *column, rows []*T, first int) {
-			for i, r := range rows {
-				if v := at(r); c.known(v) {
-					col.set(first + i)
-					c.put(e, col, v)
-				}
-			}
-		},
+		put:  c.put,
+		at:   uintptr(unsafe.Pointer(at(&t))) - uintptr(unsafe.Pointer(&t)),
 		get: func(d *decoder, col *columnReader, rows []T) {
 			if col.mode == presentNone {
 				return
@@ -166,26 +166,40 @@ var commonFields = []field[event.Event]{
 
 // endCodec stores when an event ended: events come in the order of their ends, so that the distances are short.
 var endCodec = codec[event.Event]{
-	known: func(*event.Event) bool { return true },
-	put:   func(_ *encoder, c *column, e *event.Event) { c.appendDelta(uint64(e.End())) },
-	get:   func(_ *decoder, c *columnReader, e *event.Event) { e.At = int64(c.delta()) - e.Dur.Or(0) },
+	put: func(_ *encoder, c *column, rows []unsafe.Pointer, at uintptr, first int) {
+		for i, r := range rows {
+			c.set(first + i)
+			c.appendDelta(uint64((*event.Event)(unsafe.Add(r, at)).End()))
+		}
+	},
+	get: func(_ *decoder, c *columnReader, e *event.Event) { e.At = int64(c.delta()) - e.Dur.Or(0) },
 }
 
 var sourceCodec = codec[*event.Source]{
-	known: func(s **event.Source) bool { return *s != nil && **s != event.Source{} },
-	put: func(e *encoder, c *column, s **event.Source) {
-		c.data = appendUvarint(c.data, uint64(e.source(*s)))
+	put: func(e *encoder, c *column, rows []unsafe.Pointer, at uintptr, first int) {
+		for i, r := range rows {
+			if n := e.source(*(**event.Source)(unsafe.Add(r, at))); n != 0 {
+				c.set(first + i)
+				c.data = appendUvarint(c.data, uint64(n))
+			}
+		}
 	},
 	get: func(d *decoder, c *columnReader, s **event.Source) { *s = d.source(&c.cursor) },
 }
 
 // seqCodec stores how far the number is from the last one of the same process.
 var seqCodec = codec[event.Event]{
-	known: func(e *event.Event) bool { return e.Seq != 0 },
-	put: func(enc *encoder, c *column, e *event.Event) {
-		last := &enc.seqs[enc.source(e.Source)]
-		c.data = appendUvarint(c.data, zigzag(int64(e.Seq-*last)))
-		*last = e.Seq
+	put: func(enc *encoder, c *column, rows []unsafe.Pointer, at uintptr, first int) {
+		for i, r := range rows {
+			e := (*event.Event)(unsafe.Add(r, at))
+			if e.Seq == 0 {
+				continue
+			}
+			c.set(first + i)
+			last := &enc.seqs[enc.source(e.Source)]
+			c.data = appendUvarint(c.data, zigzag(int64(e.Seq-*last)))
+			*last = e.Seq
+		}
 	},
 	get: func(d *decoder, c *columnReader, e *event.Event) {
 		last := &d.seqs[d.sourceIndex(e.Source)]

@@ -1,4 +1,4 @@
-package main
+package measure
 
 import (
 	"fmt"
@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// pin binds all threads of this process, and those it starts later, to one core, and says what it did.
-func pin(core int) string {
+// Pin binds all threads of this process, and those it starts later, to one core, and says what it did.
+func Pin(core int) string {
 	core %= runtime.NumCPU()
 	var set unix.CPUSet
 	set.Set(core)
