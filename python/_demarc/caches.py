@@ -182,6 +182,36 @@ def record(op, layer, store, key, start, end, hit=None, value=NOTHING, form=None
     ))
 
 
+def got(store, key, start, end, value):
+    """What `take` and `record` do for one key that was read outside any cache API, in one piece: it is the commonest
+    operation by far, and after a wait for a server every function that is entered is a walk through cold memory.
+    False when it is not as simple as that."""
+    if state.sampling or outer.get() is not None:
+        return False
+    ctx = current.get()
+    if value is None:
+        digest = form = kind = size = None
+        missed(ctx, store, key, end)
+    else:
+        if type(value) is str:
+            value = value.encode("utf-8", "surrogatepass")
+        elif type(value) is not bytes:
+            return False
+        size = len(value)
+        digest = hashing.hash_bytes(value)
+        kind = VALUE if size > 7 else _SPECIAL.get(value, VALUE)
+        form = RAW
+    trace = span = txn = None
+    if ctx is not None:
+        trace, span, txn = ctx.trace, ctx.span, ctx.txn[0]
+    emit((
+        core.CACHE, start, end - start, next_seq(), trace, None, span, GET, SHARED, store, redact.key(key), None,
+        value is not None, digest, form, kind, size, None, None, None, None, None, None, None, None, txn, None,
+        code(4) or asked.get(),
+    ))
+    return True
+
+
 def missed(ctx, store, key, at):
     """Remembers a miss, so that the reads behind it are kept and its set is tied to it."""
     if ctx is None:

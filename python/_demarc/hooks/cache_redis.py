@@ -389,6 +389,9 @@ def _record(client, handler, args, result, error, start):
     try:
         if NAME in state.disabled or type(error).__name__ == "NoScriptError":
             return  # nothing was run; redis-py loads the script and asks again
+        if handler is _get and error is None and type(args[1]) is str and not _queues(args[1]) and caches.got(
+                _store(client), args[1], start, end, result):
+            return
         ops = handler(args, result, error is not None)
         if ops:
             _take(client, ops, start, end, error)
