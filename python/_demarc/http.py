@@ -159,12 +159,17 @@ def _principal(authorization, cookie):
     if cookie:
         jar = cookies(cookie)
         wanted = state.config.principal.get("cookie") if state.config else None
-        for name in (wanted,) if wanted else SESSION_COOKIES:
+        for name in (wanted,) if wanted else (*SESSION_COOKIES, *_sessions(jar)):
             value = jar.get(name)
             if value:
                 subject = jwt_subject(value)
                 return hash_text(value if subject is None else subject)
     return ANONYMOUS
+
+
+def _sessions(jar):
+    """Cookies that a service calls its session by a name of its own: admin-session, shop_sessionid."""
+    return [n for n in jar if n.lower().endswith(("session", "sessionid", "session_id", "session-id"))]
 
 
 def jwt_subject(token):

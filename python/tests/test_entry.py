@@ -3,6 +3,7 @@
 import contextlib
 import gzip
 import http.client
+import json
 import os
 import signal
 import socket
@@ -107,11 +108,12 @@ def test_identity(collector):
     with serve(collector, *UVICORN, "fastapi_app:app") as (get, _):
         for headers in ({}, {"Authorization": "Bearer " + token}, {"Authorization": "Token " + token},
                         {"Authorization": "Bearer opaque"}, {"Cookie": "sessionid=abc; x=1"},
-                        {"Cookie": "sessionid=abc; x=2"}, {"Cookie": "sessionid=z", "Authorization": "Token " + token}):
+                        {"Cookie": "sessionid=abc; x=2"}, {"Cookie": "sessionid=z", "Authorization": "Token " + token},
+                        {"Cookie": "x=1; admin-session=abc"}):
             get("/a/1", **headers)
-        collector.wait_for(lambda c: len(c.of("request")) == 7)
+        collector.wait_for(lambda c: len(c.of("request")) == 8)
     p = [e["principal"] for e in collector.of("request")]
-    assert p[0] == "-" and p[1] == p[2] == p[6] and p[4] == p[5]
+    assert p[0] == "-" and p[1] == p[2] == p[6] and p[4] == p[5] == p[7]
     assert len({p[0], p[1], p[3], p[4]}) == 4
     vary = [e["vary"] for e in collector.of("request")]
     assert vary[4]["cookie.x"] != vary[5]["cookie.x"] and vary[4]["cookie.sessionid"] == vary[5]["cookie.sessionid"]
@@ -251,6 +253,27 @@ def test_an_installed_package_that_is_started_is_the_services_own_code(collector
     by_shop = ["__main__:<module>:3", "__main__:<module>:4"]
     assert codes[: len(codes) - 2] == by_shop * (len(codes) // 2 - 1) and len(codes) >= 4
     assert codes[-1] == "other:ask:4"
+
+
+COMMANDS = [
+    (["{bin}/httpx"], "", ["httpx"]),
+    (["-W", "ignore", "-m", "jinja2.app"], "", ["jinja2"]),
+    (["{bin}/uvicorn", "--factory", "jinja2.app:create", "--port", "80"], "", ["jinja2"]),
+    (["{bin}/gunicorn", "-k", "uvicorn.workers.UvicornWorker", "nothing.installed:app"], "", []),
+    (["-m", "flask", "--app=httpx", "run"], "jinja2", ["jinja2", "httpx"]),
+    (["manage.py", "runserver"], "", []),
+    (["-c", "import httpx"], "", []),
+    ([], "", []),
+]
+
+
+def test_the_command_tells_which_installed_package_is_the_services_own():
+    code = ("import json, sys\nfrom _demarc import own\nfolders = [p for p in sys.path if p.endswith('site-packages')]\n"
+            "print(json.dumps([own.packages(words, folders, named) for words, named in json.loads(sys.argv[1])]))")
+    asked = [[[sys.executable, *(w.format(bin=BIN) for w in words)], named] for words, named, _ in COMMANDS]
+    answer = subprocess.run([sys.executable, "-c", code, json.dumps(asked)], capture_output=True, text=True, check=True,
+                            env={**os.environ, "PYTHONPATH": str(APPS.parents[1])})
+    assert json.loads(answer.stdout) == [found for _, _, found in COMMANDS]
 
 
 def test_background_task_keeps_the_trace(collector):

@@ -60,7 +60,7 @@ class Client:
         self._opener = urllib.request.build_opener(_NoRedirect(), urllib.request.HTTPCookieProcessor(self.cookies))
 
     def send(self, method: str, target: str, data=None, expect: Optional[int] = None, **headers: str) -> Answer:
-        """data: a dict is sent as JSON, a list of pairs as a form. A status other than expected is a failure."""
+        """data: a list of pairs is sent as a form, anything else as JSON. A status other than expected is a failure."""
         body = None
         if isinstance(data, list):
             body = urllib.parse.urlencode(data).encode()
@@ -418,6 +418,7 @@ class Isso(Service):
             client.get(f"/?uri=%2Fthread-{number % 3}%2F", 200)
             client.get(f"/id/{ids[number]}", 200)
         client.post("/new?uri=%2Fthread-0%2F", {"author": "says nothing"}, 400)
+        client.post("/new?uri=%2Fthread-0%2F", ("no object",), 500)
         client.get("/latest?limit=5", 200)
         client.get("/?uri=%2Fnothing%2F", 200)
         client.get("/id/9999", 404)
@@ -432,6 +433,7 @@ class Isso(Service):
         yield routes(recorded, "GET /", "POST /new", "GET /id/{id}", "PUT /id/{id}", "GET /admin/", "POST /login/")
         yield asks(recorded, "GET /", 2)
         yield asks(recorded, "POST /new", 3)
+        yield "the administrator's session", recorded.principals() == 1, recorded.principals()
 
 
 SERVICES = (Prefect(), Wagtail(), Kinto(), Datasette(), Isso())
