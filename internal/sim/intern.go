@@ -1,0 +1,80 @@
+package sim
+
+import "math/bits"
+
+// Interner gives each distinct 64-bit key a dense number, from 0 in the order of first appearance.
+//
+// Memory: 16 bytes a slot, at most 64 bytes a key, 96 while the table grows.
+type Interner struct {
+	slots []internSlot
+	n     int
+	shift uint
+	seed  uint64
+}
+
+type internSlot struct {
+	key uint64
+	id  uint32 // the number plus one; 0 for a free slot
+}
+
+// NewInterner returns an empty table. The seed has no influence on the numbers; an unpredictable one keeps a hostile trace
+// from choosing keys that meet in one place.
+func NewInterner(seed uint64) *Interner {
+	const size = 1 << 12
+	return &Interner{slots: make([]internSlot, size), shift: uint(64 - bits.TrailingZeros(size)), seed: seed}
+}
+
+// Keys is how many distinct keys there are.
+func (t *Interner) Keys() int { return t.n }
+
+// Full says that a block of n keys might not find numbers.
+func (t *Interner) Full(n int) bool { return t.n+n >= int(Never) }
+
+func (t *Interner) place(key uint64) uint64 {
+	hi, lo := bits.Mul64(key^t.seed, 0x9e3779b97f4a7c15)
+	return ((hi ^ lo) * 0xd6e8feb86659fd93) >> t.shift
+}
+
+// Add writes the numbers of keys into ids, which has room for as many.
+func (t *Interner) Add(keys []uint64, ids []uint32) {
+	ids = ids[:len(keys)]
+	slots, mask := t.slots, uint64(len(t.slots)-1)
+	for k, key := range keys {
+		i := t.place(key)
+		for {
+			s := &slots[i&mask]
+			if s.key == key && s.id != 0 {
+				ids[k] = s.id - 1
+				break
+			}
+			if s.id == 0 {
+				t.n++
+				s.key, s.id = key, uint32(t.n)
+				ids[k] = s.id - 1
+				if t.n*2 > len(slots) {
+					t.double()
+					slots, mask = t.slots, uint64(len(t.slots)-1)
+				}
+				break
+			}
+			i++
+		}
+	}
+}
+
+func (t *Interner) double() {
+	old := t.slots
+	t.slots = make([]internSlot, 2*len(old))
+	t.shift--
+	mask := uint64(len(t.slots) - 1)
+	for _, s := range old {
+		if s.id == 0 {
+			continue
+		}
+		i := t.place(s.key)
+		for t.slots[i&mask].id != 0 {
+			i++
+		}
+		t.slots[i&mask] = s
+	}
+}

@@ -1,0 +1,292 @@
+package trace
+
+import (
+	"bytes"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+)
+
+// position names the line or record that is being read and its first byte.
+func (r *reader) position() string {
+	if r.info.Format == Oracle {
+		return fmt.Sprintf("record %d (byte %d)", r.line+1, r.offset+int64(r.start))
+	}
+	return fmt.Sprintf("line %d (byte %d)", r.line, r.offset+int64(r.start))
+}
+
+// nextLine returns the next line without its end, and where the text goes on after it (r.start is left at its beginning, for
+// position). ok is false at the end of the text.
+func (r *reader) nextLine() (line []byte, after int, ok bool, err error) {
+	for searched := 0; ; {
+		if i := bytes.IndexByte(r.buf[r.start+searched:r.end], '\n'); i >= 0 {
+			line, after = r.buf[r.start:r.start+searched+i], r.start+searched+i+1
+			break
+		}
+		searched = r.end - r.start
+		if searched > MaxLine {
+			break
+		}
+		more, err := r.fill()
+		if err != nil {
+			return nil, 0, false, err
+		}
+		if !more {
+			if r.start == r.end {
+				return nil, 0, false, nil
+			}
+			line, after = r.buf[r.start:r.end], r.end
+			break
+		}
+	}
+	r.line++
+	if line == nil && after == 0 || len(line) > MaxLine {
+		return nil, 0, false, badFormat{at: r.position(), what: "the line is too long", expected: fmt.Sprintf("lines of at most %d bytes", MaxLine)}
+	}
+	line = bytes.TrimSuffix(line, []byte{'\r'})
+	for i, c := range line {
+		if c < ' ' && c != '\t' {
+			return nil, 0, false, badFormat{at: r.position(), what: fmt.Sprintf("byte %d of the line is 0x%02x, which is no text", i+1, c), expected: "lines of text"}
+		}
+	}
+	return line, after, true, nil
+}
+
+// plain reads lines of one column, the key, or of three: time, key, size. The first line that is not empty decides.
+func (r *reader) plain() error {
+	columns := 0
+	var fields [4][]byte
+	for {
+		if columns == 1 {
+			if err := r.numbers(); err != nil {
+				return err
+			}
+		}
+		line, after, ok, err := r.nextLine()
+		if err != nil || !ok {
+			return err
+		}
+		n := split(line, &fields)
+		if n == 0 {
+			r.start = after
+			continue
+		}
+		if columns == 0 {
+			columns = n
+			if n != 1 && n != 3 {
+				return badFormat{at: r.position(), what: fmt.Sprintf("%s, which could mean anything", countColumns(n)), expected: `a key on each line, or "time key size"`}
+			}
+			if err := r.withTimes(n == 3); err != nil {
+				return err
+			}
+		}
+		if n != columns {
+			return badFormat{at: r.position(), what: fmt.Sprintf("%s, where the first line has %d", countColumns(n), columns), expected: `a key on each line, or "time key size"`}
+		}
+		if columns == 1 {
+			err = r.add(keyOf(fields[0]), 0)
+		} else {
+			err = r.timed(fields[0], fields[1], fields[2])
+		}
+		if err != nil {
+			return err
+		}
+		r.start = after
+	}
+}
+
+func countColumns(n int) string {
+	if n == 4 {
+		return "4 or more columns"
+	}
+	return fmt.Sprintf("%d columns", n)
+}
+
+// split cuts a line at blanks; of more than three fields it only says that there are four.
+func split(line []byte, fields *[4][]byte) int {
+	n := 0
+	for i := 0; i < len(line); {
+		if line[i] == ' ' || line[i] == '\t' {
+			i++
+			continue
+		}
+		from := i
+		for i < len(line) && line[i] != ' ' && line[i] != '\t' {
+			i++
+		}
+		fields[n] = line[from:i]
+		if n++; n == len(fields) {
+			break
+		}
+	}
+	return n
+}
+
+// numbers reads lines that are nothing but a decimal number of up to 19 digits, as most are, until one is not or the buffer ends.
+// That one is left for plain.
+func (r *reader) numbers() error {
+	for {
+		keys := r.batch.Keys
+		buf, i, lines := r.buf[:r.end], r.start, r.line
+		for len(keys) < cap(keys) {
+			from := i
+			v := uint64(0)
+			for i < len(buf) {
+				d := uint64(buf[i] - '0')
+				if d > 9 {
+					break
+				}
+				v = v*10 + d
+				i++
+			}
+			// A number of 20 digits that begins with 1 has overflown if it is below 10^19.
+			digits := i - from
+			if digits == 0 || digits > 20 || i == len(buf) || buf[i] != '\n' || buf[from] == '0' && digits > 1 ||
+				digits == 20 && (buf[from] != '1' || v < 1e19) {
+				i = from
+				break
+			}
+			keys = append(keys, v)
+			i++
+			lines++
+		}
+		full := len(keys) == cap(keys)
+		r.batch.Keys, r.start, r.line = keys, i, lines
+		if !full {
+			return nil
+		}
+		if err := r.flush(); err != nil {
+			return err
+		}
+	}
+}
+
+// timed adds a request with a time; the size must be a number and is not used.
+func (r *reader) timed(at, key, size []byte) error {
+	ns, ok := seconds(at)
+	if !ok {
+		return badFormat{at: r.position(), what: fmt.Sprintf("the time is %q", clipped(at)), expected: "seconds, with up to nine decimals"}
+	}
+	if size != nil {
+		if _, ok := seconds(size); !ok {
+			return badFormat{at: r.position(), what: fmt.Sprintf("the size is %q", clipped(size)), expected: "a number of bytes"}
+		}
+	}
+	return r.add(keyOf(key), ns)
+}
+
+func clipped(text []byte) string {
+	if len(text) > 40 {
+		return string(text[:40]) + "…"
+	}
+	return string(text)
+}
+
+// seconds reads a decimal number, up to nine decimals counting, as nanoseconds.
+func seconds(text []byte) (int64, bool) {
+	whole, fraction, point := bytes.Cut(text, []byte{'.'})
+	if len(whole)+len(fraction) == 0 || point && len(fraction) == 0 || len(whole) > 18 {
+		return 0, false
+	}
+	v := int64(0)
+	for _, c := range whole {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		v = v*10 + int64(c-'0')
+	}
+	if v > math.MaxInt64/1_000_000_000-1 {
+		return 0, false
+	}
+	ns, unit := int64(0), int64(100_000_000)
+	for _, c := range fraction {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		ns += int64(c-'0') * unit
+		unit /= 10
+	}
+	return v*1_000_000_000 + ns, true
+}
+
+// csv reads lines of comma-separated fields under a header. "key" is needed, "time" (seconds) is used, others are passed over.
+func (r *reader) csv() error {
+	var header []string
+	var fields [][]byte
+	keyAt, timeAt := -1, -1
+	for {
+		line, after, ok, err := r.nextLine()
+		if err != nil || !ok {
+			return err
+		}
+		if len(line) == 0 {
+			r.start = after
+			continue
+		}
+		if fields, err = r.fields(line, fields[:0]); err != nil {
+			return err
+		}
+		switch {
+		case header == nil:
+			for _, f := range fields {
+				header = append(header, strings.ToLower(strings.TrimSpace(strings.TrimPrefix(string(f), "\ufeff"))))
+			}
+			keyAt, timeAt = slices.Index(header, "key"), slices.Index(header, "time")
+			if keyAt < 0 {
+				return badFormat{at: r.position(), what: "no column is named key", expected: "a first line that names the columns: key, and where known time, size, ttl, cost"}
+			}
+			if err := r.withTimes(timeAt >= 0); err != nil {
+				return err
+			}
+		case len(fields) != len(header):
+			return badFormat{at: r.position(), what: fmt.Sprintf("%d fields, where the header has %d", len(fields), len(header)), expected: "as many fields as the header names"}
+		case timeAt >= 0:
+			err = r.timed(fields[timeAt], fields[keyAt], nil)
+		default:
+			err = r.add(keyOf(fields[keyAt]), 0)
+		}
+		if err != nil {
+			return err
+		}
+		r.start = after
+	}
+}
+
+// fields cuts a line at commas. A field in quotes may hold commas and doubled quotes, but no line end.
+func (r *reader) fields(line []byte, out [][]byte) ([][]byte, error) {
+	for {
+		if len(line) == 0 || line[0] != '"' {
+			field, rest, more := bytes.Cut(line, []byte{','})
+			out = append(out, field)
+			if !more {
+				return out, nil
+			}
+			line = rest
+			continue
+		}
+		end := 1
+		doubled := false
+		for ; end < len(line); end++ {
+			if line[end] == '"' {
+				if end+1 == len(line) || line[end+1] != '"' {
+					break
+				}
+				doubled = true
+				end++
+			}
+		}
+		if end >= len(line) || end+1 < len(line) && line[end+1] != ',' {
+			return nil, badFormat{at: r.position(), what: fmt.Sprintf("the quotes of field %d do not end before a comma or the end of the line", len(out)+1), expected: `fields as a,b or "a","b"`}
+		}
+		field := line[1:end]
+		if doubled {
+			field = bytes.ReplaceAll(field, []byte(`""`), []byte(`"`))
+		}
+		out = append(out, field)
+		if end+1 == len(line) {
+			return out, nil
+		}
+		line = line[end+2:]
+	}
+}
