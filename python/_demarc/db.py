@@ -265,8 +265,10 @@ def query(conn, raw, start, end, statement, params, rows=None, error=None, many=
         if does == BEGIN and error is None:
             return
         conn.failed = error is not None and status == FAILED
+    alone = False  # a read outside every request is sampled by what it asks
     if ctx is None:
         trace = parent = None
+        alone = does == READ and state.sampling
     else:
         trace, parent = ctx.trace, ctx.span
         if does == READ and state.sampling and not ctx.keep and not ctx.fills:
@@ -283,6 +285,9 @@ def query(conn, raw, start, end, statement, params, rows=None, error=None, many=
         hashes = hash_params(params)
     else:
         hashes, names = _hashes(params)
+    if alone and not core.keep(hashing.hash_bytes(statement.encode("utf-8", "surrogatepass") + (hashes or b""))):
+        sampled_out()
+        return
     line = code(depth)
     if line is None:
         line = asked.get()

@@ -286,3 +286,23 @@ for s in ["select 1", " (select 1)", "-- x\\nSELECT 1", "with a as (select 1) se
         "COMMIT_PREPARED: commit prepared 'x'", "ROLLBACK_PREPARED: rollback prepared 'x'", "WRITE: beginning",
         "WRITE: select 'insert'",
     ]
+
+
+def test_reads_outside_requests_are_sampled_by_what_they_ask(collector):
+    """Always or never for one question; writes and transactions always."""
+    collector.answer = {"wire": 1, "ok": True, "recording": True, "rate": 0.25}
+    collector.run("""
+import sqlite3, time
+time.sleep(0.5)
+c = sqlite3.connect(":memory:", isolation_level=None)
+c.execute("CREATE TABLE t (a)")
+for i in range(50): c.execute("INSERT INTO t VALUES (?)", (i,))
+for i in range(1200): c.execute("SELECT a FROM t WHERE a = ?", (i % 300,)).fetchall()
+""", config={"max_rate": 0})
+    seen = {}
+    for q in collector.of("query"):
+        if q["text"].startswith("SELECT"):
+            seen[q["params"][0]] = seen.get(q["params"][0], 0) + 1
+    assert set(seen.values()) == {4} and 40 < len(seen) < 110
+    assert len([q for q in collector.of("query") if q["text"].startswith("INSERT")]) == 50
+    assert collector.stats[-1]["sampled"] == 1200 - 4 * len(seen)
