@@ -10,7 +10,9 @@ import (
 	"github.com/demarc-dev/demarc/event"
 )
 
-// reader walks over one payload. The first defect stays in err, and everything read after it is empty.
+// reader walks over one payload. The first defect stays in err, and everything read after it is empty. What most elements
+// are (nothing, a number of 32 bits or a time, a text of the table) is read at one go: each method that begins so is right
+// without those lines, and twice as slow.
 type reader struct {
 	d    *decoder
 	s    string
@@ -159,11 +161,56 @@ func (r *reader) integer(tag byte) (v int64, known bool) {
 	return 0, false
 }
 
+// small takes the next element of the tuple if it is None (tag N) or an integer of 32 bits (tag i); else tag is 0, and
+// nothing is taken.
+func (r *reader) small() (tag byte, v int32) {
+	if r.left > 0 && len(r.s)-r.pos >= 5 {
+		t := r.s[r.pos : r.pos+5]
+		switch t[0] {
+		case 'i':
+			r.left--
+			r.pos += 5
+			return 'i', int32(uint32(t[1]) | uint32(t[2])<<8 | uint32(t[3])<<16 | uint32(t[4])<<24)
+		case 'N':
+			r.left--
+			r.pos++
+			return 'N', 0
+		}
+	}
+	return 0, 0
+}
+
 func (r *reader) num() (int64, bool) {
+	switch tag, v := r.small(); tag {
+	case 'i':
+		return int64(v), true
+	case 'N':
+		return 0, false
+	}
 	if !r.more() {
 		return 0, false
 	}
 	return r.integer(r.tag())
+}
+
+// time reads the first number of every event: five digits of 15 bits.
+func (r *reader) time() int64 {
+	if r.left > 0 && len(r.s)-r.pos >= 15 && r.s[r.pos:r.pos+5] == "l\x05\x00\x00\x00" {
+		t := r.s[r.pos+5 : r.pos+15]
+		var v uint64
+		var bad byte
+		for i := 8; i >= 0; i -= 2 {
+			v = v<<15 | uint64(t[i]) | uint64(t[i+1])<<8
+			bad |= t[i+1] & 0x80
+		}
+		if bad == 0 && t[9] == 0 && t[8] < 8 { // below 2^63
+			r.left--
+			r.pos += 15
+			return int64(v)
+		}
+	}
+	v, _ := r.num()
+	return v
 }
 
 func (r *reader) optInt() event.Opt[int64] {
@@ -172,6 +219,12 @@ func (r *reader) optInt() event.Opt[int64] {
 }
 
 func (r *reader) unsigned() uint64 {
+	if tag, v := r.small(); tag == 'N' || tag == 'i' && v >= 0 {
+		return uint64(v)
+	} else if tag == 'i' {
+		r.fail("a negative number was not expected")
+		return 0
+	}
 	if !r.more() {
 		return 0
 	}
@@ -217,22 +270,32 @@ func (r *reader) utf8() string {
 }
 
 func (r *reader) text() string {
+	switch tag, n := r.small(); tag {
+	case 'i':
+		return r.defined(n)
+	case 'N':
+		return ""
+	}
 	if !r.more() {
 		return ""
 	}
 	return r.textValue(r.tag())
 }
 
+// defined returns a text of the table.
+func (r *reader) defined(n int32) string {
+	if n < 0 || int(n) >= len(r.d.texts) {
+		r.fail("a text that was not defined")
+		return ""
+	}
+	return r.d.texts[n]
+}
+
 func (r *reader) textValue(tag byte) string {
 	switch tag {
 	case 'N':
 	case 'i':
-		n := int(r.int32())
-		if n < 0 || n >= len(r.d.texts) {
-			r.fail("a text that was not defined")
-			return ""
-		}
-		return r.d.texts[n]
+		return r.defined(r.int32())
 	case 'u':
 		return r.utf8()
 	default:
@@ -241,7 +304,22 @@ func (r *reader) textValue(tag byte) string {
 	return ""
 }
 
+// element reads a text inside a map or a list.
+func (r *reader) element() string {
+	if r.err == nil && len(r.s)-r.pos >= 5 && r.s[r.pos] == 'i' {
+		r.pos++
+		return r.defined(r.int32())
+	}
+	return r.textValue(r.tag())
+}
+
 func (r *reader) id() string {
+	switch tag, n := r.small(); tag {
+	case 'i':
+		return r.d.id(int64(n))
+	case 'N':
+		return ""
+	}
 	if !r.more() {
 		return ""
 	}
@@ -272,6 +350,18 @@ func bigEndian(t string) event.Hash {
 func (r *reader) hash() event.Hash {
 	if !r.more() {
 		return 0
+	}
+	return r.hashValue(r.tag())
+}
+
+// hashHead are the tag and the length of a hash.
+const hashHead = "s\x08\x00\x00\x00"
+
+// namedHash reads the hash of a map's element.
+func (r *reader) namedHash() event.Hash {
+	if r.err == nil && len(r.s)-r.pos >= 13 && r.s[r.pos:r.pos+5] == hashHead {
+		r.pos += 13
+		return bigEndian(r.s[r.pos-8 : r.pos])
 	}
 	return r.hashValue(r.tag())
 }
@@ -355,7 +445,7 @@ func (r *reader) list(b *batch) []string {
 	}
 	start := len(b.texts)
 	for ; n > 0 && r.err == nil; n-- {
-		b.texts = append(b.texts, r.textValue(r.tag()))
+		b.texts = append(b.texts, r.element())
 	}
 	return b.texts[start:len(b.texts):len(b.texts)]
 }
@@ -376,8 +466,8 @@ func (r *reader) pairs(b *batch) []event.Pair {
 	}
 	start := len(b.pairs)
 	for ; n > 0 && r.err == nil; n-- {
-		name := r.textValue(r.tag())
-		b.pairs = append(b.pairs, event.Pair{Name: name, Value: r.textValue(r.tag())})
+		name := r.element()
+		b.pairs = append(b.pairs, event.Pair{Name: name, Value: r.element()})
 	}
 	list := b.pairs[start:len(b.pairs):len(b.pairs)]
 	byName := func(x, y event.Pair) int { return strings.Compare(x.Name, y.Name) }
@@ -394,8 +484,8 @@ func (r *reader) namedHashes(b *batch) []event.NamedHash {
 	}
 	start := len(b.named)
 	for ; n > 0 && r.err == nil; n-- {
-		name := r.textValue(r.tag())
-		b.named = append(b.named, event.NamedHash{Name: name, Hash: r.hashValue(r.tag())})
+		name := r.element()
+		b.named = append(b.named, event.NamedHash{Name: name, Hash: r.namedHash()})
 	}
 	list := b.named[start:len(b.named):len(b.named)]
 	byName := func(x, y event.NamedHash) int { return strings.Compare(x.Name, y.Name) }

@@ -190,7 +190,7 @@ func (d *decoder) event(b *batch) {
 	}
 	b.Events = append(b.Events, event.Event{Type: wireTypes[t], Source: d.source})
 	e := &b.Events[len(b.Events)-1]
-	if e.At, _ = r.num(); e.At <= 0 {
+	if e.At = r.time(); e.At <= 0 {
 		r.fail("an event without a time")
 		return
 	}
@@ -261,7 +261,7 @@ func (d *decoder) cache(e *event.Event, b *batch) {
 	x.Bytes, x.TTLMs, x.TTLEffectiveMs = r.optInt(), r.optInt(), r.optInt()
 	x.Tags, x.Tag, x.Pattern = r.list(b), r.text(), r.text()
 	x.Removed, x.Count, x.Error, x.Txn = r.optInt(), r.optInt(), r.text(), r.id()
-	x.FillStart, _ = r.num()
+	x.FillStart = r.time()
 	x.Code = r.text()
 }
 
