@@ -268,7 +268,8 @@ COMMANDS = [
 
 
 def test_the_command_tells_which_installed_package_is_the_services_own():
-    code = ("import json, sys\nfrom _demarc import own\nfolders = [p for p in sys.path if p.endswith('site-packages')]\n"
+    code = ("import json, sys\nfrom _demarc import own\n"
+            "folders = [p for p in sys.path if p.endswith('site-packages')]\n"
             "print(json.dumps([own.packages(words, folders, named) for words, named in json.loads(sys.argv[1])]))")
     asked = [[[sys.executable, *(w.format(bin=BIN) for w in words)], named] for words, named, _ in COMMANDS]
     answer = subprocess.run([sys.executable, "-c", code, json.dumps(asked)], capture_output=True, text=True, check=True,

@@ -75,16 +75,20 @@ class Recorded:
                 if inside and outer.get("trace") == inner.get("trace"):
                     yield text[:80]
 
-    def transactions(self) -> dict[tuple, list[str]]:
-        out: dict[tuple, list[str]] = defaultdict(list)
+    def transactions(self) -> dict[tuple, list[dict]]:
+        out: dict[tuple, list[dict]] = defaultdict(list)
         for e in self.events["txn"]:
-            out[e.get("pid"), e["txn"]].append(e["op"])
+            out[e.get("pid"), e["txn"]].append(e)
         return out
 
     def unbalanced(self) -> Iterator[str]:
-        """Transactions without begin, or without exactly one commit or rollback, but for those open at the end."""
-        for (_, txn), ops in self.transactions().items():
-            if sorted(ops) not in (["begin", "commit"], ["begin", "rollback"]):
+        """Transactions without begin, or without exactly one commit or rollback, but for those that the last second
+        found open."""
+        last = max((e["at"] for events in self.events.values() for e in events), default=0)
+        for (_, txn), events in self.transactions().items():
+            ops = sorted(e["op"] for e in events)
+            still_open = ops == ["begin"] and events[0]["at"] > last - 1_000_000_000
+            if ops not in (["begin", "commit"], ["begin", "rollback"]) and not still_open:
                 yield f"{txn}: {ops}"
 
     def principals(self, *methods: str) -> int:
