@@ -99,7 +99,7 @@ def take(store, ops, start, end, error=None):
         if len(o.ops) < OPS:
             o.ops.append((store, ops, start, end, error))
         return
-    line = code() or asked.get()
+    line = code(4) or asked.get()  # above this function stand two of the hook's at least
     for op, key, hit, value, ttl, removed, parts in ops:
         record(op, SHARED, store, key, start, end, hit, value, RAW, ttl, removed, parts, error, line)
 

@@ -362,7 +362,7 @@ def answers():
     r = redis.from_url(URL)
     r.flushdb()
     s = r.register_script("return redis.call('GET', KEYS[1])")
-    out = [r.set("a", 1, ex=9), r.get("a"), r.delete("a", "b"), r.pipeline().set("p", 1).get("p").execute(),
+    out = [r.set("a", 1, px=9000), r.get("a"), r.delete("a", "b"), r.pipeline().set("p", 1).get("p").execute(),
            r.mget("p", "x"), s(keys=["p"]), r.exists("p")]
     async def later():
         a = aredis.from_url(URL)

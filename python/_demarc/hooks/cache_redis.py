@@ -110,7 +110,9 @@ def _word(w):
 def _set(a, r, lost):
     ttl = None
     n = len(a)
-    if n > 3:
+    if n == 5 and a[3] == "EX" and r:
+        ttl = int(a[4]) * 1000
+    elif n > 3:
         old = once = False
         i = 3
         while i < n:
