@@ -106,6 +106,8 @@ type Fold struct {
 	names *tables
 	texts map[sqlText]uint32 // to fingerprint id, emptied when full
 
+	recentTexts, recentCodes recent
+
 	routeIDs map[routeKey]uint32
 	routes   []*route
 	room     room // for statements
@@ -246,19 +248,45 @@ func (f *Fold) query(e *event.Event, src uint32) {
 		f.noTrace++
 		return
 	}
-	fp, ok := f.texts[sqlText{q.DB, q.Text}]
-	if !ok {
-		fp = f.names.fingerprints.id(f.opt.Fingerprint(q.DB, q.Text))
-		if len(f.texts) >= f.opt.MaxTexts {
-			clear(f.texts)
-		}
-		f.texts[sqlText{strings.Clone(q.DB), strings.Clone(q.Text)}] = fp
-	}
+	fp := f.fingerprint(q)
 	var params uint64
 	for _, p := range q.Params {
 		params = mix(params^uint64(p), 0x9e3779b97f4a7c15)
 	}
-	f.keep(e, src, item{kind: itemQuery, name: fp, code: f.names.codes.id(q.Code), aux: params, failed: q.Error != ""})
+	f.keep(e, src, item{kind: itemQuery, name: fp, code: f.code(q.Code), aux: params, failed: q.Error != ""})
+}
+
+// fingerprint returns the number of a statement's fingerprint.
+func (f *Fold) fingerprint(q *event.Query) uint32 {
+	slot, ok := f.recentTexts.find(q.DB, q.Text)
+	if ok {
+		return f.recentTexts[slot].id
+	}
+	id, ok := f.texts[sqlText{q.DB, q.Text}]
+	if !ok {
+		id = f.names.fingerprints.id(f.opt.Fingerprint(q.DB, q.Text))
+		if len(f.texts) >= f.opt.MaxTexts {
+			clear(f.texts)
+		}
+		f.texts[sqlText{strings.Clone(q.DB), strings.Clone(q.Text)}] = id
+	}
+	if r := &f.recentTexts[slot]; len(q.Text) <= maxRecent {
+		r.db, r.text, r.id = strings.Clone(q.DB), strings.Clone(q.Text), id
+	}
+	return id
+}
+
+// code returns the number of a code line, 0 for one too many.
+func (f *Fold) code(line string) uint32 {
+	slot, ok := f.recentCodes.find("", line)
+	if ok {
+		return f.recentCodes[slot].id
+	}
+	id := f.names.codes.id(line)
+	if r := &f.recentCodes[slot]; id != 0 && len(line) <= maxRecent {
+		r.text, r.id = f.names.codes.list[id], id
+	}
+	return id
 }
 
 func (f *Fold) cache(e *event.Event, src uint32) {

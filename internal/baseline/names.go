@@ -32,6 +32,25 @@ func (t *table) id(s string) uint32 {
 
 func (t *table) full() bool { return len(t.list) > t.max }
 
+// recent finds the numbers of texts that were asked for lately with a look at a few of their bytes and one comparison: a
+// map hashes all of a statement. Memory: 256 texts of at most maxRecent bytes.
+type recent [256]struct {
+	db, text string
+	id       uint32
+}
+
+const maxRecent = 4096
+
+// find returns a text's slot, and whether it is the one in there.
+func (r *recent) find(db, text string) (slot int, ok bool) {
+	h := uint64(len(text))
+	if len(text) >= 8 {
+		h = mix(h^word(text[len(text)-8:]), word(text[len(text)/2-4:]))
+	}
+	slot = int(h % uint64(len(r)))
+	return slot, r[slot].text == text && r[slot].db == db && text != ""
+}
+
 // store gives a number to a cache: its layer and name.
 func (n *tables) store(layer, store string) uint32 {
 	var buf [128]byte
