@@ -14,12 +14,12 @@ MARK = "demarc"  # key of the Recording in an ASGI scope or WSGI environ
 
 
 class Recording:
-    """One request. Attributes that hooks may set: route, prefix, user (a hash), error, later (called once
-    the answer is complete, to learn what is known only by then)."""
+    """One request. Attributes that hooks may set: route, prefix, user (a hash), error, logged (an exception
+    that the service caught and logged), later (called once the answer is complete, to learn what is only known then)."""
 
     __slots__ = (
         "start", "ctx", "method", "path", "query", "vary", "principal", "length", "status", "headers", "body", "first",
-        "done", "prefix", "route", "cookie", "user", "error", "scope", "later", "last",
+        "done", "prefix", "route", "cookie", "user", "error", "logged", "scope", "later", "last",
     )
 
     def __init__(self, method, path, query, headers, scope=None):
@@ -32,6 +32,7 @@ class Recording:
         self.path = path
         self.query = query
         self.status = self.headers = self.body = self.first = self.route = self.user = self.error = None
+        self.logged = None
         self.later = self.last = None
         self.done = False
         self.prefix = ""
@@ -67,6 +68,10 @@ class Recording:
             return
         self.done = True
         end = self.last or now()
+        error = self.error
+        if error is None and self.status is not None and self.status >= 500:
+            error = self.logged
+        self.logged = None
         ctx = self.ctx
         if state.sampling and not ctx.keep:
             core.sampled_out()
@@ -82,7 +87,7 @@ class Recording:
             core.REQUEST, start, end - start, next_seq(), ctx.trace, ctx.span, None,
             text("http"), text(self.method), text(self.route) if self.route else None,
             redact.target(self.path, self.query), self.status,
-            text(core.error_text(self.error)) if self.error is not None else None,
+            text(core.error_text(error)) if error is not None else None,
             self.principal, tuple(self.vary), digest, none, size,
             http.number(self.length) if self.length is not None else None, self.headers,
             http.running_test() if "pytest" in sys.modules else None,

@@ -102,6 +102,16 @@ def test_requests_of_each_server(collector, name):
     assert all(not s["failures"] and s["dropped"] == 0 for s in collector.stats), collector.stats
 
 
+def test_an_exception_that_the_service_caught_and_logged(collector):
+    with serve(collector, "python", "werkzeug_app.py", "{port}") as (get, _):
+        assert [get(t)[0] for t in ("/caught", "/w/1")] == [500, 200]
+        collector.wait_for(lambda c: len(c.of("request")) == 2)
+    caught, fine = collector.of("request")
+    assert caught["route"] == "/caught" and caught["status"] == 500
+    assert caught["error"].startswith("ValueError at __main__:application:"), caught
+    assert "error" not in fine
+
+
 def test_identity(collector):
     """What the framework knows wins over a JWT's subject, which wins over a session cookie."""
     token = "eyJhbGciOiJub25lIn0.eyJzdWIiOiI0MiJ9.x"  # {"alg":"none"}, {"sub":"42"}

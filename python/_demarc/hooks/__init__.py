@@ -27,6 +27,7 @@ HOOKS = (
     ("frameworks", "django.core.handlers.exception", "frameworks", "patch_django_exception"),
     ("frameworks", "django.test.client", "frameworks", "patch_django_client"),
     ("frameworks", "werkzeug.routing.matcher", "frameworks", "patch_werkzeug_routing"),
+    ("frameworks", "logging", "frameworks", "patch_logging"),
     ("frameworks", "datasette.app", "frameworks", "patch_datasette"),
     # Work that goes on elsewhere.
     ("threads", "concurrent.futures.thread", "threads", "patch_futures"),

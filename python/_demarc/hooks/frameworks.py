@@ -130,6 +130,25 @@ def pyramid_route(r, req):
         r.route = mounted(r, req.environ) + template(route.pattern)
 
 
+def patch_logging(module):
+    """A service that answers 500 itself has mostly caught an exception and logged it: the last one is the reason."""
+    cls = module.Logger
+    handle = cls.handle
+
+    def handle_record(self, record):
+        if record.exc_info:
+            try:
+                r = recording()
+                if r is not None and not r.done:
+                    r.logged = record.exc_info[1]
+            except Exception:
+                failed(NAME)
+        return handle(self, record)
+
+    handle_record.__doc__ = handle.__doc__
+    cls.handle = handle_record
+
+
 def patch_datasette(module):
     """Datasette has a router of its own: patterns tried one after the other, and a request that knows who asks."""
     resolve = module.resolve_routes
