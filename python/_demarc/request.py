@@ -14,8 +14,8 @@ MARK = "demarc"  # key of the Recording in an ASGI scope or WSGI environ
 
 
 class Recording:
-    """One request. Attributes that hooks may set: route, prefix, user (a hash), error, logged (an exception
-    that the service caught and logged), later (called once the answer is complete, to learn what is only known then)."""
+    """One request. Attributes that hooks may set: route, prefix, user (a hash), error, logged (an exception that the
+    service caught and logged), later (called once the answer is complete, to learn what is known only by then)."""
 
     __slots__ = (
         "start", "ctx", "method", "path", "query", "vary", "principal", "length", "status", "headers", "body", "first",
