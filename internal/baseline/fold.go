@@ -104,7 +104,7 @@ type Fold struct {
 	last    int64
 
 	names *tables
-	texts map[sqlText]uint32 // to fingerprint id, emptied when full
+	texts map[sqlText]recentText // with the fingerprint's id, emptied when full
 
 	recentTexts, recentCodes recent
 
@@ -153,7 +153,7 @@ func New(opt Options) *Fold {
 			codes:        newTable(opt.MaxNames, ""),
 			stores:       newTable(opt.MaxNames, "\x00(other stores)"),
 		},
-		texts:    map[sqlText]uint32{},
+		texts:    map[sqlText]recentText{},
 		routeIDs: map[routeKey]uint32{},
 		procIDs:  map[event.Source]uint32{},
 		stores:   map[uint32]*cacheSum{},
@@ -258,33 +258,32 @@ func (f *Fold) query(e *event.Event, src uint32) {
 
 // fingerprint returns the number of a statement's fingerprint.
 func (f *Fold) fingerprint(q *event.Query) uint32 {
-	slot, ok := f.recentTexts.find(q.DB, q.Text)
-	if ok {
-		return f.recentTexts[slot].id
+	r := f.recentTexts.slot(q.Text)
+	if r.text == q.Text && r.db == q.DB && q.Text != "" {
+		return r.id
 	}
-	id, ok := f.texts[sqlText{q.DB, q.Text}]
+	known, ok := f.texts[sqlText{q.DB, q.Text}]
 	if !ok {
-		id = f.names.fingerprints.id(f.opt.Fingerprint(q.DB, q.Text))
+		known = recentText{strings.Clone(q.DB), strings.Clone(q.Text), f.names.fingerprints.id(f.opt.Fingerprint(q.DB, q.Text))}
 		if len(f.texts) >= f.opt.MaxTexts {
 			clear(f.texts)
+			clear(f.recentTexts[:])
 		}
-		f.texts[sqlText{strings.Clone(q.DB), strings.Clone(q.Text)}] = id
+		f.texts[sqlText{known.db, known.text}] = known
 	}
-	if r := &f.recentTexts[slot]; len(q.Text) <= maxRecent {
-		r.db, r.text, r.id = strings.Clone(q.DB), strings.Clone(q.Text), id
-	}
-	return id
+	*r = known
+	return known.id
 }
 
 // code returns the number of a code line, 0 for one too many.
 func (f *Fold) code(line string) uint32 {
-	slot, ok := f.recentCodes.find("", line)
-	if ok {
-		return f.recentCodes[slot].id
+	r := f.recentCodes.slot(line)
+	if r.text == line && line != "" {
+		return r.id
 	}
 	id := f.names.codes.id(line)
-	if r := &f.recentCodes[slot]; id != 0 && len(line) <= maxRecent {
-		r.text, r.id = f.names.codes.list[id], id
+	if id != 0 {
+		*r = recentText{text: f.names.codes.list[id], id: id}
 	}
 	return id
 }

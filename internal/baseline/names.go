@@ -3,6 +3,7 @@ package baseline
 import (
 	"math/bits"
 	"strings"
+	"unsafe"
 )
 
 // table gives numbers to strings, at most max of them; number 0 stands for all that came after.
@@ -32,23 +33,20 @@ func (t *table) id(s string) uint32 {
 
 func (t *table) full() bool { return len(t.list) > t.max }
 
-// recent finds the numbers of texts that were asked for lately with a look at a few of their bytes and one comparison: a
-// map hashes all of a statement. Memory: 256 texts of at most maxRecent bytes.
-type recent [256]struct {
+// recent finds the numbers of texts that were asked for lately by the address of their bytes, which stays the same for the
+// texts of a recorder's table: a map hashes all of a statement. The bytes are compared, so the address only decides where to
+// look, never what is found. It keeps no text but those that its fold keeps elsewhere.
+type recent [256]recentText
+
+type recentText struct {
 	db, text string
 	id       uint32
 }
 
-const maxRecent = 4096
-
-// find returns a text's slot, and whether it is the one in there.
-func (r *recent) find(db, text string) (slot int, ok bool) {
-	h := uint64(len(text))
-	if len(text) >= 8 {
-		h = mix(h^word(text[len(text)-8:]), word(text[len(text)/2-4:]))
-	}
-	slot = int(h % uint64(len(r)))
-	return slot, r[slot].text == text && r[slot].db == db && text != ""
+// slot returns where a text is if it is there.
+func (r *recent) slot(text string) *recentText {
+	at := uint64(uintptr(unsafe.Pointer(unsafe.StringData(text)))) + uint64(len(text))
+	return &r[at*0x9e3779b97f4a7c15>>56]
 }
 
 // store gives a number to a cache: its layer and name.

@@ -29,16 +29,16 @@ const (
 const seenSlots = 1 << 15
 
 // texts numbers the texts of one segment. A text enters at its second occurrence, so that values which never repeat
-// do not fill it. Memory: at most maxTextBytes of text, about 4 MB of tables.
+// do not fill it. Memory: at most maxTextBytes of text, about 5 MB of tables.
 type texts struct {
-	ids   map[string]uint32
+	ids   map[string]ownText
 	bytes int
 	fresh []string // those of the record being built and of the one before it
 	first uint32   // number of fresh[0]
 	older int      // how many of fresh are of the record before
 	seen  []uint64 // fingerprints of texts seen once, by slot
-	// recent finds the number of a text by the address of its bytes. Addresses say nothing once the caller has its
-	// memory back, so an entry holds for one call only.
+	// recent finds the number of a text by the address of its bytes: those of a recorder's table keep theirs. What lies
+	// there may change once the caller has its memory back, so in another call the bytes are compared with own.
 	recent [1 << recentBits]recentText
 	call   uint32
 }
@@ -46,19 +46,20 @@ type texts struct {
 const recentBits = 11
 
 type recentText struct {
-	data *byte
-	n    int
+	data uintptr // a pointer would keep the caller's memory alive
+	own  string // the dictionary's copy
 	call uint32
 	id   uint32
 }
 
 func newTexts() *texts {
-	return &texts{ids: make(map[string]uint32), seen: make([]uint64, seenSlots)}
+	return &texts{ids: make(map[string]ownText), seen: make([]uint64, seenSlots)}
 }
 
 // reset empties the dictionary for a new segment. The filter stays: what repeated before will repeat.
 func (d *texts) reset() {
 	clear(d.ids)
+	clear(d.recent[:])
 	clear(d.fresh)
 	d.fresh, d.first, d.older, d.bytes = d.fresh[:0], 0, 0, 0
 	d.call++
@@ -71,41 +72,48 @@ func (d *texts) append(dst []byte, s string) []byte {
 	if s == "" {
 		return append(dst, refZero)
 	}
-	data := unsafe.StringData(s)
-	r := &d.recent[(uint64(uintptr(unsafe.Pointer(data)))+uint64(len(s)))*0x9E3779B97F4A7C15>>(64-recentBits)]
-	if r.data == data && r.n == len(s) && r.call == d.call {
+	data := uintptr(unsafe.Pointer(unsafe.StringData(s)))
+	r := &d.recent[(uint64(data)+uint64(len(s)))*0x9E3779B97F4A7C15>>(64-recentBits)]
+	if r.data == data && len(r.own) == len(s) && (r.call == d.call || r.own == s) {
+		r.call = d.call
 		return binary.AppendUvarint(dst, uint64(r.id))
 	}
-	if id, ok := d.id(s); ok {
-		*r = recentText{data, len(s), d.call, id}
-		return binary.AppendUvarint(dst, uint64(id))
+	if e, ok := d.entry(s); ok {
+		*r = recentText{data, e.own, d.call, e.id}
+		return binary.AppendUvarint(dst, uint64(e.id))
 	}
 	dst = append(dst, refLiteral)
 	dst = binary.AppendUvarint(dst, uint64(len(s)))
 	return append(dst, s...)
 }
 
-func (d *texts) id(s string) (uint32, bool) {
+// ownText is an entry of the dictionary.
+type ownText struct {
+	own string
+	id  uint32
+}
+
+func (d *texts) entry(s string) (ownText, bool) {
 	if len(s) > maxDictText {
-		return 0, false
+		return ownText{}, false
 	}
-	if id, ok := d.ids[s]; ok {
-		return id, true
+	if e, ok := d.ids[s]; ok {
+		return e, true
 	}
 	if d.full() {
-		return 0, false
+		return ownText{}, false
 	}
 	f := fingerprint(s)
 	if slot := &d.seen[f%seenSlots]; *slot != f {
 		*slot = f
-		return 0, false
+		return ownText{}, false
 	}
-	id := uint32(len(d.ids)) + refFirst
 	s = strings.Clone(s)
-	d.ids[s] = id
+	e := ownText{s, uint32(len(d.ids)) + refFirst}
+	d.ids[s] = e
 	d.fresh = append(d.fresh, s)
 	d.bytes += len(s)
-	return id, true
+	return e, true
 }
 
 // define writes the entries that are new since the record before the last, and begins the next record. Writing each
