@@ -154,6 +154,7 @@ func newRoot(started *bool) *cobra.Command {
 		newOffCommand(),
 		newImportCommand(),
 		newExportCommand(),
+		newSimulateCommand(),
 	)
 	markStart(root, started)
 	return root

@@ -147,6 +147,11 @@ func (c *Curve) compact() {
 // Requests is how many requests were counted.
 func (c *Curve) Requests() int64 { return c.requests }
 
+// Bytes is the memory that the curve takes.
+func (c *Curve) Bytes() int64 {
+	return int64(cap(c.last)+cap(c.hist)+cap(c.tree))*4 + int64(cap(c.marks))*8
+}
+
 // Keys is how many of them were distinct.
 func (c *Curve) Keys() int { return int(c.live) }
 

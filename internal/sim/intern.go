@@ -27,6 +27,9 @@ func NewInterner(seed uint64) *Interner {
 // Keys is how many distinct keys there are.
 func (t *Interner) Keys() int { return t.n }
 
+// Bytes is the memory that the table takes.
+func (t *Interner) Bytes() int64 { return int64(len(t.slots)) * 16 }
+
 // Full says that a block of n keys might not find numbers.
 func (t *Interner) Full(n int) bool { return t.n+n >= int(Never) }
 
@@ -77,4 +80,28 @@ func (t *Interner) double() {
 		}
 		t.slots[i&mask] = s
 	}
+}
+
+// Sampled keeps the keys of a sample, in their order, with the times that belong to them (nil where there are none): those whose hash
+// is below rate. Whether a key is kept depends on the key and the rate alone. Both slices are changed in place.
+func Sampled(keys []uint64, at []int64, rate float64) ([]uint64, []int64) {
+	if rate >= 1 {
+		return keys, at
+	}
+	limit := uint64(rate * (1 << 53))
+	n := 0
+	for i, key := range keys {
+		if mix(key+0x9e3779b97f4a7c15)>>11 >= limit {
+			continue
+		}
+		keys[n] = key
+		if at != nil {
+			at[n] = at[i]
+		}
+		n++
+	}
+	if at != nil {
+		at = at[:n]
+	}
+	return keys[:n], at
 }

@@ -78,3 +78,32 @@ func (t *Trace) Blocks() iter.Seq[Block] {
 		}
 	}
 }
+
+// Bytes is the memory that the trace takes.
+func (t *Trace) Bytes() int64 {
+	n := int64(cap(t.last)) * 4
+	if len(t.blocks) > 0 {
+		b := t.blocks[0]
+		n += int64(len(t.blocks)) * (int64(cap(b.Keys))*4 + int64(cap(b.At))*8 + int64(cap(b.Next))*4)
+	}
+	return n
+}
+
+// Without returns the trace without the keys of one of several groups of about the same number of keys. Keys keep their numbers.
+func (t *Trace) Without(group, groups int) *Trace {
+	out := NewTrace(t.next)
+	for _, b := range t.blocks {
+		part := Block{Known: b.Known}
+		for i, key := range b.Keys {
+			if int(mix(uint64(key))%uint64(groups)) == group {
+				continue
+			}
+			part.Keys = append(part.Keys, key)
+			if b.At != nil {
+				part.At = append(part.At, b.At[i])
+			}
+		}
+		out.Add(part)
+	}
+	return out
+}

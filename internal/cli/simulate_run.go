@@ -1,0 +1,294 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"io"
+	"math"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/demarc-dev/demarc/internal/fault"
+	"github.com/demarc-dev/demarc/internal/sim"
+	"github.com/demarc-dev/demarc/internal/trace"
+)
+
+// simulation reads a trace once, counts the whole LRU curve while doing so, and keeps the requests (as numbers, in memory) only
+// if other policies are to be replayed, as many of them at a time as there are processors.
+type simulation struct {
+	cmd      *cobra.Command
+	file     string
+	format   string
+	policies []sim.Definition
+	sizes    []simulateSize
+	ttl      time.Duration
+	rate     float64 // share of the keys that is replayed
+	reason   string  // why that is less than all
+	memory   int64   // bytes
+}
+
+// loaded is a trace in memory.
+type loaded struct {
+	info     trace.Info
+	curve    *sim.Curve
+	trace    *sim.Trace // nil where the curve is enough
+	requests int64      // replayed
+	keys     int        // replayed
+}
+
+// errTooLarge ends reading when the memory does not suffice.
+var errTooLarge = errors.New("the trace needs more memory than --memory allows")
+
+// groups is how many groups of keys the error bars of a sample are found by.
+const groups = 8
+
+// sampleStep is by how much the sample shrinks when it does not fit.
+const sampleStep = 10
+
+func (s *simulation) run(ctx context.Context) (*sim.Result, error) {
+	// The collector of garbage works harder when the bound comes near.
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(s.memory))
+	var l *loaded
+	for {
+		var again bool
+		var err error
+		if l, again, err = s.load(ctx); err == nil {
+			break
+		}
+		if !errors.Is(err, errTooLarge) {
+			return nil, err
+		}
+		next := s.rate / sampleStep
+		if !again || next < smallestSimulated {
+			return nil, &fault.Error{What: "cannot simulate " + s.file, Cause: errTooLarge, Expected: "a trace that fits, or a smaller share of it",
+				Retry: fault.RetryUseless, Try: fmt.Sprintf("demarc simulate --sample %g …, or more than --memory %d", next, s.memory/1_000_000)}
+		}
+		fmt.Fprintf(s.cmd.ErrOrStderr(), "%s does not fit into %d MB: reading again, %g of the keys\n", s.file, s.memory/1_000_000, next)
+		s.rate, s.reason = next, fmt.Sprintf("the trace needs more than %d MB", s.memory/1_000_000)
+	}
+	return s.result(ctx, l)
+}
+
+// needsTrace says whether anything but the LRU curve is wanted.
+func (s *simulation) needsTrace() bool {
+	return s.rate < 1 || slices.ContainsFunc(s.policies, func(d sim.Definition) bool { return d.Name != "lru" })
+}
+
+// load reads the trace at the current rate.
+func (s *simulation) load(ctx context.Context) (*loaded, bool, error) {
+	f, again, err := s.openTrace()
+	if err != nil {
+		return nil, false, err
+	}
+	defer f.Close()
+	bar := progress(s.cmd.ErrOrStderr(), []string{s.file})
+	defer func() { _ = bar.Finish() }()
+
+	l := &loaded{curve: sim.NewCurve()}
+	needs := func(what func(sim.Definition) bool) bool { return slices.ContainsFunc(s.policies, what) }
+	times := needs(func(d sim.Definition) bool { return d.Times || d.Name == "redis-lru" })
+	if s.needsTrace() {
+		l.trace = sim.NewTrace(needs(func(d sim.Definition) bool { return d.Next }))
+	}
+	perKey := int64(0)
+	for _, d := range s.policies {
+		if d.Name != "lru" {
+			perKey = max(perKey, int64(d.PerKey+d.PerEntry)*int64(workers()))
+		}
+	}
+	ids := sim.NewInterner(maphash.Bytes(maphash.MakeSeed(), nil))
+	var numbers []uint32
+	name := s.file
+	if name == "-" {
+		name = "standard input"
+	}
+	opt := trace.Options{Name: name, Format: s.format, Times: needs(func(d sim.Definition) bool { return d.Times })}
+	l.info, err = trace.Read(ctx, io.TeeReader(f, bar), opt, func(b trace.Batch) error {
+		keys, at := sim.Sampled(b.Keys, b.At, s.rate)
+		if ids.Full(len(keys)) || l.requests+int64(len(keys)) >= int64(sim.Never) {
+			return errTooLarge
+		}
+		numbers = slices.Grow(numbers[:0], len(keys))[:len(keys)]
+		ids.Add(keys, numbers)
+		l.requests += int64(len(keys))
+		block := sim.Block{Keys: numbers, Known: ids.Keys()}
+		if times {
+			block.At = at
+		}
+		l.curve.Add(block)
+		used := ids.Bytes() + l.curve.Bytes() + int64(ids.Keys())*perKey
+		if l.trace != nil {
+			l.trace.Add(block)
+			used += l.trace.Bytes()
+		}
+		if used > s.memory {
+			return errTooLarge
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, again, err
+	}
+	l.keys = ids.Keys()
+	if l.requests == 0 {
+		return nil, false, &fault.Error{What: "cannot simulate " + s.file, Cause: fmt.Errorf("of its %d requests the sample holds none", l.info.Requests),
+			Expected: "a larger sample", Retry: fault.RetryUseless, Try: fmt.Sprintf("demarc simulate --sample %g", min(s.rate*10, 1))}
+	}
+	return l, again, nil
+}
+
+func workers() int { return runtime.GOMAXPROCS(0) }
+
+// result replays what is wanted and puts it together.
+func (s *simulation) result(ctx context.Context, l *loaded) (*sim.Result, error) {
+	keys := int64(math.Round(float64(l.keys) / s.rate))
+	sizes := objects(s.sizes, keys)
+	r := &sim.Result{Schema: sim.Schema, Warnings: []string{},
+		Trace: sim.TraceSummary{Requests: l.info.Requests, Keys: keys, Name: s.file, Format: l.info.Format}}
+	counts, err := s.replay(ctx, l.curve, l.trace, scaled(sizes, s.rate), l.keys)
+	if err != nil {
+		return nil, err
+	}
+	// Requests of a sample differ from its share of all by the luck with a few hot keys. Those hit whatever the size, so that the
+	// misses are set against the share, not against what happened to be sampled.
+	share := float64(l.info.Requests) * s.rate
+	for i, def := range s.policies {
+		c := sim.PolicyCurve{Policy: def.Name}
+		for j, size := range sizes {
+			ratio := min(float64(counts[i][j])/share, 1)
+			c.Points = append(c.Points, sim.Point{Size: size, Misses: int64(math.Round(ratio * float64(l.info.Requests))), MissRatio: ratio})
+		}
+		r.Curves = append(r.Curves, c)
+	}
+	if s.rate < 1 {
+		r.Sample = &sim.Sample{Rate: s.rate, Requests: l.requests, Keys: int64(l.keys), Reason: s.reason}
+		if err := s.bars(ctx, l, sizes, r); err != nil {
+			return nil, err
+		}
+		if few := int64(math.Ceil(100 / s.rate)); sizes[0] < few {
+			r.Warnings = append(r.Warnings, fmt.Sprintf("a sample says little of small caches: at less than %d objects of capacity, the caches replayed hold fewer than 100", few))
+		}
+	}
+	for i := range r.Curves {
+		r.Curves[i].Knee = sim.Knee(r.Curves[i].Points)
+	}
+	if slices.ContainsFunc(s.policies, func(d sim.Definition) bool { return d.Name == "redis-lru" }) && !l.info.Times {
+		r.Warnings = append(r.Warnings, "redis-lru: the trace has no times; its clock is taken to tick with every request, real ones tick once a second")
+	}
+	return r, nil
+}
+
+// scaled returns the sizes of caches for a share of the keys.
+func scaled(sizes []int64, rate float64) []int {
+	out := make([]int, len(sizes))
+	for i, size := range sizes {
+		out[i] = max(int(math.Round(float64(size)*rate)), 1)
+	}
+	return out
+}
+
+// bars finds the 95 % intervals of a sample by leaving out one group of its keys after the other (jackknife).
+func (s *simulation) bars(ctx context.Context, l *loaded, sizes []int64, r *sim.Result) error {
+	const kept = float64(groups-1) / groups
+	share := float64(l.info.Requests) * s.rate * kept
+	var ratios [groups][][]float64
+	for g := range groups {
+		part := l.trace.Without(g, groups)
+		curve := sim.NewCurve()
+		for b := range part.Blocks() {
+			curve.Add(b)
+		}
+		counts, err := s.replay(ctx, curve, part, scaled(sizes, s.rate*kept), l.keys)
+		if err != nil {
+			return err
+		}
+		for i := range counts {
+			ratios[g] = append(ratios[g], nil)
+			for _, misses := range counts[i] {
+				ratios[g][i] = append(ratios[g][i], float64(misses)/share)
+			}
+		}
+	}
+	for i := range r.Curves {
+		for j := range sizes {
+			mean, spread := 0.0, 0.0
+			for g := range groups {
+				mean += ratios[g][i][j] / groups
+			}
+			for g := range groups {
+				spread += (ratios[g][i][j] - mean) * (ratios[g][i][j] - mean)
+			}
+			const student = 2.365 // 97.5 % quantile, seven degrees of freedom
+			bar := student * math.Sqrt(spread*kept)
+			r.Curves[i].Points[j].Error = &bar
+		}
+	}
+	return nil
+}
+
+// replay returns the misses by policy and size.
+func (s *simulation) replay(ctx context.Context, curve *sim.Curve, tr *sim.Trace, sizes []int, keys int) ([][]int64, error) {
+	counts := make([][]int64, len(s.policies))
+	type job struct{ policy, size int }
+	var jobs []job
+	for i, def := range s.policies {
+		if def.Name == "lru" {
+			counts[i] = curve.Misses(sizes)
+			continue
+		}
+		counts[i] = make([]int64, len(sizes))
+		for j := range sizes {
+			jobs = append(jobs, job{i, j})
+		}
+	}
+	if len(jobs) == 0 {
+		return counts, nil
+	}
+	bar := counting(s.cmd.ErrOrStderr(), int64(len(jobs))*int64(tr.Requests()))
+	defer func() { _ = bar.Finish() }()
+	var wait sync.WaitGroup
+	queue := make(chan job)
+	for range min(workers(), len(jobs)) {
+		wait.Go(func() {
+			for j := range queue {
+				def := s.policies[j.policy]
+				// More room than keys changes nothing.
+				p := def.New(min(sizes[j.size], 2*keys+100), sim.Options{TTL: int64(s.ttl)})
+				for b := range tr.Blocks() {
+					if ctx.Err() != nil {
+						break
+					}
+					p.Add(b)
+					_ = bar.Add(len(b.Keys))
+				}
+				counts[j.policy][j.size] = p.Misses()
+			}
+		})
+	}
+	for _, j := range jobs {
+		queue <- j
+	}
+	close(queue)
+	wait.Wait()
+	return counts, ctx.Err()
+}
+
+// counting returns a bar over requests, which only shows on a terminal.
+func counting(stderr io.Writer, total int64) *progressbar.ProgressBar {
+	f, ok := stderr.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return progressbar.NewOptions64(total, progressbar.OptionSetVisibility(false))
+	}
+	return progressbar.NewOptions64(total, progressbar.OptionSetWriter(f), progressbar.OptionSetDescription("replaying"),
+		progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish(), progressbar.OptionSetWidth(20))
+}
