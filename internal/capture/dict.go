@@ -47,7 +47,7 @@ const recentBits = 11
 
 type recentText struct {
 	data uintptr // a pointer would keep the caller's memory alive
-	own  string // the dictionary's copy
+	own  string  // the dictionary's copy
 	call uint32
 	id   uint32
 }
