@@ -244,6 +244,22 @@ def test_threads_that_outlive_a_request_work_for_whoever_asks(collector):
     assert all(not s["failures"] for s in collector.stats), collector.stats
 
 
+def test_a_failure_in_the_hooks_of_threads_and_queues_is_counted_and_steps_aside(collector):
+    break_it = """
+import sys
+def fail(*args):
+    raise RuntimeError("injected")
+hook = sys.modules.get("_demarc.hooks.threads")
+if hook is not None:
+    hook._hand = hook._take = fail
+"""
+    show = "\nprint([client.get('/%d' % n).text for n in range(5, 8)])\n"
+    code = WORKER.replace("client = TestClient", break_it + "client = TestClient")
+    bare = subprocess.run([sys.executable, "-c", code + show], capture_output=True, text=True, cwd=APPS, check=True)
+    assert collector.run(code + show, cwd=APPS).stdout == bare.stdout == "['5', '6', '7']\n"
+    assert collector.stats[-1]["failures"].get("threads", 0) > 0, collector.stats
+
+
 def test_an_installed_package_that_is_started_is_the_services_own_code(collector, tmp_path):
     site = tmp_path / "site-packages"
     package = site / "shop"
