@@ -6,25 +6,33 @@ import "math/bits"
 //
 // A request hits in exactly those LRU caches that hold at least as many objects as there were distinct keys since the last
 // request of its key, itself included: its stack distance (Mattson and others, 1970). Each key has a mark at the place of its
-// last request; the distance is the number of marks from there on. Marks are bits; a Fenwick tree counts them by stretches of
-// 512, one line of the processor's cache. The stretch that is being filled is not in the tree until it is full, so that setting a
-// mark costs nothing but the bit. When the places run out, the marks are moved together.
+// last request; the distance is the number of marks from there on. Marks are bits, counted by a tree: five levels whose nodes
+// have four children each and hold, in one word, how many marks lie before each child, and above them a binary tree whose
+// nodes hold how many lie in their left half. A place that is not yet used counts as marked: what is behind it is never
+// asked for before it is used. So setting a mark changes no count, and to find a distance and to take the mark away is one walk
+// upwards, through the same nodes, without a branch that depends on the trace. When the places run out, the marks are moved together.
 //
-// Memory: at most 24 bytes a key, whatever the number of requests.
+// Memory: at most 16 bytes a key, whatever the number of requests.
 type Curve struct {
 	last     []uint32 // by key: place of its mark plus one, 0 for none
 	marks    []uint64
-	tree     []uint32 // Fenwick, from 1: marks by stretch
-	at       uint32   // next place
-	live     uint32   // marks set: distinct keys so far
-	hist     []uint32 // by stack distance: requests
+	counts   []uint64          // the lower levels, one after the other
+	levels   [lowLevels]uint32 // where each begins in counts
+	left     []uint32          // the upper levels: node 1 is the root, 2n and 2n+1 are the children of n
+	at       uint32            // next place
+	live     uint32            // marks set: distinct keys so far
+	hist     []uint32          // by stack distance: requests
 	requests int64
+	warm     uint64 // no meaning, see leaf
 }
 
 const (
-	stretchBits  = 9
-	stretchWords = 1 << stretchBits / 64
-	firstPlaces  = 1 << 16
+	lowLevels   = 5
+	firstPlaces = 64 << (2 * lowLevels) // that the lower levels can count in 16 bits
+	leafPlaces  = 256                   // of a node of the lowest level
+
+	// A count for each child of a node, in 16 bits: one for all behind the first. Shifted by 16 for each child before one: all behind that.
+	behind = 0x0001_0001_0001_0000
 )
 
 // NewCurve returns an empty curve.
@@ -34,9 +42,16 @@ func NewCurve() *Curve {
 	return c
 }
 
+// room makes a tree for a power of two of places, none of them used.
 func (c *Curve) room(places int) {
 	c.marks = make([]uint64, places/64)
-	c.tree = make([]uint32, places>>stretchBits+1)
+	nodes := 0
+	for l := range c.levels {
+		c.levels[l] = uint32(nodes)
+		nodes += places / (leafPlaces << (2 * l))
+	}
+	c.counts = make([]uint64, nodes)
+	c.left = make([]uint32, places/firstPlaces)
 	c.at = 0
 }
 
@@ -46,26 +61,48 @@ func (c *Curve) Add(b Block) {
 	c.hist = grow(c.hist, b.Known+1)
 	c.requests += int64(len(b.Keys))
 	for keys := b.Keys; len(keys) > 0; {
-		free := len(c.marks)*64 - int(c.at)
-		if free == 0 {
+		if int(c.at) == len(c.marks)*64 {
 			c.compact()
-			continue
 		}
-		// Up to the end of the stretch there is nothing to fold.
-		n := min(len(keys), 1<<stretchBits-int(c.at)&(1<<stretchBits-1))
-		c.stretch(keys[:n])
+		if c.at%leafPlaces == 0 {
+			c.open(c.at)
+		}
+		n := min(len(keys), leafPlaces-int(c.at%leafPlaces))
+		c.leaf(keys[:n])
 		keys = keys[n:]
-		if c.at&(1<<stretchBits-1) == 0 {
-			c.fold(c.at>>stretchBits - 1)
+	}
+}
+
+// open counts all places of a leaf as marked, before the first of them is used.
+func (c *Curve) open(at uint32) {
+	i := at / 64
+	c.counts[i/4] = 0x00c0_0080_0040_0000 // 64, 128, 192
+	i /= 4
+	for l := 1; l < lowLevels; l++ {
+		child := i % 4 * 16
+		i /= 4
+		c.counts[c.levels[l]+i] += leafPlaces * behind << child
+	}
+	for node := i + uint32(len(c.left)); node > 1; node /= 2 {
+		if node%2 == 0 {
+			c.left[node/2] += leafPlaces
 		}
 	}
 }
 
-// stretch counts requests whose marks all come into the stretch that is being filled.
-func (c *Curve) stretch(keys []uint32) {
-	last, marks, tree, hist := c.last, c.marks, c.tree, c.hist
-	at, live := c.at, c.live
-	now := at >> stretchBits
+// leaf counts requests whose marks all come into the leaf that was opened last.
+func (c *Curve) leaf(keys []uint32) {
+	last, marks, counts, left := c.last, c.marks, c.counts, c.left
+	at, live, levels := c.at, c.live, c.levels
+	// Places, marks and the histogram come from far in memory. Loops of their own fetch them side by side; in the one between
+	// each would wait for the one before.
+	warm, mask := uint64(0), uint32(len(marks)-1)
+	for _, key := range keys {
+		warm |= marks[(last[key]-1)/64&mask]
+	}
+	c.warm = warm
+	var distances [leafPlaces]uint32
+	n := 0
 	for _, key := range keys {
 		mark := last[key]
 		last[key] = at + 1
@@ -73,44 +110,34 @@ func (c *Curve) stretch(keys []uint32) {
 			live++
 		} else {
 			p := mark - 1
-			word := p >> 6
-			from := p >> stretchBits
-			first := from * stretchWords
-			before := uint32(bits.OnesCount64(marks[word] & (1<<(p&63) - 1)))
-			for _, w := range marks[first:word] {
-				before += uint32(bits.OnesCount64(w))
+			i := p / 64
+			word := marks[i]
+			before := uint32(bits.OnesCount64(word & (1<<(p%64) - 1)))
+			marks[i] = word &^ (1 << (p % 64))
+			for _, level := range levels {
+				child := i % 4 * 16
+				i /= 4
+				count := &counts[level+i]
+				before += uint32(*count >> child & 0xffff)
+				*count -= behind << child
 			}
-			for i := from; i > 0; i &= i - 1 {
-				before += tree[i]
+			for node := i + uint32(len(left)); node > 1; {
+				right := node % 2
+				node /= 2
+				count := &left[node]
+				before += *count & -right
+				*count -= 1 - right
 			}
-			hist[live-before]++
-			marks[word] &^= 1 << (p & 63)
-			if from != now {
-				for i := from + 1; i < uint32(len(tree)); i += i & -i {
-					tree[i]--
-				}
-			}
+			distances[n&(leafPlaces-1)] = live - before
+			n++
 		}
-		marks[at>>6] |= 1 << (at & 63)
+		marks[at/64] |= 1 << (at % 64)
 		at++
 	}
+	for _, d := range distances[:n] {
+		c.hist[d]++
+	}
 	c.at, c.live = at, live
-}
-
-// fold puts the marks of a full stretch into the tree.
-func (c *Curve) fold(stretch uint32) {
-	n := c.count(stretch)
-	for i := stretch + 1; i < uint32(len(c.tree)); i += i & -i {
-		c.tree[i] += n
-	}
-}
-
-func (c *Curve) count(stretch uint32) uint32 {
-	n := 0
-	for _, w := range c.marks[stretch*stretchWords : (stretch+1)*stretchWords] {
-		n += bits.OnesCount64(w)
-	}
-	return uint32(n)
 }
 
 // compact moves the marks together, in their order, and leaves at least three times as many places as there are marks.
@@ -124,7 +151,7 @@ func (c *Curve) compact() {
 	for key, mark := range c.last {
 		if mark != 0 {
 			p := mark - 1
-			c.last[key] = ranks[p>>6] + uint32(bits.OnesCount64(c.marks[p>>6]&(1<<(p&63)-1))) + 1
+			c.last[key] = ranks[p/64] + uint32(bits.OnesCount64(c.marks[p/64]&(1<<(p%64)-1))) + 1
 		}
 	}
 	places := len(c.marks) * 64
@@ -132,25 +159,25 @@ func (c *Curve) compact() {
 		places *= 2
 	}
 	c.room(places)
-	for i := uint32(0); i < n/64; i++ {
+	for i := range n / 64 {
 		c.marks[i] = ^uint64(0)
 	}
 	if n%64 != 0 {
 		c.marks[n/64] = 1<<(n%64) - 1
 	}
 	c.at = n
-	for s := uint32(0); s < n>>stretchBits; s++ {
-		c.fold(s)
+	for leaf := uint32(0); leaf < n; leaf += leafPlaces {
+		c.open(leaf)
 	}
+}
+
+// Bytes is the memory that the curve takes.
+func (c *Curve) Bytes() int64 {
+	return int64(cap(c.last)+cap(c.hist)+cap(c.left))*4 + int64(cap(c.marks)+cap(c.counts))*8
 }
 
 // Requests is how many requests were counted.
 func (c *Curve) Requests() int64 { return c.requests }
-
-// Bytes is the memory that the curve takes.
-func (c *Curve) Bytes() int64 {
-	return int64(cap(c.last)+cap(c.hist)+cap(c.tree))*4 + int64(cap(c.marks))*8
-}
 
 // Keys is how many of them were distinct.
 func (c *Curve) Keys() int { return int(c.live) }

@@ -10,6 +10,7 @@ type Interner struct {
 	n     int
 	shift uint
 	seed  uint64
+	warm  uint32 // no meaning, see Add
 }
 
 type internSlot struct {
@@ -40,28 +41,35 @@ func (t *Interner) place(key uint64) uint64 {
 
 // Add writes the numbers of keys into ids, which has room for as many.
 func (t *Interner) Add(keys []uint64, ids []uint32) {
-	ids = ids[:len(keys)]
-	slots, mask := t.slots, uint64(len(t.slots)-1)
-	for k, key := range keys {
-		i := t.place(key)
-		for {
-			s := &slots[i&mask]
-			if s.key == key && s.id != 0 {
-				ids[k] = s.id - 1
-				break
-			}
-			if s.id == 0 {
-				t.n++
-				s.key, s.id = key, uint32(t.n)
-				ids[k] = s.id - 1
-				if t.n*2 > len(slots) {
-					t.double()
-					slots, mask = t.slots, uint64(len(t.slots)-1)
-				}
-				break
-			}
-			i++
+	const stretch = 256
+	var places [stretch]uint64
+	for len(keys) > 0 {
+		n := min(len(keys), stretch)
+		for (t.n+n)*2 > len(t.slots) {
+			t.double()
 		}
+		slots, mask := t.slots, uint64(len(t.slots)-1)
+		// Slots come from far in memory. This loop fetches them side by side; in the next one each would wait for the one before.
+		warm := uint32(0)
+		for k, key := range keys[:n] {
+			i := t.place(key) & mask
+			places[k] = i
+			warm |= slots[i].id
+		}
+		t.warm = warm
+		for k, key := range keys[:n] {
+			i := places[k]
+			for slots[i&mask].key != key || slots[i&mask].id == 0 {
+				if slots[i&mask].id == 0 {
+					t.n++
+					slots[i&mask] = internSlot{key, uint32(t.n)}
+					break
+				}
+				i++
+			}
+			ids[k] = slots[i&mask].id - 1
+		}
+		keys, ids = keys[n:], ids[n:]
 	}
 }
 
