@@ -139,6 +139,9 @@ func (t *Traffic) Request(dst []event.Event) []event.Event {
 	return dst
 }
 
+// SetNow moves the traffic's clock to a time in Unix nanoseconds; the next request begins there.
+func (t *Traffic) SetNow(at int64) { t.now = at }
+
 // Take returns n events.
 func (t *Traffic) Take(n int) []event.Event {
 	list := make([]event.Event, 0, n+16)
