@@ -55,9 +55,36 @@ def _hash(value):
     return d
 
 
+_asked = {}  # headers as they came -> what they tell; a client sends the same ones again and again
+_ASKED = 1_000
+_ASKED_PAIRS = 40  # requests with more headers are looked through each time
+
+
+def asked(headers):
+    """What a request's headers (pairs of bytes, as in ASGI) tell: (candidate inputs as a flat tuple of name and hash,
+    identity, whether there are cookies, content length or None)."""
+    try:
+        key = tuple(headers)
+        found = _asked.get(key)
+    except TypeError:  # a server that gives pairs as lists
+        return _ask(headers)
+    if found is None:
+        found = _ask(headers)
+        if len(key) <= _ASKED_PAIRS:
+            if len(_asked) >= _ASKED:
+                _asked.clear()
+            _asked[key] = found
+    return found
+
+
+def _ask(headers):
+    vary, authorization, cookie, named, length = read_headers(headers)
+    return tuple(vary), principal(authorization, cookie, named), cookie is not None, number(length)
+
+
 def read_headers(headers):
-    """Looks once through a request's headers (pairs of bytes, as in ASGI). Returns (vary, authorization, cookie,
-    named identity, content length), absent ones None."""
+    """Looks once through a request's headers. Returns (vary, authorization, cookie, named identity, content length),
+    absent ones None."""
     vary = []
     authorization = cookie = named = length = None
     want = _wanted_header()
@@ -191,27 +218,37 @@ def jwt_subject(token):
     return None
 
 
+_kinds = {}  # name of a response header -> its name in events, "" for content-encoding, None for one not kept
+_ONCE = ("etag", "last-modified", "expires", "age")  # whose values do not come again and again
+
+
+def _kind(name):
+    lower = name.lower()
+    if len(_kinds) >= _CACHE:
+        _kinds.clear()
+    kind = _kinds[name] = "" if lower == b"content-encoding" else KEPT.get(lower)
+    return kind
+
+
 def kept_headers(headers):
     """The response headers that events keep, from pairs of bytes, as a flat tuple; and the content-encoding."""
-    out = []
+    out = ()
     encoding = None
     for name, value in headers:
-        n = KEPT.get(name)
-        if n is None:
-            lower = name.lower()
-            if lower == b"content-encoding":
-                encoding = value
-                continue
-            n = KEPT.get(lower)
-            if n is None:
-                continue
-        v = "true" if n == "set-cookie" else value.decode("latin-1")
+        try:
+            kind = _kinds[name]
+        except KeyError:
+            kind = _kind(name)
+        if kind is None:
+            continue
+        if not kind:
+            encoding = value
+            continue
+        v = "true" if kind == "set-cookie" else value.decode("latin-1")
         if len(v) > 512:
             v = v[:512]
-        out.append(text(n))
-        # A cache-control line comes again and again, an etag does not.
-        out.append(v if n in ("etag", "last-modified", "expires", "age") else text(v))
-    return tuple(out) if out else None, encoding
+        out += (text(kind), v if kind in _ONCE else text(v))
+    return out or None, encoding
 
 
 class Body:

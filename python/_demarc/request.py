@@ -17,10 +17,9 @@ class Recording:
     """One request. Attributes that hooks may set: route, prefix, user (a hash), error, logged (an exception that the
     service caught and logged), later (called once the answer is complete, to learn what is known only by then)."""
 
-    __slots__ = (
-        "start", "ctx", "method", "path", "query", "vary", "principal", "length", "status", "headers", "body", "first",
-        "done", "prefix", "route", "cookie", "user", "error", "logged", "scope", "later", "last",
-    )
+    status = headers = body = first = route = user = error = logged = later = last = None
+    done = False
+    prefix = ""
 
     def __init__(self, method, path, query, headers, scope=None):
         self.start = now()
@@ -31,14 +30,8 @@ class Recording:
         self.method = method
         self.path = path
         self.query = query
-        self.status = self.headers = self.body = self.first = self.route = self.user = self.error = None
-        self.logged = None
-        self.later = self.last = None
-        self.done = False
-        self.prefix = ""
-        self.vary, authorization, cookie, named, self.length = http.read_headers(headers)
-        self.cookie = cookie is not None
-        self.principal = ctx.principal = http.principal(authorization, cookie, named)
+        self.vary, self.principal, self.cookie, self.length = http.asked(headers)
+        ctx.principal = self.principal
         if state.sampling:
             ctx.keep = core.keep(http.request_key(method, redact.target(path, query)))
 
@@ -88,8 +81,8 @@ class Recording:
             text("http"), text(self.method), text(self.route) if self.route else None,
             redact.target(self.path, self.query), self.status,
             text(core.error_text(error)) if error is not None else None,
-            self.principal, tuple(self.vary), digest, none, size,
-            http.number(self.length) if self.length is not None else None, self.headers,
+            self.principal, self.vary, digest, none, size,
+            self.length, self.headers,
             http.running_test() if "pytest" in sys.modules else None,
             self.first - start if self.first is not None else None, disconnected, True if self.cookie else None,
         ))

@@ -71,15 +71,15 @@ def _learn(r):
         r.later()
 
 
-async def observe(app, scope, receive, send):
-    """Runs one request of an application under observation."""
+async def observe(app, scope, receive, send, *me):
+    """Runs one request under observation; app is an application, or its __call__ with `me` as its self."""
     try:
         r = begin(scope)
         scope[MARK] = r
         token = current.set(r.ctx)
     except Exception:
         failed(NAME)
-        return await app(scope, receive, send)
+        return await app(*me, scope, receive, send)
 
     def watching(message):
         try:
@@ -89,7 +89,7 @@ async def observe(app, scope, receive, send):
         return send(message)
 
     try:
-        return await app(scope, receive, watching)
+        return await app(*me, scope, receive, watching)
     except BaseException as e:
         r.error = e
         raise
@@ -121,11 +121,7 @@ def patch_starlette(module):
     async def __call__(self, scope, receive, send):
         if not unseen(scope):
             return await call(self, scope, receive, send)
-
-        def app(scope, receive, send):
-            return call(self, scope, receive, send)
-
-        return await observe(app, scope, receive, send)
+        return await observe(call, scope, receive, send, self)
 
     cls.__call__ = __call__
 
@@ -219,10 +215,6 @@ def patch_django(module):
     async def __call__(self, scope, receive, send):
         if not unseen(scope):
             return await call(self, scope, receive, send)
-
-        def app(scope, receive, send):
-            return call(self, scope, receive, send)
-
-        return await observe(app, scope, receive, send)
+        return await observe(call, scope, receive, send, self)
 
     cls.__call__ = __call__
