@@ -2,6 +2,7 @@ package sim_test
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -261,6 +262,94 @@ func (c *plainOpt) get(key uint32, now int, _ int64) bool {
 	}
 	c.queue = append(c.queue, entry{key: key})
 	return false
+}
+
+// plainTinyLFU counts requests exactly, where the policy has a sketch. The two agree as long as no two keys share all their
+// counters, which in a sketch for thousands of objects few of a hundred keys do.
+type plainTinyLFU struct {
+	size                         int
+	window, probation, protected []entry // the least recently used first
+	uses                         map[uint32]int
+	requests                     int
+}
+
+func (c *plainTinyLFU) get(key uint32, _ int, _ int64) bool {
+	c.uses[key] = min(c.uses[key]+1, 15)
+	if c.requests++; c.requests >= 10*c.size {
+		c.requests /= 2
+		for k := range c.uses {
+			c.uses[k] /= 2
+		}
+	}
+	e := entry{key: key}
+	if i := find(c.window, key); i >= 0 {
+		c.window = append(without(c.window, i), e)
+		return true
+	}
+	if i := find(c.protected, key); i >= 0 {
+		c.protected = append(without(c.protected, i), e)
+		return true
+	}
+	windowSize := max(c.size/100, 1)
+	mainSize := c.size - windowSize
+	if i := find(c.probation, key); i >= 0 {
+		c.probation = without(c.probation, i)
+		c.protected = append(c.protected, e)
+		if len(c.protected) > mainSize*8/10 {
+			c.probation = append(c.probation, c.protected[0])
+			c.protected = c.protected[1:]
+		}
+		return true
+	}
+	c.window = append(c.window, e)
+	if len(c.window) <= windowSize {
+		return false
+	}
+	candidate := c.window[0]
+	c.window = c.window[1:]
+	if len(c.probation)+len(c.protected) < mainSize {
+		c.probation = append(c.probation, candidate)
+		return false
+	}
+	from := &c.probation
+	if len(*from) == 0 {
+		from = &c.protected
+	}
+	if len(*from) > 0 && c.uses[candidate.key] > c.uses[(*from)[0].key] {
+		*from = (*from)[1:]
+		c.probation = append(c.probation, candidate)
+	}
+	return false
+}
+
+// TestTinyLFU compares W-TinyLFU with a plain one that counts exactly: its misses are the same but for what collisions
+// in the sketch do.
+func TestTinyLFU(t *testing.T) {
+	random := rand.New(rand.NewPCG(43, 47))
+	def, err := sim.Find("w-tinylfu")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for kind, keys := range plainTraces(6000, random) {
+		keys, known := dense(keys)
+		for _, size := range []int{1, 2, 10, 40, 130, 250, 7000} {
+			plain, want := &plainTinyLFU{size: size, uses: map[uint32]int{}}, 0
+			for now, key := range keys {
+				if !plain.get(key, now, 0) {
+					want++
+				}
+			}
+			p := def.New(size, sim.Options{})
+			p.Add(sim.Block{Keys: keys, Known: known})
+			allowed := 0.01
+			if size < 40 { // a hundred keys and more in 64 counters a row
+				allowed = 0.05
+			}
+			if math.Abs(float64(p.Misses())-float64(want)) > allowed*float64(len(keys)) {
+				t.Errorf("%s at %d: %d misses, %d with exact counts", kind, size, p.Misses(), want)
+			}
+		}
+	}
 }
 
 type plainTTL struct {

@@ -5,7 +5,7 @@
 // at every size in one pass; a Policy those of one policy at one size. Capacity counts objects, whatever their size.
 // The same requests always give the same counts: what is random in a policy comes from a generator with a fixed seed.
 //
-// Limits: 2^32-2 requests and as many keys (the caller sees to it with Interner.Full and Trace.Full).
+// Limits: 2^32-2 requests, 2^31 keys (the caller sees to it with Interner.Full and Trace.Full).
 package sim
 
 import (
