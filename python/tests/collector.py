@@ -140,7 +140,8 @@ class Collector:
         Path(key).write_text(KEY)
         config = os.path.join(self.dir, "config.json")
         Path(config).write_text(json.dumps({
-            "address": "unix:" + self.path, "token": "t", "key_file": key, "service": "test", "version": "1", "keys": "clear",
+            "address": "unix:" + self.path, "token": "t", "key_file": key, "service": "test", "version": "1",
+            "keys": "clear",
             **more.pop("config", {}),
         }))
         path = os.pathsep.join(p for p in (str(ROOT / "boot"), more.pop("PYTHONPATH", "")) if p)

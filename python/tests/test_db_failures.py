@@ -7,7 +7,7 @@ from test_db_postgres import ASYNCPG, PSYCOPG
 from test_db_sqlalchemy import ASYNC, SYNC
 from test_db_sqlite import AIO, SCENARIO
 
-pytestmark = pytest.mark.sqlalchemy
+pytestmark = [pytest.mark.sqlalchemy, pytest.mark.thorough]
 PROGRAMS = {
     "sqlite3": (SCENARIO, None),
     "aiosqlite": (AIO, None),

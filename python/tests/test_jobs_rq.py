@@ -4,6 +4,8 @@ import os
 
 import pytest
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.fixture
 def redis_url():

@@ -75,7 +75,8 @@ def test_collector_dies_and_comes_back(collector):
 for line in sys.stdin:
     for i in range(int(line.split()[1])): get(line.split()[0])
     print("served", flush=True)
-"""], env=collector.env(config={"max_rate": 0}), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+"""], env=collector.env(config={"max_rate": 0}), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True)
 
     def ask(path, n=1):
         p.stdin.write("%s %d\n" % (path, n))
