@@ -234,7 +234,7 @@ func (f *Fold) coverage() Coverage {
 		CacheJoined: share(f.joinedCache, f.cacheEvents),
 		CutItems:    f.cut, EarlyJoins: f.evicted, RelativeError: RelativeError,
 		StampedeKeyShare: math.Ldexp(1, -int(f.fills.shift)),
-		Limits:           []string{}, Hooks: []Hook{}, Processes: []Process{},
+		Limits:           []string{}, MissingEvidence: []Gap{}, Hooks: []Hook{}, Processes: []Process{},
 	}
 	for t, n := range f.counts {
 		if n > 0 {

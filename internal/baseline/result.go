@@ -59,8 +59,24 @@ type Coverage struct {
 	StampedeKeyShare float64          `json:"stampede_key_share"` // share of keys looked at for stampedes
 	Limits           []string         `json:"limits_reached"`     // which of "routes", "statements", "names", "processes"
 	Hooks            []Hook           `json:"hooks"`
+	MissingEvidence  []Gap            `json:"missing_evidence"` // the gravest first; filled by whoever looked for it
 	ProcessCount     int              `json:"process_count"`
 	Processes        []Process        `json:"processes"` // at most 50, most events first
+}
+
+// Gap is something that the events seen do not tell.
+type Gap struct {
+	// ID names the gap for programs; it stays the same between versions.
+	ID string `json:"id"`
+	// Question is what cannot be answered, or not fully, without it.
+	Question string `json:"question"`
+	// Missing is what the events lack, in the words of docs/events.md.
+	Missing string `json:"missing"`
+	// Of says on how many events of Total it was looked for and not found.
+	Of    int64 `json:"of"`
+	Total int64 `json:"total"`
+	// Remedy is what to do.
+	Remedy string `json:"remedy"`
 }
 
 // Hook is one hook of the recorder: its state by number of processes, and the failures it caught.

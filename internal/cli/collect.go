@@ -139,6 +139,9 @@ func (c *collecting) serve(ctx context.Context, o *observation, token, where str
 	}
 	server := recorder.NewServer(recorder.Options{Token: token, Hashed: o.cfg.Privacy.Keys == "hashed", Refused: o.refused}, sink)
 	o.engine.Recorders(server)
+	if c.grpc != "" || c.http != "" {
+		o.engine.Spans(spans)
+	}
 	var serving sync.WaitGroup
 	for _, l := range list {
 		serving.Go(func() {

@@ -17,6 +17,7 @@ import (
 	"github.com/demarc-dev/demarc/internal/baseline"
 	"github.com/demarc-dev/demarc/internal/capture"
 	"github.com/demarc-dev/demarc/internal/fault"
+	"github.com/demarc-dev/demarc/internal/otlp/evidence"
 	"github.com/demarc-dev/demarc/internal/report"
 	"github.com/demarc-dev/demarc/internal/sqlread"
 )
@@ -104,15 +105,20 @@ func readBaseline(ctx context.Context, dir, since string) (baseline.Report, erro
 		opt.SinceName = since
 	}
 	fold := baseline.New(opt)
+	var seen evidence.Evidence
 	for batch, err := range r.Batches() {
 		if err = cmp.Or(err, ctx.Err()); err != nil {
 			return baseline.Report{}, err
 		}
 		for i := range batch {
 			fold.Add(&batch[i])
+			if batch[i].At >= opt.Since || batch[i].Type == event.TypeRecorder {
+				seen.Add(&batch[i])
+			}
 		}
 	}
 	rep := fold.Report()
+	rep.Coverage.MissingEvidence = append(rep.Coverage.MissingEvidence, seen.Missing()...)
 	for _, w := range r.Info().Warnings {
 		rep.Warnings = append(rep.Warnings, baseline.Warning{Code: "capture", Text: w})
 	}

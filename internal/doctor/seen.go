@@ -186,38 +186,11 @@ func (x *examination) warnings(rep *baseline.Report) {
 // missing lists the questions that stay open.
 func (x *examination) missing(seen *evidence.Evidence, rep *baseline.Report, caches int64) {
 	x.Missing = append(x.Missing, seen.Missing()...)
-	recorded := len(rep.Coverage.Hooks) > 0
-	for i := range x.Missing {
-		g := &x.Missing[i]
-		if recorded { // the remedy for spans is to use the recorder, which is there already
-			g.Remedy = recorderRemedy(g.ID)
-		}
+	for _, g := range x.Missing {
 		x.add("missing."+g.ID, Open, fmt.Sprintf("cannot tell: %s (%s: absent from %d of %d)", g.Question, g.Missing, g.Of, g.Total), g.Remedy)
 	}
 	if caches == 0 && rep.Coverage.Events > 0 {
 		x.add("missing.cache", Open, "cannot tell: hit ratio, stale reads (no cache operation was seen: the service uses no cache, or one that is not hooked)",
 			"demarc doctor --hooks says which caches are known; observe.functions in demarc.yaml records calls of any function")
 	}
-}
-
-func recorderRemedy(id string) string {
-	switch id {
-	case "request.principal":
-		return "observe.principal in demarc.yaml names the header or cookie that tells who asks"
-	case "request.headers":
-		return "nothing, if the service sends no cache headers"
-	case "txn.commit":
-		return "nothing, if the service only reads"
-	case "query.rows":
-		return "nothing: most drivers do not know the number of rows of a SELECT before they are fetched"
-	case "query.params":
-		return "nothing, if the statements have no parameters"
-	case "cache.fill_start":
-		return "nothing, if values are set without a miss before (warm-up, write-through)"
-	case "cache.ttl_ms":
-		return "nothing, if values are set without a lifetime"
-	case "source":
-		return "DEMARC_VERSION names the version of the code, where the service runs outside its checkout"
-	}
-	return "the recorder could not see it; demarc doctor --hooks shows which hooks were on"
 }

@@ -11,6 +11,8 @@ import (
 	"github.com/demarc-dev/demarc/event"
 	"github.com/demarc-dev/demarc/internal/baseline"
 	"github.com/demarc-dev/demarc/internal/capture"
+	"github.com/demarc-dev/demarc/internal/otlp"
+	"github.com/demarc-dev/demarc/internal/otlp/evidence"
 	"github.com/demarc-dev/demarc/internal/recorder"
 )
 
@@ -66,6 +68,8 @@ type Engine struct {
 	received atomic.Int64
 	dropped  atomic.Int64
 	recorder atomic.Pointer[recorder.Server]
+	spans    atomic.Pointer[otlp.Server]
+	seen     evidence.Evidence // guarded by mu
 }
 
 // New returns an engine.
@@ -75,6 +79,9 @@ func New(opt Options) *Engine {
 
 // Recorders tells the engine of the server whose counts belong into its own, and which marks and switches go to.
 func (e *Engine) Recorders(s *recorder.Server) { e.recorder.Store(s) }
+
+// Spans tells the engine of the server of OpenTelemetry's spans, whose counts belong beside its own.
+func (e *Engine) Spans(s *otlp.Server) { e.spans.Store(s) }
 
 // Events takes a batch: it is in the capture's hands and in the folds when the call returns.
 func (e *Engine) Events(batch []event.Event) error {
@@ -105,6 +112,7 @@ func (e *Engine) Events(batch []event.Event) error {
 	defer e.mu.Unlock()
 	for i := range batch {
 		e.opt.Baseline.Add(&batch[i])
+		e.seen.Add(&batch[i])
 	}
 	for _, f := range e.opt.Folds {
 		for i := range batch {
@@ -126,7 +134,9 @@ func (e *Engine) loss(err error) {
 func (e *Engine) Report() baseline.Report {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.opt.Baseline.Report()
+	rep := e.opt.Baseline.Report()
+	rep.Coverage.MissingEvidence = append(rep.Coverage.MissingEvidence, e.seen.Missing()...)
+	return rep
 }
 
 // Mark puts a named point in time into the capture and the report.
@@ -164,20 +174,22 @@ type Drops struct {
 
 // Health is what /health answers.
 type Health struct {
-	Schema      string  `json:"schema"` // demarc.health/1
-	OK          bool    `json:"ok"`     // the capture is being written
-	Received    int64   `json:"received"`
-	Dropped     int64   `json:"dropped"`
-	DroppedBy   Drops   `json:"dropped_by"`
-	BadFrames   int64   `json:"bad_frames"`
-	Refused     int64   `json:"refused"`     // connections
-	LastRefusal string  `json:"last_refusal,omitempty"`
-	Processes   int64   `json:"processes"`   // seen
-	Connections int     `json:"connections"` // now
-	Recording   bool    `json:"recording"`
-	Capture     string  `json:"capture"`
-	Bytes       int64   `json:"bytes"` // of the capture
-	UptimeS     float64 `json:"uptime_s"`
+	Schema      string `json:"schema"` // demarc.health/1
+	OK          bool   `json:"ok"`     // the capture is being written
+	Received    int64  `json:"received"`
+	Dropped     int64  `json:"dropped"`
+	DroppedBy   Drops  `json:"dropped_by"`
+	BadFrames   int64  `json:"bad_frames"`
+	Refused     int64  `json:"refused"` // connections
+	LastRefusal string `json:"last_refusal,omitempty"`
+	Processes   int64  `json:"processes"`   // seen
+	Connections int    `json:"connections"` // now
+	Recording   bool   `json:"recording"`
+	Capture     string `json:"capture"`
+	Bytes       int64  `json:"bytes"` // of the capture
+	// OTLP are the counts of the receiver of spans; absent where there is none.
+	OTLP    *otlp.Stats `json:"otlp,omitempty"`
+	UptimeS float64     `json:"uptime_s"`
 }
 
 // Health returns the counts so far. It is not OK for a while after the capture could not be written.
@@ -194,6 +206,10 @@ func (e *Engine) Health() Health {
 		h.BadFrames, h.Refused, h.LastRefusal = st.BadFrames, st.Refused, st.LastRefusal
 		h.Processes, h.Connections = st.Processes, st.Connections
 		h.Recording = s.Recording()
+	}
+	if s := e.spans.Load(); s != nil {
+		st := s.Stats()
+		h.OTLP = &st
 	}
 	h.Dropped = h.DroppedBy.Recorders + h.DroppedBy.Collector + h.DroppedBy.Disk
 	last := e.lossAt.Load()

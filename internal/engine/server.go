@@ -214,6 +214,16 @@ func metricsText(h Health, rep *baseline.Report) string {
 	one("demarc_bad_frames_total", "counter", "Frames of recorders that could not be read.", h.BadFrames)
 	one("demarc_processes_total", "counter", "Processes of the service seen.", h.Processes)
 	one("demarc_connections", "gauge", "Recorders connected.", h.Connections)
+	if o := h.OTLP; o != nil {
+		one("demarc_otlp_messages_total", "counter", "Messages of OpenTelemetry taken.", o.Messages)
+		head("demarc_otlp_messages_refused_total", "counter", "Messages refused: bad is lost, later is to be sent again.")
+		fmt.Fprintf(&b, "demarc_otlp_messages_refused_total{why=\"bad\"} %d\n", o.Bad)
+		fmt.Fprintf(&b, "demarc_otlp_messages_refused_total{why=\"later\"} %d\n", o.Later)
+		one("demarc_otlp_spans_total", "counter", "Spans read.", o.Spans)
+		one("demarc_otlp_spans_unmapped_total", "counter", "Spans that no event can tell, such as internal steps.", o.Unmapped)
+		one("demarc_otlp_spans_refused_total", "counter", "Spans without an identity or a start.", o.Refused)
+		one("demarc_otlp_spans_detached_total", "counter", "Spans whose parent was not in their message.", o.Detached)
+	}
 	one("demarc_capture_bytes", "gauge", "Size of the capture on disk.", h.Bytes)
 
 	routes := func(name, kind, help string, value func(*baseline.Route) any) {

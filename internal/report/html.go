@@ -43,6 +43,11 @@ func HTML(w io.Writer, rep *baseline.Report) error {
 		Coverage: strings.Join(coverageFacts(rep), "; ") + ".",
 		FewP95:   baseline.FewForP95, FewP99: baseline.FewForP99,
 	}
+	if ofSpans(rep) {
+		for _, g := range rep.Coverage.MissingEvidence {
+			v.Missing = append(v.Missing, gapText(g))
+		}
+	}
 	v.Title = v.Service + " · demarc report"
 	if len(rep.Routes)+len(rep.Jobs) == 0 {
 		title, hints := emptyText(rep)
@@ -74,6 +79,7 @@ type view struct {
 	Findings                         []finding
 	Groups                           []group
 	FewP95, FewP99                   int
+	Missing                          []string // what spans do not tell
 }
 
 type emptyView struct {

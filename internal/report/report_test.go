@@ -159,6 +159,15 @@ func TestHTML(t *testing.T) {
 		}
 	}
 
+	spans := spansReport()
+	b.Reset()
+	if err := HTML(&b, &spans); err != nil {
+		t.Fatal(err)
+	}
+	if s := b.String(); !strings.Contains(s, "<li>question 7: &lt;b&gt; absent from 3 of 4; do 7</li>") {
+		t.Error("the page lacks what the spans do not tell")
+	}
+
 	empty := baseline.New(baseline.Options{}).Report()
 	b.Reset()
 	if err := HTML(&b, &empty); err != nil {

@@ -212,15 +212,40 @@ func coverageFacts(rep *baseline.Report) []string {
 }
 
 func (t *terminal) coverage() {
-	if t.rep.Coverage.Events == 0 {
-		return
+	if t.rep.Coverage.Events > 0 {
+		t.head("COVERAGE", "")
+		t.wrap("", strings.Join(coverageFacts(t.rep), "; ")+".")
 	}
-	t.head("COVERAGE", "")
-	t.wrap("", strings.Join(coverageFacts(t.rep), "; ")+".")
 	for _, w := range t.rep.Warnings {
-		if w.Code == "no-requests" { // said above, with what helps
+		if w.Code == "no-requests" || w.Code == "no-events" { // said above, with what helps
 			continue
 		}
 		t.wrap(t.style(yellow, "! "), plain(w.Text))
 	}
+}
+
+// maxGaps is how many questions that stay open are listed in text; the gravest stand first.
+const maxGaps = 5
+
+// missing lists what the events do not tell where they are spans, whose settings may be changed. A recorder leaves out
+// only what was not there.
+func (t *terminal) missing() {
+	gaps := t.rep.Coverage.MissingEvidence
+	if len(gaps) == 0 || !ofSpans(t.rep) {
+		return
+	}
+	t.head("CANNOT TELL", "from the spans that came")
+	for _, g := range gaps[:min(len(gaps), maxGaps)] {
+		t.wrap("? ", gapText(g))
+	}
+	if n := len(gaps) - maxGaps; n > 0 {
+		t.line(t.style(dim, fmt.Sprintf("  … and %d more: demarc doctor", n)))
+	}
+}
+
+// ofSpans says whether no recorder was at work.
+func ofSpans(rep *baseline.Report) bool { return len(rep.Coverage.Hooks) == 0 }
+
+func gapText(g baseline.Gap) string {
+	return fmt.Sprintf("%s: %s absent from %s of %s; %s", plain(g.Question), plain(g.Missing), integer(g.Of), integer(g.Total), plain(g.Remedy))
 }

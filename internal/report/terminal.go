@@ -78,6 +78,7 @@ func (t *terminal) all() {
 	t.errors(both)
 	t.caches()
 	t.coverage()
+	t.missing()
 }
 
 // service names the service, if the processes agree on it.

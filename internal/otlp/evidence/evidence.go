@@ -3,22 +3,13 @@
 // than the recorder, some of it depends on their settings, and only the events themselves say what came.
 package evidence
 
-import "github.com/demarc-dev/demarc/event"
+import (
+	"github.com/demarc-dev/demarc/event"
+	"github.com/demarc-dev/demarc/internal/baseline"
+)
 
 // Gap is something that the events seen do not tell.
-type Gap struct {
-	// ID names the gap for programs; it stays the same between versions.
-	ID string `json:"id"`
-	// Question is what cannot be answered, or not fully, without it.
-	Question string `json:"question"`
-	// Missing is what the events lack, in the words of docs/events.md.
-	Missing string `json:"missing"`
-	// Of says on how many events of Total it was looked for and not found.
-	Of    int64 `json:"of"`
-	Total int64 `json:"total"`
-	// Remedy is what to do.
-	Remedy string `json:"remedy"`
-}
+type Gap = baseline.Gap
 
 // Evidence counts what events carry. The zero Evidence has seen none; its size does not depend on how many it sees.
 type Evidence struct {
@@ -28,6 +19,7 @@ type Evidence struct {
 	params, rows, code, commits                  int64
 	key, hit, valueHash, ttl, fillStart, removed int64
 	errorPlace, source, trace                    int64
+	recorders                                    int64 // events that a recorder says of itself
 }
 
 // Add counts one event.
@@ -59,6 +51,8 @@ func (v *Evidence) Add(e *event.Event) {
 		count(&v.commits, e.Txn.Op == "commit")
 	case e.Cache != nil:
 		v.addCache(e.Cache)
+	case e.Recorder != nil:
+		v.recorders++
 	}
 }
 
@@ -102,8 +96,18 @@ func (v *Evidence) addCache(c *event.Cache) {
 const useRecorder = "observe with the recorder: demarc run -- COMMAND, or demarc inject for a container"
 
 // Missing lists what the events added so far lack altogether, or on more than half of those that could carry it; the
-// gravest first. It is empty where nothing was added.
+// gravest first. It is empty where nothing was added. Where a recorder was at work, the remedies are its own.
 func (v *Evidence) Missing() []Gap {
+	list := v.missing()
+	for i := range list {
+		if v.recorders > 0 {
+			list[i].Remedy = recorderRemedy(list[i].ID)
+		}
+	}
+	return list
+}
+
+func (v *Evidence) missing() []Gap {
 	var list []Gap
 	add := func(id string, have, of int64, question, missing, remedy string) {
 		if of > 0 && 2*have < of {
@@ -145,4 +149,27 @@ func (v *Evidence) Missing() []Gap {
 	add("source", v.source, v.total, "which process, and which version of the code, did something", "pid and version",
 		"set OTEL_RESOURCE_ATTRIBUTES=service.version=… and OTEL_EXPERIMENTAL_RESOURCE_DETECTORS=process,host in the service's environment")
 	return list
+}
+
+// recorderRemedy is what helps where the recorder, which is the remedy for spans, is there already.
+func recorderRemedy(id string) string {
+	switch id {
+	case "request.principal":
+		return "observe.principal in demarc.yaml names the header or cookie that tells who asks"
+	case "request.headers":
+		return "nothing, if the service sends no cache headers"
+	case "txn.commit":
+		return "nothing, if the service only reads"
+	case "query.rows":
+		return "nothing: most drivers do not know the number of rows of a SELECT before they are fetched"
+	case "query.params":
+		return "nothing, if the statements have no parameters"
+	case "cache.fill_start":
+		return "nothing, if values are set without a miss before (warm-up, write-through)"
+	case "cache.ttl_ms":
+		return "nothing, if values are set without a lifetime"
+	case "source":
+		return "DEMARC_VERSION names the version of the code, where the service runs outside its checkout"
+	}
+	return "the recorder could not see it; demarc doctor --hooks shows which hooks were on"
 }
