@@ -65,10 +65,11 @@ func generate(seconds string) error {
 		if due := start.Add(time.Duration(sent) * time.Second / rate); time.Until(due) > 0 {
 			time.Sleep(time.Until(due))
 		}
-		if err := sender.send(recordertest.BatchEvents); err != nil {
+		n, err := sender.send(recordertest.BatchEvents)
+		if err != nil {
 			return err
 		}
-		sent += recordertest.BatchEvents
+		sent += n
 	}
 	fmt.Printf("%d events in %.3f seconds\n", sent, time.Since(start).Seconds())
 	return sender.close()
@@ -102,8 +103,8 @@ func dial(address, token string) (*sender, error) {
 	return s, nil
 }
 
-// send sends the next n events, of all processes together.
-func (s *sender) send(n int) error {
+// send sends the next requests, of n events or a few more, and returns how many events that were.
+func (s *sender) send(n int) (int, error) {
 	s.traffic.SetNow(time.Now().UnixNano())
 	s.events = s.events[:0]
 	for len(s.events) < n {
@@ -112,7 +113,7 @@ func (s *sender) send(n int) error {
 	for i := range s.parts {
 		s.parts[i] = s.parts[i][:0]
 	}
-	for i := range s.events[:n] {
+	for i := range s.events {
 		p := int(s.events[i].Source.Pid) % processes
 		s.parts[p] = append(s.parts[p], s.events[i])
 	}
@@ -121,10 +122,10 @@ func (s *sender) send(n int) error {
 			continue
 		}
 		if _, err := s.conns[i].Write(s.frames[i].Batch(part)); err != nil {
-			return err
+			return 0, err
 		}
 	}
-	return nil
+	return len(s.events), nil
 }
 
 // close ends the connections in order: the collector reads to the end.

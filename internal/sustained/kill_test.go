@@ -82,7 +82,7 @@ func killed(t *testing.T, dir string, round int) time.Duration {
 	end := time.Now().Add(50*time.Millisecond + time.Duration(rand.IntN(1500))*time.Millisecond)
 	for time.Now().Before(end) {
 		now.at = time.Now()
-		if err := s.send(40); err != nil {
+		if _, err := s.send(40); err != nil {
 			t.Fatal(err)
 		}
 		for i, part := range s.parts {
