@@ -134,8 +134,12 @@ func measure(path string, curve bool, policy string, size int) error {
 		return err
 	}
 	cpu := time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	peak := int64(u.Maxrss) / 1000 // of kilobytes; macOS has bytes
+	if runtime.GOOS == "darwin" {
+		peak /= 1000
+	}
 	rate := func(d time.Duration) float64 { return float64(info.Requests) / d.Seconds() / 1e6 }
 	fmt.Printf("%d requests, %d keys, miss ratio at %d: %.4f\n%.2f M requests/s of processor time, %.2f M/s of wall time; peak %d MB\n",
-		info.Requests, ids.Keys(), size, float64(misses)/float64(info.Requests), rate(cpu), rate(wall), u.Maxrss/1000)
+		info.Requests, ids.Keys(), size, float64(misses)/float64(info.Requests), rate(cpu), rate(wall), peak)
 	return nil
 }
