@@ -134,7 +134,7 @@ func measure(path string, curve bool, policy string, size int) error {
 		return err
 	}
 	cpu := time.Duration(u.Utime.Nano() + u.Stime.Nano())
-	peak := int64(u.Maxrss) / 1000 // of kilobytes; macOS has bytes
+	peak := u.Maxrss / 1000 // of kilobytes; macOS has bytes
 	if runtime.GOOS == "darwin" {
 		peak /= 1000
 	}

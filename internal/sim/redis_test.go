@@ -41,7 +41,7 @@ func startRedis(t *testing.T) *redisServer {
 	}
 	t.Cleanup(func() {
 		cmd.Process.Kill()
-		cmd.Wait()
+		_ = cmd.Wait() // killed
 	})
 	for began := time.Now(); ; time.Sleep(20 * time.Millisecond) {
 		conn, err := net.Dial("unix", socket)
