@@ -15,9 +15,12 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/demarc-dev/demarc/event"
 	"github.com/demarc-dev/demarc/internal/capture"
 	"github.com/demarc-dev/demarc/internal/fault"
 	"github.com/demarc-dev/demarc/internal/importer"
+	"github.com/demarc-dev/demarc/internal/otlp"
+	"github.com/demarc-dev/demarc/internal/recorder"
 )
 
 // maxBadLines is how many bad lines are printed; the others are counted.
@@ -34,29 +37,35 @@ type importSummary struct {
 }
 
 type importedFile struct {
-	File     string `json:"file"`
-	Lines    int64  `json:"lines"`
-	Events   int64  `json:"events"`
-	BadLines int64  `json:"bad_lines"`
-	Bytes    int64  `json:"bytes"` // as stored, compressed or not
+	File     string        `json:"file"`
+	Lines    int64         `json:"lines"`
+	Events   int64         `json:"events"`
+	BadLines int64         `json:"bad_lines"`
+	Bytes    int64         `json:"bytes"` // as stored, compressed or not
+	Form     importer.Form `json:"form"`
+	Spans    *otlp.Counts  `json:"spans,omitempty"` // what became of spans; absent for events
 }
 
 func newImportCommand() *cobra.Command {
-	var output, service string
+	var output, service, keys string
 	var strict, asJSON bool
 	cmd := &cobra.Command{
 		Use:     "import FILE...",
 		Short:   "Read events from files into a new capture",
 		GroupID: groupMore,
 		Args:    cobra.MinimumNArgs(1),
-		Long: "Reads event JSON Lines (docs/events.md), plain or compressed with gzip or zstd, into a new capture.\n" +
-			"FILE may be - for standard input. A line that is no event is reported, and the rest is read.",
-		Example: "  demarc import events.jsonl.gz -o captures/monday\n  demarc export captures/monday | demarc import - -o captures/again",
+		Long: "Reads event JSON Lines (docs/events.md), and spans of OpenTelemetry in JSON or protobuf (docs/otlp.md), plain or\n" +
+			"compressed with gzip or zstd, into a new capture. What a file holds is told by how it begins. FILE may be - for\n" +
+			"standard input. A line that is no event is reported, and the rest is read.",
+		Example: "  demarc import spans.json spans.pb -o captures/otel\n  demarc import events.jsonl.gz -o captures/monday\n  demarc export captures/monday | demarc import - -o captures/again",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if output == "" {
 				output = capture.NewPath(capture.Root, service, time.Now())
 			}
-			im := &importing{cmd: cmd, strict: strict, summary: importSummary{Schema: "demarc.import/1", Capture: output}}
+			if keys != "clear" && keys != "hashed" {
+				return usageError(cmd, fmt.Sprintf("--keys is clear or hashed, not %q", keys))
+			}
+			im := &importing{cmd: cmd, strict: strict, keys: keys, summary: importSummary{Schema: "demarc.import/1", Capture: output}}
 			if err := im.run(cmd.Context(), args, service); err != nil {
 				return named(cmd, err)
 			}
@@ -69,6 +78,7 @@ func newImportCommand() *cobra.Command {
 	}
 	cmd.Flags().StringVarP(&output, "output", "o", "", "directory of the new capture (default: one under "+capture.Root+")")
 	cmd.Flags().StringVar(&service, "service", "import", "name of the service, kept with the capture")
+	cmd.Flags().StringVar(&keys, "keys", "hashed", "keep the keys and targets of spans clear or hashed; events stay as they are")
 	cmd.Flags().BoolVar(&strict, "strict", false, "fail on a bad line and leave no capture")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print a summary as JSON (demarc.import/1)")
 	return cmd
@@ -86,6 +96,7 @@ func named(cmd *cobra.Command, err error) error {
 type importing struct {
 	cmd     *cobra.Command
 	strict  bool
+	keys    string
 	summary importSummary
 }
 
@@ -134,29 +145,31 @@ func (im *importing) read(ctx context.Context, w *capture.Writer, files []string
 			label = name
 			f, err := os.Open(name)
 			if err != nil {
-				return &fault.Error{What: "cannot read " + name, Cause: plainCause(err), Expected: "a file of event JSON Lines, or - for standard input",
+				return &fault.Error{What: "cannot read " + name, Cause: plainCause(err), Expected: "a file of events or spans, or - for standard input",
 					Retry: fault.RetrySafe}
 			}
 			defer f.Close()
 			in = f
 		}
-		counts, err := importer.JSONL(ctx, io.TeeReader(in, bar), w.Append, func(line int64, cause error) error {
+		file, err := im.file(ctx, w, io.TeeReader(in, bar), func(line int64, cause error) error {
 			if printed++; printed <= maxBadLines {
 				_ = bar.Clear()
 				fmt.Fprintf(stderr, "%s:%d: %v\n", label, line, cause)
 			}
 			return nil
 		})
-		im.summary.Files = append(im.summary.Files, importedFile{label, counts.Lines, counts.Events, counts.Bad, counts.Bytes})
-		im.summary.Events += counts.Events
-		im.summary.BadLines += counts.Bad
+		file.File = label
+		im.summary.Files = append(im.summary.Files, file)
+		im.summary.Events += file.Events
+		im.summary.BadLines += file.BadLines
 		if err != nil {
 			var f *fault.Error
 			if errors.As(err, &f) || errors.Is(err, context.Canceled) {
 				return err
 			}
-			return &fault.Error{What: "cannot read " + label, Cause: plainCause(err), Expected: "event JSON Lines, plain, gzip or zstd",
-				Retry: fault.RetryUseless, Try: fmt.Sprintf("another copy of the file: %d lines before were read well", counts.Lines)}
+			return &fault.Error{What: "cannot read " + label, Cause: plainCause(err),
+				Expected: "event JSON Lines, or spans of OpenTelemetry in JSON or protobuf; plain, gzip or zstd",
+				Retry:    fault.RetryUseless, Try: "another copy of the file: " + readWell(file)}
 		}
 	}
 	_ = bar.Clear()
@@ -169,6 +182,67 @@ func (im *importing) read(ctx context.Context, w *capture.Writer, files []string
 			Expected: "one event on each line, as docs/events.md describes", Retry: fault.RetryUseless, Try: "the same without --strict"}
 	}
 	return nil
+}
+
+// file reads one file, whatever it holds.
+func (im *importing) file(ctx context.Context, w *capture.Writer, from io.Reader, bad func(int64, error) error) (importedFile, error) {
+	in, err := importer.Open(from)
+	if err != nil {
+		return importedFile{}, err
+	}
+	defer in.Close()
+	done := importedFile{Form: in.Form}
+	format := otlp.JSON
+	switch in.Form {
+	case importer.Events:
+		counts, err := in.JSONL(ctx, w.Append, bad)
+		done.Lines, done.Events, done.BadLines, done.Bytes = counts.Lines, counts.Events, counts.Bad, counts.Bytes
+		return done, err
+	case importer.SpansProtobuf:
+		format = otlp.Protobuf
+	}
+	opt, err := im.spanOptions()
+	if err != nil {
+		return done, err
+	}
+	counts, err := otlp.DecodeFile(in, format, opt, sinkFunc(func(batch []event.Event) error {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		return w.Append(batch)
+	}))
+	done.Spans, done.Events, done.Bytes = &counts, counts.Events, in.Bytes()
+	return done, err
+}
+
+// spanOptions hash with the project's key, as everything that observes does, so that captures compare. It is drawn where
+// there is none.
+func (im *importing) spanOptions() (otlp.Options, error) {
+	op, path := im.cmd.CommandPath(), filepath.Join(capture.Root, "key")
+	if err := os.MkdirAll(capture.Root, 0o700); err != nil {
+		return otlp.Options{}, &fault.Error{What: "cannot create the folder " + capture.Root, Cause: plainCause(err),
+			Expected: "a folder that can be written to, for the hashing key", Retry: fault.RetryUseless}
+	}
+	if err := recorder.KeyFile(op, path); err != nil {
+		return otlp.Options{}, err
+	}
+	hash, err := recorder.Hasher(path)
+	if err != nil {
+		return otlp.Options{}, &fault.Error{What: "cannot use the hashing key " + path, Cause: err, Retry: fault.RetryUseless}
+	}
+	return otlp.Options{Hashed: im.keys == "hashed", Hash: hash}, nil
+}
+
+// sinkFunc is a sink of one function.
+type sinkFunc func([]event.Event) error
+
+func (f sinkFunc) Events(batch []event.Event) error { return f(batch) }
+
+func readWell(f importedFile) string {
+	if f.Spans != nil {
+		return fmt.Sprintf("%d spans before were read well", f.Spans.Spans)
+	}
+	return fmt.Sprintf("%d lines before were read well", f.Lines)
 }
 
 // plainCause leaves out the path that the message names already.

@@ -72,7 +72,7 @@ func TestImportExport(t *testing.T) {
 		t.Fatal(err)
 	}
 	if sum.Schema != "demarc.import/1" || sum.Events != 12 || sum.BadLines != 0 || sum.Capture != "captures/one" || len(sum.Files) != 3 ||
-		sum.Files[1] != (importedFile{"b.jsonl.gz", 4, 4, 0, int64(zipped.Len())}) || sum.Files[2].File != "standard input" || sum.Bytes == 0 {
+		sum.Files[1] != (importedFile{File: "b.jsonl.gz", Lines: 4, Events: 4, Bytes: int64(zipped.Len()), Form: "events"}) || sum.Files[2].File != "standard input" || sum.Bytes == 0 {
 		t.Errorf("%+v", sum)
 	}
 	code, out, talk = command(t, "", "export", "captures/one")
@@ -176,6 +176,61 @@ func TestImportFails(t *testing.T) {
 	writeText(t, manifest, strings.Replace(string(text), `"version": 1`, `"version": 7`, 1))
 	code, _, talk := command(t, "", "export", "there")
 	if want := "format version 7, this demarc reads up to version 1"; code != fault.ExitCapture || !strings.Contains(talk, want) {
+		t.Errorf("exit code %d, said %q", code, talk)
+	}
+}
+
+// Spans of a real service in protobuf, and one in JSON, become events in the same capture; keys are hashed unless told
+// otherwise, with the project's key.
+func TestImportSpans(t *testing.T) {
+	pb, err := filepath.Abs("../otlp/testdata/new.pb")
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole, err := os.ReadFile("../otlp/testdata/new.jsonl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(t.TempDir())
+	spans := writeText(t, "spans.json", `{"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":"0af7651916cd43dd8448eb211c80319c",
+		"spanId":"b7ad6b7169203331","name":"GET /o/{id}","kind":2,"startTimeUnixNano":"1790000000000000000","endTimeUnixNano":"1790000000005000000",
+		"attributes":[{"key":"http.request.method","value":{"stringValue":"GET"}},{"key":"http.route","value":{"stringValue":"/o/{id}"}},
+		{"key":"url.path","value":{"stringValue":"/o/990077"}},{"key":"http.response.status_code","value":{"intValue":"200"}}]}]}]}]}`)
+	code, out, talk := command(t, "", "import", pb, spans, "-o", "hashed", "--json")
+	if code != 0 || talk != "" {
+		t.Fatalf("exit code %d: %s", code, talk)
+	}
+	var sum importSummary
+	if err := json.Unmarshal([]byte(out), &sum); err != nil {
+		t.Fatal(err)
+	}
+	events := int64(bytes.Count(whole, []byte("\n")))
+	if sum.Events != events+1 || len(sum.Files) != 2 || sum.Files[0].Form != "otlp-proto" || sum.Files[0].Spans.Events != events ||
+		sum.Files[1].Form != "otlp-json" || sum.Files[1].Spans.Spans != 1 || sum.Files[1].Bytes == 0 {
+		t.Errorf("%d events were expected: %s", events, out)
+	}
+	if info, err := os.Stat(".demarc/key"); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the key: %v %v", info, err)
+	}
+	if _, out, _ := command(t, "", "export", "hashed"); strings.Contains(out, "990077") || !strings.Contains(out, `"route":"/o/{id}"`) {
+		t.Errorf("exported hashed:\n%s", out)
+	}
+	if code, _, talk := command(t, "", "import", spans, "-o", "clear", "--keys", "clear"); code != 0 {
+		t.Fatalf("exit code %d: %s", code, talk)
+	}
+	if _, out, _ := command(t, "", "export", "clear"); !strings.Contains(out, `"target":"/o/990077"`) {
+		t.Errorf("exported clear:\n%s", out)
+	}
+	data, err := os.ReadFile(pb)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cut := writeText(t, "cut.pb", string(data[:len(data)-9]))
+	code, _, talk = command(t, "", "import", cut, "-o", "cut")
+	if code != fault.ExitFailed || !strings.Contains(talk, "demarc import: cannot read cut.pb: message ") || !strings.Contains(talk, "spans before were read well") {
+		t.Errorf("exit code %d, said %q", code, talk)
+	}
+	if code, _, talk := command(t, "", "import", spans, "-o", "x", "--keys", "plain"); code != fault.ExitUsage || !strings.Contains(talk, "--keys is clear or hashed") {
 		t.Errorf("exit code %d, said %q", code, talk)
 	}
 }

@@ -170,6 +170,7 @@ func TestFullDisk(t *testing.T) {
 	get(t, url)
 	r := p.runFile()
 	health(t, r.URL, 3)
+	time.Sleep(1200 * time.Millisecond) // what is older than a second is durable
 	limit := unix.Rlimit{Cur: 16, Max: 16}
 	if err := unix.Prlimit(p.cmd.Process.Pid, unix.RLIMIT_FSIZE, &limit, nil); err != nil {
 		t.Fatal(err)
@@ -192,4 +193,8 @@ func TestFullDisk(t *testing.T) {
 		t.Errorf("exit code %d, want the child's 55", code)
 	}
 	p.says("not in the capture: ")
+	// What was durable before is there.
+	if list := p.captures(); len(list) != 1 || !strings.Contains(exported(t, list[0]), `"type":"request"`) {
+		t.Errorf("captures %v hold nothing of before", list)
+	}
 }

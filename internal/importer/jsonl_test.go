@@ -25,7 +25,7 @@ type result struct {
 func read(t *testing.T, in io.Reader) result {
 	t.Helper()
 	var r result
-	r.counts, r.err = JSONL(context.Background(), in, func(batch []event.Event) error {
+	r.counts, r.err = readJSONL(context.Background(), in, func(batch []event.Event) error {
 		for i := range batch {
 			r.names = append(r.names, batch[i].Mark.Name)
 		}
@@ -98,16 +98,53 @@ func TestStops(t *testing.T) {
 	stop := errors.New("stop")
 	lines := strings.Repeat(mark("a")+"\n", 2*batchEvents) + "bad\n"
 	none := func(int64, error) error { return nil }
-	if _, err := JSONL(context.Background(), strings.NewReader(lines), func([]event.Event) error { return stop }, none); !errors.Is(err, stop) {
+	if _, err := readJSONL(context.Background(), strings.NewReader(lines), func([]event.Event) error { return stop }, none); !errors.Is(err, stop) {
 		t.Errorf("emit's error became %v", err)
 	}
 	keep := func([]event.Event) error { return nil }
-	if _, err := JSONL(context.Background(), strings.NewReader(lines), keep, func(int64, error) error { return stop }); !errors.Is(err, stop) {
+	if _, err := readJSONL(context.Background(), strings.NewReader(lines), keep, func(int64, error) error { return stop }); !errors.Is(err, stop) {
 		t.Errorf("bad's error became %v", err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, err := JSONL(ctx, strings.NewReader(lines), keep, none); !errors.Is(err, context.Canceled) {
+	if _, err := readJSONL(ctx, strings.NewReader(lines), keep, none); !errors.Is(err, context.Canceled) {
 		t.Errorf("a cancelled reading ended with %v", err)
+	}
+}
+
+// readJSONL opens and reads.
+func readJSONL(ctx context.Context, from io.Reader, emit func([]event.Event) error, bad func(int64, error) error) (Counts, error) {
+	in, err := Open(from)
+	if err != nil {
+		return Counts{}, err
+	}
+	defer in.Close()
+	return in.JSONL(ctx, emit, bad)
+}
+
+func TestForms(t *testing.T) {
+	for text, want := range map[string]Form{
+		"":                                 Events,
+		`{"type":"mark","at":1}`:           Events,
+		"\n\n\n{}":                         Events,
+		"\n{\"resourceSpans\":[]}":         SpansJSON,
+		" {\n  \"resourceSpans\" : []}":    SpansJSON,
+		`{"resource_spans":[]}`:            SpansJSON,
+		`{"a":{"resourceSpans":[]}}`:       Events,
+		"{\"type\":\"mark\"}\n\x00\x01\n":  Events,
+		"\n\x10\n\x02\x12\x00":             SpansProtobuf,
+		"\x00\x00\x00\x12\n\x10\n\x02\x12": SpansProtobuf,
+	} {
+		in, err := Open(strings.NewReader(text))
+		if err != nil {
+			t.Fatalf("%q: %v", text, err)
+		}
+		if in.Form != want {
+			t.Errorf("%q is %s, want %s", text, in.Form, want)
+		}
+		if rest, err := io.ReadAll(in); err != nil || string(rest) != text || in.Bytes() != int64(len(text)) {
+			t.Errorf("%q, %v, %d bytes are left of %q", rest, err, in.Bytes(), text)
+		}
+		in.Close()
 	}
 }
