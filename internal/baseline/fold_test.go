@@ -224,6 +224,21 @@ func TestRouteFigures(t *testing.T) {
 	check("joined", r.Coverage.QueriesJoined, 1.0)
 }
 
+// Savepoints come in numbers and count as statements, but are no N+1.
+func TestSavepointsAreNoNPlusOne(t *testing.T) {
+	var lines strings.Builder
+	for i := range 12 {
+		for j, text := range []string{"SAVEPOINT ?", "INSERT INTO a VALUES (?)", "RELEASE SAVEPOINT ?"} {
+			fmt.Fprintf(&lines, `{"type":"query","at":%d,"dur":1,"trace":"t1","db":"sqlite","text":%q}`+"\n", 1001+3*i+j, text)
+		}
+	}
+	lines.WriteString(`{"type":"request","at":1000,"dur":100,"trace":"t1","kind":"http","method":"POST","route":"/a","status":200}`)
+	r := fold(Options{}, script(t, lines.String())).Report().Routes[0]
+	if len(r.NPlusOne) != 1 || !strings.HasPrefix(r.NPlusOne[0].Fingerprint, "INSERT") || r.DuplicateQueriesPerRequest != 33 {
+		t.Errorf("n_plus_one %+v, duplicates %v", r.NPlusOne, r.DuplicateQueriesPerRequest)
+	}
+}
+
 // A trace that goes through several requests: each query belongs to the nearest request above it.
 func TestTraceOfSeveralRequests(t *testing.T) {
 	events := script(t, `

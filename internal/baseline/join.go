@@ -3,6 +3,7 @@ package baseline
 import (
 	"cmp"
 	"slices"
+	"strings"
 
 	"github.com/demarc-dev/demarc/event"
 )
@@ -231,6 +232,7 @@ func (f *Fold) applyTo(trace uint64, req *reqRef, items []item) {
 			s := r.statement(it.name, &f.room)
 			if s.epoch != f.epoch {
 				s.epoch, s.inRequest = f.epoch, 0
+				s.nested = savepoint(f.names.fingerprints.list[it.name])
 				f.touched = append(f.touched, s)
 			} else if it.name != 0 && !s.other {
 				r.duplicates++
@@ -257,7 +259,7 @@ func (f *Fold) applyTo(trace uint64, req *reqRef, items []item) {
 		}
 	}
 	for _, s := range f.touched {
-		if s.other || s.inRequest < int64(f.opt.NPlusOne) {
+		if s.other || s.inRequest < int64(f.opt.NPlusOne) || s.nested {
 			continue
 		}
 		f.params = f.params[:0]
@@ -271,6 +273,13 @@ func (f *Fold) applyTo(trace uint64, req *reqRef, items []item) {
 		// Without parameters the statement may have had literals, so it is not known whether the repeats were equal.
 		s.repeated(s.inRequest, int64(len(f.params)), f.params[0] != 0 || len(f.params) > 1)
 	}
+}
+
+// savepoint tells whether a fingerprint is one of a nested transaction. ORMs send them in pairs around each write: they
+// count as statements, but no query that runs again and again is behind them.
+func savepoint(fingerprint string) bool {
+	return strings.HasPrefix(fingerprint, "SAVEPOINT") || strings.HasPrefix(fingerprint, "RELEASE ") ||
+		strings.HasPrefix(fingerprint, "ROLLBACK TO")
 }
 
 // fillStart is when the read behind a set began: what the event says, else the last miss of the key in the trace

@@ -225,6 +225,7 @@ type statement struct {
 
 	epoch     uint64 // which request inRequest belongs to
 	inRequest int64
+	nested    bool // a statement of a nested transaction
 
 	many    int64  // requests in which it ran at least Options.NPlusOne times
 	perMany sketch // how often, in those
