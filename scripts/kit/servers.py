@@ -125,6 +125,7 @@ class Servers:
                 raise Failure(f"more than {REDIS_DATABASES} suites want databases")
             number = len(self._names)
             self._names.append(name)
+        name = re.sub(r"\W+", "_", name)  # not every driver takes other characters in an address
         server = f"postgresql://{USER}@127.0.0.1:{self._postgres_port}"
         answer = subprocess.run(
             [
