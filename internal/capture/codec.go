@@ -70,10 +70,10 @@ const (
 
 // append writes the column of a table with n rows.
 func (c *column) append(dst []byte, n int) []byte {
-	switch {
-	case c.dense == 0:
+	switch c.dense {
+	case 0:
 		return append(dst, presentNone)
-	case c.dense == n:
+	case n:
 		dst = append(dst, presentAll)
 	default: // a bitmap is begun by a row that has the field, so one with no row at all there is not
 		c.bitmap()

@@ -39,7 +39,7 @@ func DecodeFile(from io.Reader, format Format, o Options, sink Sink) (Counts, er
 	var total Counts
 	for n := 1; ; n++ {
 		msg, err := next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return total, nil
 		}
 		if err != nil {
@@ -96,7 +96,7 @@ func protoMessages(from io.Reader) func() ([]byte, error) {
 	return func() ([]byte, error) {
 		head, err := r.Peek(4)
 		if len(head) == 0 {
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				return nil, io.EOF
 			}
 			return nil, err

@@ -175,7 +175,7 @@ func runShop(t *testing.T, python string, env []string) {
 	if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
 		t.Fatal(err)
 	}
-	<-ended
+	_ = <-ended // of the signal
 	if strings.Contains(out.String(), "Failed to export") {
 		t.Errorf("the service could not send:\n%s", &out)
 	}

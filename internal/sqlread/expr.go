@@ -159,7 +159,7 @@ func (p *parser) expr(sc int32, f flags) {
 			if p.ends(t) && (f&inGroup == 0 || t.kw == kwEnd || t.kw == kwWhen || t.kw == kwThen || t.kw == kwElse) {
 				call := (t.kw == kwLeft || t.kw == kwRight || t.kw == kwInsert) && !operand && p.ahead(1).kind == tLParen
 				within := t.kw == kwGroup && p.i > 0 && p.isAt(p.i-1, "within")
-				from := t.kw == kwFrom && p.i > 0 && p.toks[p.i-1].kw == kwDistinct && operand == false
+				from := t.kw == kwFrom && p.i > 0 && p.toks[p.i-1].kw == kwDistinct && !operand
 				if !call && !within && !from {
 					if or {
 						p.weaken(sc, n)
@@ -368,7 +368,7 @@ func (p *parser) addPred(r ref, q pred) {
 // chain reads a, t.a, s.t.a or t.*; of longer chains the last three count.
 func (p *parser) chain() (schema, qualifier, column string, ok bool) {
 	t := p.peek()
-	if !isName(t) && !(t.kind == tWord && p.ahead(1).kind == tDot) {
+	if !isName(t) && (t.kind != tWord || p.ahead(1).kind != tDot) {
 		return "", "", "", false
 	}
 	column = p.name(t)

@@ -243,7 +243,7 @@ func (l *lexer) word() {
 // where a name may begin with a digit.
 func (l *lexer) number(start, i int) {
 	if start == i && l.d == MySQL {
-		if end := l.identEnd(i); strings.IndexFunc(l.text[i:end], func(r rune) bool { return !(r >= '0' && r <= '9') }) >= 0 &&
+		if end := l.identEnd(i); strings.IndexFunc(l.text[i:end], func(r rune) bool { return r < '0' || r > '9' }) >= 0 &&
 			!plainNumber(l.text[i:end]) {
 			l.add(tWord, i, end)
 			return
@@ -371,7 +371,7 @@ func (l *lexer) bracketed(i int) bool {
 		return false
 	}
 	p := l.prev()
-	return p.kind != tLBracket && p.kw != kwArray && !(l.afterOperand() && int(p.end) == i)
+	return p.kind != tLBracket && p.kw != kwArray && (!l.afterOperand() || int(p.end) != i)
 }
 
 func (l *lexer) lineComment(i int) {

@@ -313,7 +313,7 @@ func (p *parser) addRef(r ref) {
 
 // tableName reads name, schema.name or database.schema.name.
 func (p *parser) tableName() (schema, name string, ok bool) {
-	if !isName(p.peek()) && !(p.peek().kind == tWord && p.ahead(1).kind == tDot) {
+	if !isName(p.peek()) && (p.peek().kind != tWord || p.ahead(1).kind != tDot) {
 		return "", "", false
 	}
 	name = p.name(p.peek())

@@ -432,9 +432,9 @@ func (p *parser) tableFunctionTail() {
 // alias reads [AS] name [(columns)] and the hints that stand around it, and puts the name into the scope.
 func (p *parser) alias(sc, use, rowsAt int32, alias string) {
 	p.hints()
-	t := p.peek()
 	as := p.acceptKw(kwAs)
-	if t = p.peek(); isName(t) && (as || !p.clauseWord()) || as && t.kind == tString {
+	t := p.peek()
+	if isName(t) && (as || !p.clauseWord()) || as && t.kind == tString {
 		if t.kind != tString {
 			alias = p.name(t)
 		}

@@ -188,7 +188,7 @@ func savepoint(text string, toks []token, i int) (Kind, int) {
 		}
 		return false
 	}
-	k := Other
+	var k Kind
 	switch {
 	case is("savepoint"):
 		k = Savepoint

@@ -325,7 +325,7 @@ func (p *parser) merge(parent int32) {
 			p.boolean(sc, false)
 		}
 		p.acceptKw(kwThen)
-		role := RoleRead
+		var role Role
 		switch {
 		case p.acceptKw(kwUpdate):
 			role = RoleUpdate

@@ -2,11 +2,8 @@ package sustained
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -124,16 +121,6 @@ func (p *process) runFile() engine.RunFile {
 		p.t.Fatalf("%v\n%s", err, p.err.String())
 	}
 	return r
-}
-
-// health is what /health answers.
-func health(url string) (h engine.Health, err error) {
-	resp, err := http.Get(url + "/health")
-	if err != nil {
-		return h, err
-	}
-	defer func() { err = errors.Join(err, resp.Body.Close()) }()
-	return h, json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&h)
 }
 
 // resident is the memory of a process that is in use, in bytes: from /proc, or from ps where there is none.

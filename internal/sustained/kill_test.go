@@ -1,10 +1,8 @@
 package sustained
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -32,18 +30,6 @@ func collector(t *testing.T, dir string) *collecting {
 	c.process = start(t, dir, nil, "collect", "--listen-recorder", c.address, "--token-file", "token")
 	c.says("demarc: watching ")
 	return c
-}
-
-// generator starts the service that sends to the collector.
-func (c *collecting) generator(seconds int) *exec.Cmd {
-	c.t.Helper()
-	g := exec.Command(os.Args[0])
-	g.Env = append(os.Environ(), fmt.Sprintf("%s=%d", asGenerator, seconds), "DEMARC_ADDRESS="+c.address, "DEMARC_TOKEN="+token)
-	g.Stdout, g.Stderr = &strings.Builder{}, os.Stderr
-	if err := g.Start(); err != nil {
-		c.t.Fatal(err)
-	}
-	return g
 }
 
 // TestKills kills demarc collect while a recorder sends, at random moments.

@@ -3,7 +3,9 @@
 package sustained
 
 import (
+	"fmt"
 	"os"
+	"os/exec"
 	"strconv"
 	"strings"
 	"syscall"
@@ -46,6 +48,18 @@ func underCollect(t *testing.T, seconds int) load {
 		}
 		return g.Stdout.(*strings.Builder).String()
 	})
+}
+
+// generator starts the service that sends to the collector.
+func (c *collecting) generator(seconds int) *exec.Cmd {
+	c.t.Helper()
+	g := exec.Command(os.Args[0])
+	g.Env = append(os.Environ(), fmt.Sprintf("%s=%d", asGenerator, seconds), "DEMARC_ADDRESS="+c.address, "DEMARC_TOKEN="+token)
+	g.Stdout, g.Stderr = &strings.Builder{}, os.Stderr
+	if err := g.Start(); err != nil {
+		c.t.Fatal(err)
+	}
+	return g
 }
 
 // warm is how many seconds the tables take to fill: the capture's dictionary does in one segment, 32 MB or some 100 s.

@@ -13,7 +13,7 @@ type Gap = baseline.Gap
 
 // Evidence counts what events carry. The zero Evidence has seen none; its size does not depend on how many it sees.
 type Evidence struct {
-	http, queries, writes, gets, sets, deletes, cache, failed, total int64
+	http, queries, gets, sets, deletes, cache, failed, total int64
 
 	route, body, principal, vary, cacheHeaders   int64
 	params, rows, code, commits                  int64
