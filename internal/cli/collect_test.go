@@ -192,7 +192,12 @@ func TestCollectOverTCPAndOTLP(t *testing.T) {
 	if status := post(strings.TrimSpace(string(token))); status != http.StatusOK {
 		t.Errorf("a span: %d", status)
 	}
-	health(t, p.runFile().URL, n+1)
+	if h := health(t, p.runFile().URL, n+1); h.OTLP == nil || h.OTLP.Spans != 1 || h.OTLP.Events != 1 {
+		t.Errorf("health %+v", h)
+	}
+	if m := get(t, p.runFile().URL+"/metrics"); !strings.Contains(m, "\ndemarc_otlp_spans_total 1\n") {
+		t.Errorf("metrics:\n%s", m)
+	}
 	var rep struct{ Routes []struct{ Route string } }
 	if err := json.Unmarshal([]byte(get(t, p.runFile().URL+"/report")), &rep); err != nil || !strings.Contains(fmt.Sprint(rep.Routes), "GET /o/{id}") {
 		t.Errorf("report %v, %v", rep, err)

@@ -175,7 +175,9 @@ func runShop(t *testing.T, python string, env []string) {
 	if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
 		t.Fatal(err)
 	}
-	_ = <-ended // of the signal
+	if err := <-ended; err != nil {
+		t.Logf("the service ended: %v", err) // of the signal
+	}
 	if strings.Contains(out.String(), "Failed to export") {
 		t.Errorf("the service could not send:\n%s", &out)
 	}
