@@ -1,4 +1,5 @@
-"""The service on SQLite, with and without its local cache, or on the servers that the environment names.
+"""The service on SQLite with its local cache, or on the servers that the environment names. test_cache.py compares
+whole answers with and without a cache.
 
 TEST_DATABASE_URL and TEST_CACHE_URL point at servers whose content every test deletes.
 """
@@ -21,7 +22,7 @@ from conduit.db import make_engine
 from conduit.models import Base
 from conduit.settings import Settings
 
-CACHES = [os.environ["TEST_CACHE_URL"]] if os.environ.get("TEST_CACHE_URL") else ["local", "off"]
+CACHES = [os.environ.get("TEST_CACHE_URL", "local")]
 
 
 async def _reset(settings: Settings) -> None:
