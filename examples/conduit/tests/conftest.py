@@ -1,5 +1,5 @@
-"""The service on SQLite with its local cache, or on the servers that the environment names. test_cache.py compares
-whole answers with and without a cache.
+"""The service on SQLite with its local cache, or on the servers that the environment names. test_cache.py
+compares whole answers with and without a cache.
 
 TEST_DATABASE_URL and TEST_CACHE_URL point at servers whose content every test deletes.
 """
