@@ -154,8 +154,11 @@ func (s *service) stop() int {
 	if err := syscall.Kill(-s.cmd.Process.Pid, syscall.SIGINT); err != nil {
 		s.t.Fatal(err)
 	}
-	done := make(chan error, 1)
-	go func() { done <- s.cmd.Wait() }()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = s.cmd.Wait() // its exit code is what the caller asks for
+	}()
 	select {
 	case <-done:
 	case <-time.After(60 * time.Second):
