@@ -43,3 +43,10 @@ urlpatterns = [
 
 application = get_wsgi_application()
 asgi = get_asgi_application()
+
+if __name__ == "__main__":
+    import sys
+
+    from django.core.management import execute_from_command_line
+
+    execute_from_command_line(sys.argv)
