@@ -110,7 +110,11 @@ class Sender:
             return
         self.adapt()
         collect()
-        while buffer and self.sock is not None and not self.stop:
+        # As much as the buffer held, no more: where events come faster than they can be sent, orders are still heard
+        # and the rate is still adapted.
+        for _ in range(core.BUFFER // BATCH):
+            if not buffer or self.sock is None or self.stop:
+                break
             self.send_batch()
         self.send_stats()
 
