@@ -1,6 +1,7 @@
 package change
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 )
@@ -56,4 +57,12 @@ func createFile(path string, data []byte) (err error) {
 		return err
 	}
 	return syncDir(filepath.Dir(path))
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }

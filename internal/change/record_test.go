@@ -1,8 +1,12 @@
 package change
 
 import (
+	"os"
+	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestParseShowsTheLine(t *testing.T) {
@@ -23,5 +27,31 @@ func TestParseShowsTheLine(t *testing.T) {
 	}
 	if r.Commands.Deploy.Run != "make deploy" || r.Commands.Backup.Artifact != "b.sql" {
 		t.Error(r.Commands.Deploy, r.Commands.Backup)
+	}
+}
+
+func TestRunRoundTrip(t *testing.T) {
+	zero, value := 0, 0.1
+	r := &Record{path: filepath.Join(t.TempDir(), "2026-11-22-x.yaml")}
+	in := NewRun(KindItem, time.Date(2026, 11, 22, 2, 30, 0, 5e6, time.UTC))
+	in.State, in.Item, in.Duration = StatePassed, "lint", "1.2s"
+	in.Commands = map[string]string{"true": "no", "n": "1e3", "d": "2026-11-22"}
+	in.Steps = []Step{{
+		Name: "lint", State: StatePassed, Command: "ruff check . # : {}", ExitCode: &zero, At: in.At,
+		Output: "line: 1\n  - x\n\ttab \"quoted\" # no comment\n",
+	}, {
+		Name: "odd", State: StateFailed, At: in.At, Output: "  leading blanks\nand more\r\n\x1b[31mred\n\n",
+		Checks: []CheckResult{{Check: "p95_ms of * <= 1.05 * baseline", State: StateUndecided, Value: &value}},
+	}}
+	if err := r.SaveRun(in); err != nil {
+		t.Fatal(err)
+	}
+	runs, err := r.Runs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(runs) != 1 || !reflect.DeepEqual(in, runs[0]) {
+		data, _ := os.ReadFile(filepath.Join(r.Dir(), in.ID+".yaml"))
+		t.Errorf("%+v\n%+v\n%s", in, runs[0], data)
 	}
 }

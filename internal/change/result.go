@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -130,7 +131,7 @@ func (r *Record) SaveRun(run *Run) error {
 	if !runFile.MatchString(run.ID + ".yaml") {
 		return fmt.Errorf("a run cannot have the id %q", run.ID)
 	}
-	data, err := yaml.MarshalWithOptions(run, yaml.Indent(2), yaml.IndentSequence(true), yaml.UseLiteralStyleIfMultiline(true))
+	data, err := marshalRun(run)
 	if err == nil {
 		err = os.MkdirAll(r.Dir(), 0o755)
 	}
@@ -142,6 +143,23 @@ func (r *Record) SaveRun(run *Run) error {
 			Expected: "space and permission to write below " + r.Dir(), Retry: fault.RetrySafe}
 	}
 	return nil
+}
+
+// marshalRun writes a run as YAML, texts of several lines as blocks where a block can hold them, else quoted.
+func marshalRun(run *Run) ([]byte, error) {
+	var data []byte
+	for _, block := range []bool{true, false} {
+		var err error
+		if data, err = yaml.MarshalWithOptions(run, yaml.Indent(2), yaml.IndentSequence(true), yaml.UseLiteralStyleIfMultiline(block)); err != nil {
+			return nil, err
+		}
+		var back Run
+		if err = yaml.Unmarshal(data, &back); err == nil && reflect.DeepEqual(run, &back) {
+			return data, nil
+		}
+	}
+	var back Run
+	return data, yaml.Unmarshal(data, &back) // a text may differ in what YAML cannot write; it must be readable
 }
 
 // Runs returns the record's runs, oldest first; at most the newest MaxRuns. A file that cannot be read is an error that
@@ -204,10 +222,18 @@ func Last(runs []*Run, kind, state string) *Run {
 	return nil
 }
 
+var ansi = regexp.MustCompile("\x1b\\[[0-9;?]*[ -/]*[@-~]|\x1b\\][^\x07\x1b]*(\x07|\x1b\\\\)?")
+
 // Tail returns the end of an output that a Step keeps: at most MaxTail bytes, from the start of a line where one is
-// near.
+// near, without colours and other control characters.
 func Tail(output string) string {
-	output = strings.ToValidUTF8(output, "\uFFFD")
+	output = ansi.ReplaceAllString(strings.ToValidUTF8(output, "\uFFFD"), "")
+	output = strings.Map(func(c rune) rune {
+		if c < ' ' && c != '\n' && c != '\t' || c == 0x7f {
+			return -1
+		}
+		return c
+	}, output)
 	if len(output) <= MaxTail {
 		return output
 	}
