@@ -23,6 +23,8 @@ import (
 
 	"github.com/goccy/go-yaml"
 
+	"github.com/demarc-dev/demarc/internal/command"
+	"github.com/demarc-dev/demarc/internal/config"
 	"github.com/demarc-dev/demarc/internal/fault"
 )
 
@@ -128,15 +130,26 @@ func (c Commands) Get(name string) *Command {
 // Command is a command for the shell. In a record it is a text, or a map where it needs more than that.
 type Command struct {
 	Run      string            `yaml:"run"`
-	Timeout  string            `yaml:"timeout,omitempty"`  // 90s, 15m; empty: DefaultTimeout
+	Timeout  string            `yaml:"timeout,omitempty"`  // 90s, 15m; empty: command.DefaultTimeout
 	Dir      string            `yaml:"dir,omitempty"`      // folder to run it in; empty: where demarc is called
-	Env      map[string]string `yaml:"env,omitempty"`      // variables that are no secrets; "$NAME" takes the caller's NAME
+	Pass     []string          `yaml:"pass,omitempty"`     // names of variables that are handed on from the caller
+	Env      map[string]string `yaml:"env,omitempty"`      // variables with values, which are no secrets
 	Secrets  map[string]string `yaml:"secrets,omitempty"`  // variable to reference: env:NAME or file:PATH, never a value
 	Artifact string            `yaml:"artifact,omitempty"` // of backup: the file or folder that it writes, which must not be empty
 }
 
-// DefaultTimeout is how long a command may take that says nothing else.
-const DefaultTimeout = 10 * time.Minute
+// Spec returns the command as package command runs it. A valid record's commands give no error.
+func (c *Command) Spec() (command.Spec, error) {
+	s := command.Spec{Line: c.Run, Dir: c.Dir, Pass: c.Pass, Env: c.Env, Secrets: c.Secrets}
+	if c.Timeout == "" {
+		return s, nil
+	}
+	var err error
+	if s.Timeout, err = config.Age(c.Timeout); err == nil && (s.Timeout < time.Second || s.Timeout > command.MaxTimeout) {
+		err = fmt.Errorf("a time limit from 1s to %s was expected, not %q", command.MaxTimeout, c.Timeout)
+	}
+	return s, err
+}
 
 // UnmarshalYAML accepts a text for {run: text}.
 func (c *Command) UnmarshalYAML(unmarshal func(any) error) error {
@@ -151,7 +164,7 @@ func (c *Command) UnmarshalYAML(unmarshal func(any) error) error {
 
 // MarshalYAML writes a command that is only a text as that text.
 func (c Command) MarshalYAML() (any, error) {
-	if c.Timeout == "" && c.Dir == "" && c.Env == nil && c.Secrets == nil && c.Artifact == "" {
+	if c.Timeout == "" && c.Dir == "" && c.Pass == nil && c.Env == nil && c.Secrets == nil && c.Artifact == "" {
 		return c.Run, nil
 	}
 	type plain Command
@@ -183,6 +196,7 @@ type Environment struct {
 	Redis    string            `yaml:"redis,omitempty"`   // reference of the address: env:NAME or file:PATH, or a redis:// URL without a password
 	Dir      string            `yaml:"dir,omitempty"`     // folder that the files of Config are relative to
 	EnvFile  string            `yaml:"env_file,omitempty"`
+	Pass     []string          `yaml:"pass,omitempty"`    // for all of its commands, as in Command
 	Env      map[string]string `yaml:"env,omitempty"`     // for all of its commands, as in Command
 	Secrets  map[string]string `yaml:"secrets,omitempty"` // for all of its commands, as in Command
 }
@@ -202,6 +216,7 @@ func (r *Record) Command(environment, name string) *Command {
 		return nil
 	}
 	joined := *c
+	joined.Pass = slices.Concat(e.Pass, c.Pass)
 	joined.Env = merged(e.Env, c.Env)
 	joined.Secrets = merged(e.Secrets, c.Secrets)
 	return &joined

@@ -1,6 +1,7 @@
 package change
 
 import (
+	"bytes"
 	"cmp"
 	"crypto/rand"
 	"encoding/hex"
@@ -9,7 +10,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -145,21 +145,24 @@ func (r *Record) SaveRun(run *Run) error {
 	return nil
 }
 
-// marshalRun writes a run as YAML, texts of several lines as blocks where a block can hold them, else quoted.
+// marshalRun writes a run as YAML: texts of several lines as blocks where they come back as they were, else quoted.
 func marshalRun(run *Run) ([]byte, error) {
-	var data []byte
-	for _, block := range []bool{true, false} {
-		var err error
-		if data, err = yaml.MarshalWithOptions(run, yaml.Indent(2), yaml.IndentSequence(true), yaml.UseLiteralStyleIfMultiline(block)); err != nil {
-			return nil, err
-		}
-		var back Run
-		if err = yaml.Unmarshal(data, &back); err == nil && reflect.DeepEqual(run, &back) {
-			return data, nil
-		}
+	form := []yaml.EncodeOption{yaml.Indent(2), yaml.IndentSequence(true)}
+	quoted, err := yaml.MarshalWithOptions(run, form...)
+	if err != nil {
+		return nil, err
+	}
+	blocks, err := yaml.MarshalWithOptions(run, append(form, yaml.UseLiteralStyleIfMultiline(true))...)
+	if err != nil {
+		return nil, err
 	}
 	var back Run
-	return data, yaml.Unmarshal(data, &back) // a text may differ in what YAML cannot write; it must be readable
+	if yaml.Unmarshal(blocks, &back) == nil {
+		if again, err := yaml.MarshalWithOptions(&back, form...); err == nil && bytes.Equal(again, quoted) {
+			return blocks, nil
+		}
+	}
+	return quoted, yaml.Unmarshal(quoted, &back)
 }
 
 // Runs returns the record's runs, oldest first; at most the newest MaxRuns. A file that cannot be read is an error that
