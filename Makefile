@@ -15,7 +15,7 @@ export GOFLAGS := $(strip $(GOFLAGS) -modcacherw)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint soak services bench fuzz release clean distclean
+.PHONY: help build demo test lint soak lab services bench fuzz release clean distclean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ lint: ## go vet, golangci-lint, ruff
 
 soak: ## the tests that take hours: memory under load, many crashes
 	$(PYTHON) scripts/test soak
+
+lab: build ## one small service a cause of stale reads, and its fixed twin, judged (lab/README.md)
+	$(PYTHON) scripts/lab
 
 services: build ## observe services from PyPI as they are; minutes, and not part of test (docs/services.md)
 	$(PYTHON) scripts/services

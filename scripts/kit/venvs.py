@@ -70,6 +70,11 @@ def conduit_environment(main: Python) -> Environment:
     )
 
 
+def lab_environment(main: Python) -> Environment:
+    """What the services of the lab are written with."""
+    return Environment("lab", main, (ROOT / "lab" / "requirements.txt",))
+
+
 def service_environment(main: Python, name: str) -> Environment:
     """A service from PyPI that scripts/services observes, with what it needs and nothing of ours."""
     return Environment(f"services-{name}", main, (REQUIREMENTS / "services" / f"{name}.txt",))

@@ -1,0 +1,133 @@
+"""Runs a service, or its twin, under `demarc run`, and lets its driver force the order of events."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from kit import Failure, environment
+
+from harness.services import SHARED, Service
+from harness.stage import Stage
+
+READY_SECONDS = 60
+STOP_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all runs share: the demarc that is tried, the services' interpreter, psql, and where results are kept."""
+
+    demarc: Path
+    python: Path
+    psql: Path
+    results: Path
+
+
+def observe(bench: Bench, service: Service, fixed: bool, servers: dict[str, str]) -> tuple[Path, Stage]:
+    """Starts the service (or its twin) in a new folder, drives it, stops it; gives the capture and the stage.
+
+    servers: addresses of a Postgres and a Redis database that nobody else has, under "postgres" and "redis".
+    """
+    folder = bench.results / service.name / ("twin" if fixed else "service")
+    shutil.rmtree(folder, ignore_errors=True)
+    gates = folder / "gates"
+    gates.mkdir(parents=True)
+    servers = {**servers, "sqlite": str(folder / "service.db")}
+    ports = [_free_port() for _ in range(service.processes)]
+    stage = Stage(fixed, ports, gates, servers, bench.psql)
+    _schema(service, stage, servers["sqlite"])
+    capture, log = folder / "capture", folder / "service.log"
+    argv = [bench.demarc, "run", "--no-report", "--keys", "clear", "--service", f"lab-{service.name}"]
+    argv += ["--dir", folder / ".demarc", "--out", capture]
+    if (service.folder / "demarc.yaml").exists():
+        argv += ["--config", service.folder / "demarc.yaml"]
+    with open(log, "wb") as out:
+        observed = subprocess.Popen(
+            [*map(str, argv), "--", *service.command.format(*ports).split()],
+            cwd=folder, env=_environment(bench, service, fixed, servers, gates), stdin=subprocess.DEVNULL, stdout=out,
+            stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+    try:
+        for port in ports:
+            _wait_until_open(observed, port, log)
+        try:
+            service.driver().drive(stage)
+        except Exception as error:
+            raise Failure(f"{type(error).__name__}: {error}\n{_end_of(log)}") from error
+    finally:
+        code = _stop(observed)
+    if code not in (0, 128 + signal.SIGINT, -signal.SIGINT, *service.expected.get("exit_codes", ())):
+        raise Failure(f"demarc run ended with exit code {code}\n{_end_of(log)}")
+    return capture, stage
+
+
+def _environment(bench: Bench, service: Service, fixed: bool, servers: dict, gates: Path) -> dict[str, str]:
+    env = environment()
+    for name in [name for name in env if name.startswith(("DEMARC", "LAB_", "PG"))]:
+        del env[name]
+    env.update(
+        PATH=f"{bench.python.parent}:{env['PATH']}",
+        PYTHONPATH=f"{service.folder}:{SHARED}",
+        PYTHONDONTWRITEBYTECODE="1",
+        LAB_GATES=str(gates),
+        LAB_POSTGRES=servers["postgres"],
+        LAB_REDIS=servers["redis"],
+        LAB_SQLITE=servers["sqlite"],
+    )
+    if fixed:
+        env["LAB_FIXED"] = "1"
+    return env
+
+
+def _schema(service: Service, stage: Stage, sqlite: str) -> None:
+    """Makes the tables and rows with which the service starts."""
+    file = service.folder / "schema.sql"
+    if file.exists():
+        stage.sql(file.read_text())
+    file = service.folder / "schema.sqlite.sql"
+    if file.exists():
+        connection = sqlite3.connect(sqlite)
+        connection.executescript(file.read_text())
+        connection.close()
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def _wait_until_open(observed: subprocess.Popen, port: int, log: Path) -> None:
+    """Waits until the service takes connections; asking for a page would be an event."""
+    deadline = time.monotonic() + READY_SECONDS
+    while time.monotonic() < deadline:
+        if observed.poll() is not None:
+            raise Failure(f"it ended with exit code {observed.returncode} before it was ready\n{_end_of(log)}")
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        except OSError:
+            time.sleep(0.02)
+    raise Failure(f"it took no connection within {READY_SECONDS} s\n{_end_of(log)}")
+
+
+def _stop(observed: subprocess.Popen) -> int:
+    if observed.poll() is None:
+        observed.send_signal(signal.SIGINT)
+    try:
+        return observed.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(observed.pid, signal.SIGKILL)
+        raise Failure(f"demarc run did not end within {STOP_SECONDS} s of an interrupt") from None
+
+
+def _end_of(log: Path) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-40:])

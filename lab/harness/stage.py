@@ -1,0 +1,181 @@
+"""What a driver (drive.py of a service) works with: requests, gates, the databases, and claims about the answers."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import subprocess
+import threading
+import time
+import urllib.parse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional
+
+ANSWER_SECONDS = 40
+GATE_SECONDS = 20
+
+
+class Wrong(Exception):
+    """The service did not behave as its driver says: the lab itself is broken, whatever demarc says."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    body: bytes
+    headers: http.client.HTTPMessage
+
+    @property
+    def text(self) -> str:
+        return self.body.decode("utf-8", "replace")
+
+    def json(self):
+        return json.loads(self.body)
+
+
+class Pending:
+    """A request that is under way in a thread of its own."""
+
+    def __init__(self, stage: Stage, *args, **kwargs) -> None:
+        self._outcome: object = Wrong("no answer in time")
+        self._thread = threading.Thread(target=self._run, args=(stage, args, kwargs), daemon=True)
+        self._thread.start()
+
+    def _run(self, stage: Stage, args: tuple, kwargs: dict) -> None:
+        try:
+            self._outcome = stage.send(*args, **kwargs)
+        except Exception as error:
+            self._outcome = error
+
+    def answer(self) -> Answer:
+        self._thread.join(ANSWER_SECONDS)
+        if isinstance(self._outcome, Exception):
+            raise self._outcome
+        return self._outcome
+
+
+class Stage:
+    """One run of one service. `fixed` says which of the two it is; ports are those of its processes."""
+
+    def __init__(self, fixed: bool, ports: list[int], gates: Path, servers: dict[str, str], psql: Path) -> None:
+        self.fixed = fixed
+        self.ports = ports
+        self.requests = 0
+        self._gates = gates
+        self._servers = servers
+        self._psql = psql
+        self._stale = 0
+
+    # ---- requests
+
+    def send(
+        self, method: str, target: str, data=None, user: Optional[str] = None, expect: int = 200, process: int = 0,
+        **headers: str,
+    ) -> Answer:
+        """Sends one request on a connection of its own. user: sent as X-Api-Key; process: which of the service's
+        processes (0 or 1); any other status than `expect` is an error."""
+        names = {name.replace("_", "-"): value for name, value in headers.items()}
+        if user is not None:
+            names["X-Api-Key"] = user
+        body = None
+        if data is not None:
+            body = json.dumps(data).encode()
+            names["Content-Type"] = "application/json"
+        connection = http.client.HTTPConnection("127.0.0.1", self.ports[process], timeout=ANSWER_SECONDS)
+        try:
+            connection.request(method, target, body, {**names, "Connection": "close"})
+            response = connection.getresponse()
+            answer = Answer(response.status, response.read(), response.headers)
+        finally:
+            connection.close()
+        self.requests += 1
+        if answer.status != expect:
+            raise Wrong(f"{method} {target}: {answer.status} instead of {expect}\n{answer.text[-2000:]}")
+        return answer
+
+    def get(self, target: str, **more) -> Answer:
+        return self.send("GET", target, **more)
+
+    def post(self, target: str, data=None, **more) -> Answer:
+        return self.send("POST", target, data, **more)
+
+    def put(self, target: str, data=None, **more) -> Answer:
+        return self.send("PUT", target, data, **more)
+
+    def begin(self, method: str, target: str, data=None, **more) -> Pending:
+        """Sends a request without waiting for its answer."""
+        return Pending(self, method, target, data, **more)
+
+    # ---- gates
+
+    def hold(self, gate: str) -> None:
+        """The next request that comes to this gate will stop there."""
+        for end in ("held", "open"):
+            (self._gates / f"{gate}.{end}").unlink(missing_ok=True)
+        (self._gates / f"{gate}.armed").touch()
+
+    def held(self, gate: str) -> None:
+        """Waits until a request has stopped there."""
+        deadline = time.monotonic() + GATE_SECONDS
+        while not (self._gates / f"{gate}.held").exists():
+            if time.monotonic() > deadline:
+                raise Wrong(f"no request came to the gate {gate!r}")
+            time.sleep(0.005)
+
+    def release(self, gate: str) -> None:
+        """Lets it go on; what was armed and never reached is disarmed."""
+        (self._gates / f"{gate}.armed").unlink(missing_ok=True)
+        (self._gates / f"{gate}.open").touch()
+
+    # ---- what is not the service
+
+    def sql(self, statement: str) -> str:
+        """Runs a statement in the service's Postgres database as an administrator would, with psql."""
+        answer = subprocess.run(
+            [self._psql, "-X", "-q", "-t", "-A", "-v", "ON_ERROR_STOP=1", "-c", statement, self._servers["postgres"]],
+            stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        )  # fmt: skip
+        if answer.returncode != 0:
+            raise Wrong(f"psql: {answer.stderr.strip()}")
+        return answer.stdout.strip()
+
+    def redis(self, *words: str):
+        """One command to the service's Redis database from outside; integers and single texts as answers."""
+        url = urllib.parse.urlsplit(self._servers["redis"])
+        with socket.create_connection((url.hostname, url.port), timeout=10) as connection:
+            stream = connection.makefile("rwb")
+            for command in (("SELECT", url.path.strip("/") or "0"), words):
+                stream.write(b"*%d\r\n" % len(command))
+                for word in command:
+                    stream.write(b"$%d\r\n%s\r\n" % (len(word.encode()), word.encode()))
+                stream.flush()
+                answer = _reply(stream)
+        return answer
+
+    # ---- claims
+
+    def expect(self, what: str, holds: bool) -> None:
+        if not holds:
+            raise Wrong(f"{'twin' if self.fixed else 'service'}: expected {what}")
+
+    def stale(self, what: str, is_stale: bool) -> None:
+        """Claims that an answer was stale if, and only if, this is the service with the defect."""
+        self._stale += is_stale
+        self.expect(f"{what} {'fresh' if self.fixed else 'stale'}", is_stale != self.fixed)
+
+
+def _reply(stream):
+    line = stream.readline().rstrip(b"\r\n")
+    kind, rest = line[:1], line[1:]
+    if kind == b"-":
+        raise Wrong(f"redis: {rest.decode()}")
+    if kind == b":":
+        return int(rest)
+    if kind == b"$":
+        size = int(rest)
+        return None if size < 0 else stream.read(size + 2)[:-2].decode("utf-8", "replace")
+    if kind == b"*":
+        return [_reply(stream) for _ in range(int(rest))]
+    return rest.decode()

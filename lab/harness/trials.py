@@ -1,0 +1,125 @@
+"""Runs services and their twins, many at a time because most of it is waiting, and tells the results."""
+
+from __future__ import annotations
+
+import json
+import time
+import traceback
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+
+from kit import Failure, cores, say
+from kit.servers import Servers
+
+from harness import judge
+from harness.judge import Verdict
+from harness.run import Bench, observe
+from harness.services import Service
+
+_numbers = count(1)
+
+
+@dataclass
+class Result:
+    """All runs of one service."""
+
+    service: Service
+    verdicts: list[Verdict] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def right(self) -> bool:
+        return bool(self.verdicts) and not any(verdict.wrong for verdict in self.verdicts)
+
+
+def run(bench: Bench, chosen: list[Service], servers: Servers, times: int) -> list[Result]:
+    """Every service and its twin, `times` times, in the order of `chosen`; what is wrong is said at once."""
+    results = [Result(service) for service in chosen]
+    places = _Places(servers)
+    with ThreadPoolExecutor(cores() + 2) as pool:
+        for number in range(times):
+            futures = [(result, pool.submit(_try, bench, result.service, places)) for result in results]
+            for result, future in futures:
+                verdict, seconds = future.result()
+                result.verdicts.append(verdict)
+                result.seconds += seconds
+                for wrong in verdict.wrong:
+                    say(f"-- {result.service.name}, run {number + 1}: {wrong}")
+    return results
+
+
+class _Places:
+    """Databases for one run each, used again when it is over."""
+
+    def __init__(self, servers: Servers) -> None:
+        self._servers = servers
+
+    def take(self) -> dict[str, str]:
+        urls = self._servers.databases(f"lab_{next(_numbers)}")
+        return {"postgres": urls["DEMARC_TEST_POSTGRES"], "redis": urls["DEMARC_TEST_REDIS"]}
+
+
+def _try(bench: Bench, service: Service, places: _Places) -> tuple[Verdict, float]:
+    begun = time.monotonic()
+    verdict = Verdict()
+    config = service.folder / "demarc.yaml"
+    config = config if config.exists() else None
+    try:
+        capture, _ = observe(bench, service, False, places.take())
+        events = judge.export(bench.demarc, capture)
+        judge.service(verdict, service, judge.stale(bench.demarc, capture, config), events)
+        if "withheld" in service.expected:
+            less = _imported(bench, capture, judge.without(events, service.expected["withheld"]))
+            judge.field_withheld(verdict, service, judge.stale(bench.demarc, less, config))
+        capture, stage = observe(bench, service, True, places.take())
+        judge.twin(verdict, judge.stale(bench.demarc, capture, config))
+    except Failure as failure:
+        verdict.wrong.append(str(failure))
+    except Exception:  # a defect of the lab must not keep the other services from being tried
+        verdict.wrong.append(traceback.format_exc())
+    return verdict, time.monotonic() - begun
+
+
+def _imported(bench: Bench, capture: Path, events: list[dict]) -> Path:
+    """A new capture beside the first one, made of these events."""
+    lines = capture.with_name("withheld.jsonl")
+    lines.write_text("".join(json.dumps(event) + "\n" for event in events))
+    judge.output([bench.demarc, "import", lines, "--strict", "-o", capture.with_name("withheld")])
+    return capture.with_name("withheld")
+
+
+def table(results: list[Result]) -> str:
+    """One line a service."""
+    rows = [("service", "found", "verdict", "witness", "writer", "twin", "withheld", "runs", "seconds", "")]
+    for result in results:
+        last = next((v for v in result.verdicts if v.wrong), result.verdicts[-1])
+        good = sum(not verdict.wrong for verdict in result.verdicts)
+        rows.append((
+            result.service.name.replace("_", "-"), last.found, last.verdict, _yes(last.witness), _yes(last.writer),
+            "clean" if last.twin else "NOT CLEAN", last.withheld, f"{good}/{len(result.verdicts)}", f"{result.seconds:.1f}",
+            "" if result.right else "WRONG",
+        ))  # fmt: skip
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+    wrong = sum(not result.right for result in results)
+    return "\n".join([*lines, "", f"{len(results) - wrong} services right, {wrong} wrong"])
+
+
+def as_json(results: list[Result]) -> str:
+    return json.dumps({
+        "schema": "demarc.lab/1",
+        "services": [
+            {
+                "name": result.service.name, "expected": result.service.expected["cause"], "right": result.right,
+                "seconds": round(result.seconds, 1),
+                "runs": [vars(verdict) for verdict in result.verdicts],
+            }
+            for result in results
+        ],
+    }, indent=1)  # fmt: skip
+
+
+def _yes(right: bool) -> str:
+    return "right" if right else "wrong"

@@ -1,0 +1,3 @@
+PRAGMA journal_mode = WAL;
+CREATE TABLE settings (name text PRIMARY KEY, value text NOT NULL);
+INSERT INTO settings VALUES ('banner', 'hello'), ('limit', '10');
