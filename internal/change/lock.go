@@ -1,0 +1,82 @@
+package change
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/demarc-dev/demarc/internal/fault"
+)
+
+// holder is who has, or had, the lock.
+type holder struct {
+	Pid     int       `json:"pid"`
+	Command string    `json:"command"`
+	Record  string    `json:"record"`
+	At      time.Time `json:"at"`
+}
+
+// lock lets one run at a time touch staging or production of a project. It is the kernel's lock on a file, which goes with
+// the process that has it, so a dead holder never stands in the way.
+type lock struct {
+	file *os.File
+	// Gone is the holder that ended without giving the lock back; zero where the last one did.
+	Gone holder
+}
+
+// takeLock takes the lock of the project, or says who has it.
+func takeLock(state string, h holder) (*lock, error) {
+	dir := filepath.Join(state, "changes")
+	path := filepath.Join(dir, "lock")
+	fail := func(cause error) (*lock, error) {
+		return nil, &fault.Error{What: "cannot take the lock " + path, Cause: bare(cause), Expected: "a folder that can be written to",
+			Retry: fault.RetrySafe, Try: "--dir DIR, with a folder of yours"}
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fail(err)
+	}
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return fail(err)
+	}
+	for {
+		if err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); !errors.Is(err, syscall.EINTR) {
+			break
+		}
+	}
+	data, rerr := io.ReadAll(io.LimitReader(f, 4096))
+	var was holder
+	_ = json.Unmarshal(data, &was) // empty, or cut by a crash: nobody to name
+	if err != nil {
+		_ = f.Close()
+		if !errors.Is(err, syscall.EWOULDBLOCK) {
+			return fail(err)
+		}
+		who := "another demarc"
+		if was.Pid > 0 {
+			who = fmt.Sprintf("demarc change %s %s (process %d, since %s)", was.Command, was.Record, was.Pid, was.At.Local().Format("15:04:05"))
+		}
+		return nil, &fault.Error{What: "cannot begin", Cause: errors.New(who + " is running"),
+			Expected: "one run at a time on staging or production", Retry: fault.RetrySafe, Try: "wait for it, or end it"}
+	}
+	data, err = json.Marshal(h)
+	if err = errors.Join(rerr, err, f.Truncate(0)); err == nil {
+		_, err = f.WriteAt(data, 0)
+	}
+	if err != nil {
+		_ = f.Close()
+		return fail(err)
+	}
+	return &lock{file: f, Gone: was}, nil
+}
+
+// release gives the lock back in order.
+func (l *lock) release() {
+	_ = l.file.Truncate(0)
+	_ = l.file.Close()
+}
