@@ -16,6 +16,7 @@ import (
 
 	"github.com/goccy/go-yaml"
 
+	"github.com/demarc-dev/demarc/internal/check"
 	"github.com/demarc-dev/demarc/internal/fault"
 )
 
@@ -32,7 +33,7 @@ type Config struct {
 	Privacy    Privacy           `yaml:"privacy"`
 	Keep       Keep              `yaml:"keep"`
 	Staleness  map[string]string `yaml:"staleness"`  // key family to budget; "default" is 0s
-	Checks     []string          `yaml:"checks"`     // as they stand in the file
+	Checks     check.List        `yaml:"checks"`     // conditions of demarc check
 	Boundaries string            `yaml:"boundaries"` // file, relative to the configuration; empty: none
 	Security   Security          `yaml:"security"`
 

@@ -31,7 +31,7 @@ func TestWhole(t *testing.T) {
 	}
 	if c.Service != "shop" || c.Observe.Functions[0] != "shop.pricing:price_for" || c.Observe.Principal.Header != "X-Api-Key" ||
 		c.Privacy.Keys != "hashed" || c.Keep != (Keep{"500MB", "12h"}) || c.Staleness["tags:{}"] != "60s" || len(c.Checks) != 2 ||
-		c.Checks[0] != `p95_ms of "GET /articles" < 300` || c.Boundaries != "boundaries.yaml" || c.Security.Listen != "0.0.0.0:7171" ||
+		c.Checks[0].String() != `p95_ms of "GET /articles" < 300` || c.Boundaries != "boundaries.yaml" || c.Security.Listen != "0.0.0.0:7171" ||
 		c.Security.Token != "env:SHOP_TOKEN" || *c.Security.Limits.MaxRate != 100 {
 		t.Errorf("%+v", c)
 	}
