@@ -55,7 +55,7 @@ func Rehearse(ctx context.Context, record *Record, o Options) (*Run, error) {
 			r.abandon(before, "broken off")
 		}
 	}
-	r.start(KindRehearse, nil)
+	r.start(ctx, KindRehearse, nil)
 	return r.rehearsal(ctx, false)
 }
 

@@ -100,13 +100,13 @@ func (r *runner) close() {
 }
 
 // start begins a new run.
-func (r *runner) start(kind string, options map[string]string) {
+func (r *runner) start(ctx context.Context, kind string, options map[string]string) {
 	if r.DryRun || r.err != nil {
 		return
 	}
 	run := NewRun(kind, r.Now())
 	run.Environment = r.environment
-	run.By, run.Commit = whoAndWhere()
+	run.By, run.Commit = whoAndWhere(ctx)
 	run.Commands = fingerprints(r.record, r.environment)
 	if r.err = r.record.SaveRun(run); r.err != nil {
 		return

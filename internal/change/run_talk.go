@@ -1,8 +1,8 @@
 package change
 
 import (
+	"context"
 	"fmt"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
@@ -104,19 +104,11 @@ func (r *runner) banner(lines ...string) {
 	r.sayf("%s\n", bar)
 }
 
-// whoAndWhere tells who runs something, as git names them, and which revision is checked out, "+dirty" behind it where
-// files differ from it. Without git, or outside of a repository, both are empty.
-func whoAndWhere() (by, commit string) {
-	git := func(args ...string) string {
-		out, err := exec.Command("git", args...).Output()
-		if err != nil {
-			return ""
-		}
-		return strings.TrimSpace(string(out))
+// whoAndWhere tells who runs something and which revision is checked out, as git says; empty where it does not.
+func whoAndWhere(ctx context.Context) (by, commit string) {
+	repository, err := OpenRepository(ctx, ".")
+	if err != nil {
+		return "", ""
 	}
-	by = git("config", "user.name")
-	if commit = git("rev-parse", "--short=12", "HEAD"); commit != "" && git("status", "--porcelain", "--untracked-files=no") != "" {
-		commit += "+dirty"
-	}
-	return by, commit
+	return repository.User(ctx), repository.Commit(ctx)
 }
