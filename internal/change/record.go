@@ -23,6 +23,7 @@ import (
 
 	"github.com/goccy/go-yaml"
 
+	"github.com/demarc-dev/demarc/internal/check"
 	"github.com/demarc-dev/demarc/internal/command"
 	"github.com/demarc-dev/demarc/internal/config"
 	"github.com/demarc-dev/demarc/internal/fault"
@@ -51,12 +52,12 @@ type Record struct {
 	Context string   `yaml:"context,omitempty"` // what one must know to understand it
 	Stack   []string `yaml:"stack,omitempty"`   // what the service is built of: "fastapi 0.115", "redis"
 
-	Baseline Baseline `yaml:"baseline,omitempty"`
-	Finding  string   `yaml:"finding,omitempty"`  // id of the finding of demarc stale that the change answers
-	Boundary string   `yaml:"boundary,omitempty"` // name of the boundary of boundaries.yaml that the change introduces
-	Cause    string   `yaml:"cause,omitempty"`    // why it was slow or wrong
-	Change   string   `yaml:"change,omitempty"`   // the smallest change that helps
-	Expected []string `yaml:"expected,omitempty"` // checks, in the grammar of package check
+	Baseline Baseline   `yaml:"baseline,omitempty"`
+	Finding  string     `yaml:"finding,omitempty"`  // id of the finding of demarc stale that the change answers
+	Boundary string     `yaml:"boundary,omitempty"` // name of the boundary of boundaries.yaml that the change introduces
+	Cause    string     `yaml:"cause,omitempty"`    // why it was slow or wrong
+	Change   string     `yaml:"change,omitempty"`   // the smallest change that helps
+	Expected check.List `yaml:"expected,omitempty"` // checks that must hold after the change
 
 	Commands     Commands     `yaml:"commands,omitempty"`
 	Environments Environments `yaml:"environments,omitempty"`
@@ -261,6 +262,15 @@ type Item struct {
 	Step string   `yaml:"step,omitempty"` // a name of CommandNames, or one of rehearse, config, watch, note
 }
 
+// ExpectedLines returns the checks as text, one each.
+func (r *Record) ExpectedLines() []string {
+	lines := make([]string, len(r.Expected))
+	for i, c := range r.Expected {
+		lines[i] = c.String()
+	}
+	return lines
+}
+
 // Path returns where the record was read from or saved to.
 func (r *Record) Path() string { return r.path }
 
@@ -379,11 +389,7 @@ func Names(folder string) ([]string, error) {
 func readBounded(path string, limit int64) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		var pe *fs.PathError
-		if errors.As(err, &pe) {
-			err = pe.Err
-		}
-		return nil, err
+		return nil, bare(err)
 	}
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, limit+1))

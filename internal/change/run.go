@@ -401,7 +401,7 @@ func worded(c CheckResult) string {
 
 // expected answers the record's checks, and runs its verify command, as the step called key.
 func (r *runner) expected(ctx context.Context, key string, since time.Time) Step {
-	lines := r.record.Expected
+	lines := r.record.ExpectedLines()
 	if len(lines) == 0 {
 		return r.skip(ctx, key, "the record expects nothing that can be checked")
 	}
