@@ -1,0 +1,460 @@
+package forecast
+
+import (
+	"cmp"
+	"math"
+	"slices"
+)
+
+// Invalidation says which observed writes drop an entry of a replayed cache, and whether a fill that overlaps such a
+// write may still store what it read before it.
+type Invalidation uint8
+
+// The ways to invalidate. Row drops a key at writes to the rows behind it (and to the whole table where rows are not
+// known), Table at every write to its tables. The plain ones act at the commit, so that a fill which began before it
+// and ends after it stores the old answer; the fenced ones do not let such a fill store.
+const (
+	None Invalidation = iota
+	Row
+	Table
+	RowFenced
+	TableFenced
+	numInvalidations
+)
+
+var invalidationNames = [numInvalidations]string{"none", "row", "table", "row-fenced", "table-fenced"}
+
+// String returns the name as it stands in JSON and boundaries.yaml.
+func (v Invalidation) String() string { return invalidationNames[v] }
+
+// fenced says whether a fill that overlaps a drop is kept from storing.
+func (v Invalidation) fenced() bool { return v >= RowFenced }
+
+// Request is one observed request to a boundary: a response, a call, or a query.
+type Request struct {
+	At, End int64 // Unix nanoseconds; End is not before At
+	// Hash is of the answer that the origin gave, 0 where that is not known: the answer came from a standing cache,
+	// failed, or was not hashed.
+	Hash    uint64
+	Queries int32 // statements that the database ran for it
+	Bytes   int32 // of its answer
+	NoStore bool  // a miss that would not be stored: an error, an answer that says no-store
+}
+
+// Key is everything that was observed of one key.
+type Key struct {
+	Requests []Request // by At; equal ones in a fixed order
+	Row      []int64   // commit times of the writes that drop it by row, ascending, Unix nanoseconds
+	Table    []int64   // and by table; may be shared between keys
+}
+
+// Point is what a cache with one lifetime and one way to invalidate would have done.
+type Point struct {
+	TTL          int64 // nanoseconds
+	Invalidation Invalidation
+	Requests     int64
+	Hits         int64
+	// Stale counts the hits whose stored hash differs from the one observed then, Unjudged the hits of which one of the
+	// two is not known.
+	Stale, Unjudged int64
+	// Concurrent counts the misses that began while another miss of the same key was under way.
+	Concurrent   int64
+	SavedNs      int64 // sum of the observed durations of the hits
+	SavedQueries int64 // sum of the statements behind the hits
+	MaxStaleNs   int64 // see MedianStaleNs
+	ages         *ages
+}
+
+// MedianStaleNs is the median age of a stale serve: the time since the stored answer was last known to be true, which
+// is when its fill began, or the last hit on it that was not stale. So it is an upper bound of how long it had been
+// wrong. Exact to 1/16; the greatest one (MaxStaleNs) is exact.
+func (p *Point) MedianStaleNs() int64 {
+	if p.ages == nil {
+		return 0
+	}
+	return p.ages.median(p.Stale)
+}
+
+// Grid holds the points of one boundary: for each way to invalidate, all lifetimes.
+type Grid struct {
+	TTLs   []int64 // ascending, nanoseconds
+	Points []Point // TTLs of None, then of Row, and so on in the order of the constants
+	lane   lane
+}
+
+// NewGrid makes an empty grid over lifetimes, which are sorted and made unique. Lifetimes are positive.
+func NewGrid(ttls []int64) *Grid {
+	g := &Grid{TTLs: slices.Clone(ttls)}
+	slices.Sort(g.TTLs)
+	g.TTLs = slices.Compact(g.TTLs)
+	for v := None; v < numInvalidations; v++ {
+		for _, ttl := range g.TTLs {
+			g.Points = append(g.Points, Point{TTL: ttl, Invalidation: v})
+		}
+	}
+	return g
+}
+
+// At returns the points of one way to invalidate, by lifetime.
+func (g *Grid) At(v Invalidation) []Point {
+	n := len(g.TTLs)
+	return g.Points[int(v)*n : (int(v)+1)*n]
+}
+
+// Merge adds the counts of another grid over the same lifetimes: of other keys of the same boundary.
+func (g *Grid) Merge(o *Grid) {
+	for i := range g.Points {
+		p, q := &g.Points[i], &o.Points[i]
+		p.Requests += q.Requests
+		p.Hits += q.Hits
+		p.Stale += q.Stale
+		p.Unjudged += q.Unjudged
+		p.Concurrent += q.Concurrent
+		p.SavedNs += q.SavedNs
+		p.SavedQueries += q.SavedQueries
+		p.MaxStaleNs = max(p.MaxStaleNs, q.MaxStaleNs)
+		if q.ages != nil {
+			if p.ages == nil {
+				p.ages = new(ages)
+			}
+			p.ages.merge(q.ages)
+		}
+	}
+}
+
+// Add replays one key through every lifetime and every way to invalidate.
+//
+// The rules: a request is a hit if a live entry exists when it starts; otherwise it is a miss and stores its answer
+// when it ends; what ends later overwrites, at one end the later request. An entry lives from then until stored +
+// lifetime (excluded). At one instant fills that began earlier store first, then drops act, then requests start in
+// their order.
+//
+// Time is linear in the requests plus, for each lifetime, in its misses and stale hits: runs of fresh hits are jumped
+// over. Memory is that of the longest key, reused.
+func (g *Grid) Add(k *Key) {
+	if len(k.Requests) == 0 {
+		return
+	}
+	w := &g.lane
+	w.load(k.Requests)
+	first, last := k.Requests[0].At, w.lastEnd
+	if len(w.deltas) != len(g.Points) {
+		w.deltas = make([]delta, len(g.Points))
+	}
+	w.run(g, None, nil)
+	for _, drop := range []struct {
+		plain, fenced Invalidation
+		times         []int64
+	}{{Row, RowFenced, k.Row}, {Table, TableFenced, k.Table}} {
+		times := within(drop.times, first, last)
+		if len(times) == 0 {
+			w.same(g, drop.plain, None, nil)
+			w.same(g, drop.fenced, None, nil)
+			continue
+		}
+		w.run(g, drop.plain, times)
+		if w.overlap {
+			w.run(g, drop.fenced, times)
+		} else {
+			w.same(g, drop.fenced, drop.plain, times)
+		}
+	}
+	for i := range g.Points {
+		g.Points[i].Requests += int64(len(k.Requests))
+	}
+}
+
+// run replays the loaded key through all lifetimes with one way to invalidate.
+func (w *lane) run(g *Grid, v Invalidation, drops []int64) {
+	w.drops(drops)
+	w.fence = v.fenced()
+	for i := range g.TTLs {
+		at := int(v)*len(g.TTLs) + i
+		w.point(&g.Points[at], &w.deltas[at])
+	}
+}
+
+// same takes over what the loaded key gave under another way to invalidate that cannot differ for it. Where there are
+// stale hits, whose ages are not kept, it is replayed again.
+func (w *lane) same(g *Grid, v, as Invalidation, drops []int64) {
+	ready := false
+	for i := range g.TTLs {
+		to, from := int(v)*len(g.TTLs)+i, int(as)*len(g.TTLs)+i
+		if d := &w.deltas[from]; d.stale == 0 {
+			w.deltas[to] = *d
+			g.Points[to].add(d)
+			continue
+		}
+		if !ready {
+			w.drops(drops)
+			w.fence, ready = v.fenced(), true
+		}
+		w.point(&g.Points[to], &w.deltas[to])
+	}
+}
+
+func (w *lane) point(p *Point, d *delta) {
+	w.ages = &p.ages
+	w.one(p.TTL, d)
+	p.add(d)
+}
+
+// delta is what one key adds to a point.
+type delta struct {
+	hits, stale, unjudged, concurrent, savedNs, savedQueries, maxStale int64
+}
+
+// lane replays keys one after the other. Its slices are as long as the longest key.
+type lane struct {
+	reqs    []Request
+	lastEnd int64
+	// For each request: the sums before it, the end of its run of equal hashes, the first drop that would end an entry
+	// it stores, and whether a fence keeps it from storing.
+	saved   []int64
+	queries []int64
+	runEnd  []int32
+	dropAt  []int64
+	killed  []bool
+	overlap bool // some request is killed
+	fence   bool
+
+	pending []int32 // fills under way, by end; equal ends by request
+	deltas  []delta // of the last key, as Grid.Points
+	ages    **ages  // of the point; made when there is one
+	live    func(from, until int64, bytes int32)
+}
+
+func (w *lane) load(reqs []Request) {
+	n := len(reqs)
+	w.reqs = reqs
+	w.saved = slices.Grow(w.saved[:0], n+1)[:n+1]
+	w.queries = slices.Grow(w.queries[:0], n+1)[:n+1]
+	w.runEnd = slices.Grow(w.runEnd[:0], n)[:n]
+	w.dropAt = slices.Grow(w.dropAt[:0], n)[:n]
+	w.killed = slices.Grow(w.killed[:0], n)[:n]
+	w.lastEnd = math.MinInt64
+	w.saved[0], w.queries[0] = 0, 0
+	for i := range reqs {
+		r := &reqs[i]
+		w.saved[i+1] = w.saved[i] + r.End - r.At
+		w.queries[i+1] = w.queries[i] + int64(r.Queries)
+		w.lastEnd = max(w.lastEnd, r.End)
+	}
+	end := int32(n)
+	for i := n - 1; i >= 0; i-- {
+		if i+1 < n && reqs[i+1].Hash != reqs[i].Hash {
+			end = int32(i + 1)
+		}
+		w.runEnd[i] = end
+	}
+}
+
+// drops prepares for the given drops.
+func (w *lane) drops(drops []int64) {
+	w.overlap = false
+	at := 0 // first drop after the request's start
+	for i := range w.reqs {
+		r := &w.reqs[i]
+		at += after(drops[at:], r.At)
+		rest := drops[at:]
+		w.killed[i] = len(rest) > 0 && rest[0] <= r.End
+		w.overlap = w.overlap || w.killed[i]
+		if r.End > r.At {
+			rest = rest[after(rest, r.End-1):]
+		}
+		w.dropAt[i] = math.MaxInt64
+		if len(rest) > 0 {
+			w.dropAt[i] = rest[0]
+		}
+	}
+}
+
+func (p *Point) add(d *delta) {
+	p.Hits += d.hits
+	p.Stale += d.stale
+	p.Unjudged += d.unjudged
+	p.Concurrent += d.concurrent
+	p.SavedNs += d.savedNs
+	p.SavedQueries += d.savedQueries
+	p.MaxStaleNs = max(p.MaxStaleNs, d.maxStale)
+}
+
+// one replays the loaded key through one lifetime.
+func (w *lane) one(ttl int64, d *delta) {
+	*d = delta{}
+	reqs := w.reqs
+	var entry struct {
+		limit    int64 // lives until then, excluded
+		hash     uint64
+		lastTrue int64
+		from     int64
+		bytes    int32
+	}
+	entry.limit = math.MinInt64
+	busy := int64(math.MinInt64) // greatest end of a miss so far
+	pending := w.pending[:0]
+	store := func() {
+		j := pending[0]
+		pending = pending[:copy(pending, pending[1:])]
+		r := &reqs[j]
+		limit := min(r.End+ttl, w.dropAt[j])
+		if w.live != nil {
+			if until := min(entry.limit, r.End); until > entry.from && entry.limit != math.MinInt64 {
+				w.live(entry.from, until, entry.bytes)
+			}
+		}
+		entry.limit, entry.hash, entry.lastTrue, entry.from, entry.bytes = limit, r.Hash, r.At, r.End, r.Bytes
+	}
+	for i := 0; i < len(reqs); {
+		r := &reqs[i]
+		for len(pending) > 0 && reqs[pending[0]].End <= r.At {
+			store()
+		}
+		if r.At >= entry.limit {
+			if r.At < busy {
+				d.concurrent++
+			}
+			busy = max(busy, r.End)
+			if !r.NoStore && !(w.fence && w.killed[i]) {
+				at := len(pending)
+				for at > 0 && reqs[pending[at-1]].End > r.End {
+					at--
+				}
+				pending = slices.Insert(pending, at, int32(i))
+			}
+			i++
+			continue
+		}
+		until := entry.limit
+		if len(pending) > 0 {
+			until = min(until, reqs[pending[0]].End)
+		}
+		next := i + before(reqs[i:], until)
+		d.hits += int64(next - i)
+		d.savedNs += w.saved[next] - w.saved[i]
+		d.savedQueries += w.queries[next] - w.queries[i]
+		for k := i; k < next; {
+			end := min(int(w.runEnd[k]), next)
+			switch h := reqs[k].Hash; {
+			case h == 0 || entry.hash == 0:
+				d.unjudged += int64(end - k)
+			case h == entry.hash:
+				entry.lastTrue = reqs[end-1].At
+			default:
+				d.stale += int64(end - k)
+				d.maxStale = max(d.maxStale, reqs[end-1].At-entry.lastTrue)
+				if w.ages == nil {
+					break
+				}
+				if *w.ages == nil {
+					*w.ages = new(ages)
+				}
+				for ; k < end; k++ {
+					(*w.ages).add(reqs[k].At - entry.lastTrue)
+				}
+			}
+			k = end
+		}
+		i = next
+	}
+	if w.live != nil {
+		for len(pending) > 0 {
+			store()
+		}
+		if entry.limit > entry.from && entry.limit != math.MinInt64 {
+			w.live(entry.from, entry.limit, entry.bytes)
+		}
+	}
+	w.pending = pending[:0]
+}
+
+// Peaks are the greatest number of entries alive at one time, and of bytes; not always at the same time.
+type Peaks struct{ Keys, Bytes int64 }
+
+// Peak finds how much a cache with one lifetime and one way to invalidate would have held at most. Memory: 24 bytes for
+// each time that an entry is stored.
+func Peak(keys []Key, ttl int64, v Invalidation) Peaks {
+	type step struct {
+		at    int64
+		keys  int64
+		bytes int64
+	}
+	var steps []step
+	w := &lane{fence: v.fenced()}
+	w.live = func(from, until int64, bytes int32) {
+		steps = append(steps, step{from, 1, int64(bytes)}, step{until, -1, -int64(bytes)})
+	}
+	for i := range keys {
+		k := &keys[i]
+		if len(k.Requests) == 0 {
+			continue
+		}
+		w.load(k.Requests)
+		w.drops(k.dropsOf(v))
+		var d delta
+		w.one(ttl, &d)
+	}
+	slices.SortFunc(steps, func(a, b step) int { return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.keys, b.keys)) })
+	var p, now Peaks
+	for _, s := range steps {
+		now.Keys += s.keys
+		now.Bytes += s.bytes
+		p.Keys, p.Bytes = max(p.Keys, now.Keys), max(p.Bytes, now.Bytes)
+	}
+	return p
+}
+
+// dropsOf returns the times at which a way to invalidate drops the key.
+func (k *Key) dropsOf(v Invalidation) []int64 {
+	switch v {
+	case Row, RowFenced:
+		return k.Row
+	case Table, TableFenced:
+		return k.Table
+	}
+	return nil
+}
+
+// within returns the times from first to last, both included.
+func within(times []int64, first, last int64) []int64 {
+	i, _ := slices.BinarySearch(times, first)
+	j, _ := slices.BinarySearch(times[i:], last+1)
+	return times[i : i+j]
+}
+
+// after returns how many of the ascending times are not after t.
+func after(times []int64, t int64) int {
+	if len(times) == 0 || times[0] > t {
+		return 0
+	}
+	lo, hi := 0, 1 // times[lo] <= t
+	for hi < len(times) && times[hi] <= t {
+		lo, hi = hi, 2*hi
+	}
+	hi = min(hi, len(times))
+	for lo+1 < hi {
+		if mid := (lo + hi) / 2; times[mid] <= t {
+			lo = mid
+		} else {
+			hi = mid
+		}
+	}
+	return hi
+}
+
+// before returns how many of the requests start before t; the first one does.
+func before(reqs []Request, t int64) int {
+	lo, hi := 0, 1
+	for hi < len(reqs) && reqs[hi].At < t {
+		lo, hi = hi, 2*hi
+	}
+	hi = min(hi, len(reqs))
+	for lo+1 < hi {
+		if mid := (lo + hi) / 2; reqs[mid].At < t {
+			lo = mid
+		} else {
+			hi = mid
+		}
+	}
+	return hi
+}
