@@ -61,7 +61,7 @@ func takeLock(state string, h holder) (*lock, error) {
 		if was.Pid > 0 {
 			who = fmt.Sprintf("demarc change %s %s (process %d, since %s)", was.Command, was.Record, was.Pid, was.At.Local().Format("15:04:05"))
 		}
-		return nil, &fault.Error{What: "cannot begin", Cause: errors.New(who + " is running"),
+		return nil, &fault.Error{What: "cannot begin", Cause: &heldError{by: was, who: who},
 			Expected: "one run at a time on staging or production", Retry: fault.RetrySafe, Try: "wait for it, or end it"}
 	}
 	data, err = json.Marshal(h)
@@ -80,3 +80,11 @@ func (l *lock) release() {
 	_ = l.file.Truncate(0)
 	_ = l.file.Close()
 }
+
+// heldError says who has the lock.
+type heldError struct {
+	by  holder
+	who string
+}
+
+func (e *heldError) Error() string { return e.who + " is running" }

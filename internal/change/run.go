@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/demarc-dev/demarc/internal/check"
 	"github.com/demarc-dev/demarc/internal/command"
 	"github.com/demarc-dev/demarc/internal/fault"
 )
@@ -36,11 +37,14 @@ var ErrNoCapture = errors.New("no demarc is running there")
 
 // CheckRequest is a round of checks.
 type CheckRequest struct {
-	Lines       []string
+	Checks      check.List
 	Record      *Record
 	Environment string
 	Since       time.Time
-	Vars        map[string]string // variables for the commands among the checks
+	Vars        map[string]string           // variables for the commands among the checks
+	LogDir      string                      // for their output
+	Output      io.Writer                   // as in Options
+	Started     func(command.Process) error // is called before each of them runs
 }
 
 // How a step may be treated that demarc did not see the end of.
@@ -339,7 +343,7 @@ func (r *runner) health(ctx context.Context, key string) Step {
 				one.Timeout = patience.String()
 				r.exec(ctx, key, &one, attempt, false, nil, s)
 			} else {
-				r.checks(ctx, s, []string{"health: " + url}, time.Time{})
+				r.checks(ctx, key, s, check.List{{Kind: check.Health, URL: url, Timeout: patience}}, time.Time{})
 			}
 			left := patience - r.Now().Sub(began)
 			if s.State == StatePassed || ctx.Err() != nil || left <= 0 {
@@ -355,8 +359,8 @@ func (r *runner) health(ctx context.Context, key string) Step {
 }
 
 // checks answers checks as a step's work.
-func (r *runner) checks(ctx context.Context, s *Step, lines []string, since time.Time) {
-	results, err := r.Check(ctx, CheckRequest{Lines: lines, Record: r.record, Environment: r.environment, Since: since, Vars: r.vars()})
+func (r *runner) checks(ctx context.Context, key string, s *Step, list check.List, since time.Time) {
+	results, err := r.Check(ctx, r.request(key, list, since))
 	if ctx.Err() != nil {
 		return
 	}
@@ -366,6 +370,14 @@ func (r *runner) checks(ctx context.Context, s *Step, lines []string, since time
 		return
 	}
 	s.State, s.Detail = verdict(results)
+}
+
+// request is a round of checks as the work of the step called key.
+func (r *runner) request(key string, list check.List, since time.Time) CheckRequest {
+	return CheckRequest{
+		Checks: list, Record: r.record, Environment: r.environment, Since: since, Vars: r.vars(), LogDir: r.j.Dir, Output: r.Output,
+		Started: func(p command.Process) error { return r.j.write(entry{Event: eventChild, Key: key, Child: &p}) },
+	}
 }
 
 // verdict sums up a round of checks: failed beats undecided.
@@ -389,25 +401,22 @@ func verdict(results []CheckResult) (state, detail string) {
 	return state, ""
 }
 
+// worded says why a check came out as it did: value and bound side by side.
 func worded(c CheckResult) string {
-	switch {
-	case c.Value != nil && c.Bound != nil:
-		return fmt.Sprintf(" (%.4g, bound %.4g)", *c.Value, *c.Bound)
-	case c.Detail != "":
+	if c.Detail != "" {
 		return " (" + c.Detail + ")"
 	}
 	return ""
 }
 
-// expected answers the record's checks, and runs its verify command, as the step called key.
+// expected answers the record's checks as the step called key.
 func (r *runner) expected(ctx context.Context, key string, since time.Time) Step {
-	lines := r.record.ExpectedLines()
-	if len(lines) == 0 {
+	if len(r.record.Expected) == 0 {
 		return r.skip(ctx, key, "the record expects nothing that can be checked")
 	}
-	return r.step(ctx, key, repeatable, strings.Join(lines, "\n"), func(s *Step, _ int) {
+	return r.step(ctx, key, repeatable, strings.Join(r.record.ExpectedLines(), "\n"), func(s *Step, _ int) {
 		s.Command = ""
-		r.checks(ctx, s, lines, since)
+		r.checks(ctx, key, s, r.record.Expected, since)
 	})
 }
 
