@@ -58,7 +58,8 @@ def service(verdict: Verdict, expected: Service, report: dict, events: list[dict
         return
     found = right[0]
     verdict.verdict = found["verdict"]
-    for name, value in (("verdict", want["verdict"]), ("family", want["family"]), ("layer", want.get("layer", "shared"))):
+    for name in ("verdict", "family", "layer"):
+        value = want.get(name, "shared")
         if found.get(name) != value:
             verdict.wrong.append(f"{name} is {found.get(name)!r} instead of {value!r}")
     if found.get("stale_reads", 0) < want.get("stale_reads", 3):
@@ -92,8 +93,9 @@ def field_withheld(verdict: Verdict, expected: Service, report: dict) -> None:
 def without(events: list[dict], want: dict) -> list[dict]:
     """The events without what is withheld: a field of all events of a type, or all events of a type."""
     kept = []
+    where = {"type": want["type"], **want.get("where", {})}
     for event in events:
-        if event["type"] == want["type"] and all(event.get(name) == value for name, value in want.get("where", {}).items()):
+        if all(event.get(name) == value for name, value in where.items()):
             if want["drop"] == "*":
                 continue
             event = {name: value for name, value in event.items() if name != want["drop"]}
@@ -155,8 +157,9 @@ def _lookalike(verdict: Verdict, want: dict, report: dict) -> None:
     seen = [look for look in report["lookalikes"] if look["cause"] == want["cause"]]
     verdict.found = ", ".join(look["cause"] for look in report["lookalikes"]) or "nothing"
     verdict.verdict = "look-alike"
-    verdict.witness = verdict.writer = len(seen) == 1 and seen[0]["family"] == want["family"] and seen[0]["count"] >= want["count"]
-    if not verdict.witness:
+    same = len(seen) == 1 and seen[0]["family"] == want["family"] and seen[0]["count"] >= want["count"]
+    verdict.witness = verdict.writer = same
+    if not same:
         verdict.wrong.append(f"the look-alikes are {report['lookalikes']} instead of {want}")
     if report["findings"]:
         verdict.wrong.append(f"found {_shown(report['findings'])} beside a look-alike")

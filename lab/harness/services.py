@@ -15,15 +15,15 @@ SHARED = LAB / "shared"
 # {0} is the port of the first process, {1} of the second.
 _COMMANDS = {
     "fastapi": "uvicorn service:app --host 127.0.0.1 --port {0} --no-access-log --log-level warning",
-    "flask": "gunicorn service:app --bind 127.0.0.1:{0} --worker-class gthread --threads 6 --log-level warning",
-    "django": "gunicorn service:application --bind 127.0.0.1:{0} --worker-class gthread --threads 6 --log-level warning",
+    "flask": "gunicorn service:app --bind 127.0.0.1:{0} --threads 6 --log-level warning",
+    "django": "gunicorn service:application --bind 127.0.0.1:{0} --threads 6 --log-level warning",
 }
 
 
 @dataclass(frozen=True)
 class Service:
-    """One folder of lab/services: service.py (both the service and its twin), drive.py, expected.json, and what there is
-    of schema.sql (Postgres), schema.sqlite.sql (SQLite) and demarc.yaml."""
+    """One folder of lab/services: service.py (both the service and its twin), drive.py, expected.json, and what there
+    is of schema.sql (Postgres), schema.sqlite.sql (SQLite) and demarc.yaml."""
 
     name: str
     folder: Path
@@ -53,13 +53,11 @@ class Service:
 
     def line(self, mark: str) -> str:
         """The number of the line of service.py that bears the comment `# lab: MARK`."""
-        marked = [
-            number
-            for number, text in enumerate((self.folder / "service.py").read_text().splitlines(), 1)
-            if text.rstrip().endswith(f"# lab: {mark}")
-        ]
+        file = self.folder / "service.py"
+        lines = enumerate(file.read_text().splitlines(), 1)
+        marked = [number for number, text in lines if text.rstrip().endswith(f"# lab: {mark}")]
         if len(marked) != 1:
-            raise ValueError(f"{self.folder / 'service.py'}: {len(marked)} lines are marked '# lab: {mark}' instead of one")
+            raise ValueError(f"{file}: {len(marked)} lines are marked '# lab: {mark}' instead of one")
         return str(marked[0])
 
 

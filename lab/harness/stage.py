@@ -74,11 +74,11 @@ class Stage:
         self, method: str, target: str, data=None, user: Optional[str] = None, expect: int = 200, process: int = 0,
         **headers: str,
     ) -> Answer:
-        """Sends one request on a connection of its own. user: sent as X-Api-Key; process: which of the service's
+        """Sends one request on a connection of its own. user: sent as a bearer token; process: which of the service's
         processes (0 or 1); any other status than `expect` is an error."""
         names = {name.replace("_", "-"): value for name, value in headers.items()}
         if user is not None:
-            names["X-Api-Key"] = user
+            names["Authorization"] = f"Bearer {user}"
         body = None
         if data is not None:
             body = json.dumps(data).encode()

@@ -98,8 +98,8 @@ def table(results: list[Result]) -> str:
         good = sum(not verdict.wrong for verdict in result.verdicts)
         rows.append((
             result.service.name.replace("_", "-"), last.found, last.verdict, _yes(last.witness), _yes(last.writer),
-            "clean" if last.twin else "NOT CLEAN", last.withheld, f"{good}/{len(result.verdicts)}", f"{result.seconds:.1f}",
-            "" if result.right else "WRONG",
+            "clean" if last.twin else "NOT CLEAN", last.withheld, f"{good}/{len(result.verdicts)}",
+            f"{result.seconds:.1f}", "" if result.right else "WRONG",
         ))  # fmt: skip
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]

@@ -25,6 +25,7 @@ HASHING = 0.02
 KEY_PARTS = 64  # arguments of a call that are shown in a key
 
 GET, SET, DELETE, CLEAR, EXPIRE, EVICT = map(text, ("get", "set", "delete", "clear", "expire", "evict"))
+DELETE_TAG = text("delete-tag")
 LOCAL, SHARED = text("local"), text("shared")
 RAW, CANONICAL = text("raw"), text("canonical")
 VALUE, NONE, EMPTY = text("value"), text("none"), text("empty")
@@ -79,14 +80,16 @@ _SIZED = frozenset((str, bytes, list, tuple, dict, set, frozenset))
 
 
 class Outer:
-    """The slot of a cache API's running call, which the client below fills; silent: a call that is not recorded."""
+    """The slot of a cache API's running call, which the client below fills; silent: a call that is not recorded;
+    whole: a library's call (see libraries.py), in which no other API has one of its own."""
 
-    __slots__ = ("owner", "ops", "silent")
+    __slots__ = ("owner", "ops", "silent", "whole")
 
-    def __init__(self, owner, silent=False):
+    def __init__(self, owner, silent=False, whole=False):
         self.owner = owner
         self.ops = []
         self.silent = silent
+        self.whole = whole
 
 
 outer = contextvars.ContextVar("demarc_outer", default=None)
@@ -139,9 +142,9 @@ def wanted(key):
 
 
 def record(op, layer, store, key, start, end, hit=None, value=NOTHING, form=None, ttl=None, removed=None, parts=None,
-           error=None, line=None, size=None, digest=None):
-    """Emits one operation. key is the full text (None for clear); value is hashed as `form` says unless digest is
-    given; parts is a flat tuple of names and texts; error an exception.
+           error=None, line=None, size=None, digest=None, tags=None, tag=None, pattern=None):
+    """Emits one operation. key is the full text (None for clear, a tag and a pattern); value is hashed as `form` says
+    unless digest is given; parts is a flat tuple of names and texts; tags are texts; error an exception.
 
     A miss is remembered; the next set of its key in the same request (or thread, outside requests) carries the time
     at which the miss was known as fill_start.
@@ -177,8 +180,9 @@ def record(op, layer, store, key, start, end, hit=None, value=NOTHING, form=None
     emit((
         core.CACHE, start, end - start, next_seq(), ctx.trace if ctx is not None else None, None,
         ctx.span if ctx is not None else None, op, layer, store, redact.key(key) if key is not None else None, parts,
-        hit, digest, form, kind, size, ttl, None, None, None, None, removed, None,
-        error_name(error) if error is not None else None, ctx.txn[0] if ctx is not None else None, fill, line,
+        hit, digest, form, kind, size, ttl, None, tags and tuple([redact.key(t) for t in tags]),
+        redact.key(tag) if tag is not None else None, redact.key(pattern) if pattern is not None else None, removed,
+        None, error_name(error) if error is not None else None, ctx.txn[0] if ctx is not None else None, fill, line,
     ))
 
 

@@ -1,4 +1,4 @@
-"""A shop's carts in FastAPI; fastapi-cache2 keeps the answers in Redis for two seconds.
+"""A shop's carts in FastAPI; fastapi-cache2 keeps the answers in Redis.
 
 The defect: the key is built from the path, but whose cart it is comes from a header. The twin's key has the customer.
 """
@@ -28,12 +28,12 @@ async def lifespan(app):
 def by_path(function, namespace="", *, request=None, response=None, args=(), kwargs=None):
     key = f"{namespace}:{request.url.path}"
     if FIXED:
-        key += ":" + request.headers["x-api-key"]
+        key += ":" + customer(request.headers["authorization"])
     return key
 
 
-def customer(x_api_key: str = Header()):
-    return x_api_key
+def customer(authorization: str = Header()):
+    return authorization.removeprefix("Bearer ")
 
 
 app = FastAPI(lifespan=lifespan)

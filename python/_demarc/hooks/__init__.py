@@ -54,6 +54,12 @@ HOOKS = (
     ("functools", "functools", "cache_functools", "patch"),
     ("cachetools", "cachetools", "cache_cachetools", "patch"),
     ("pymemcache", "pymemcache.client.base", "cache_pymemcache", "patch"),
+    # Libraries above them.
+    ("aiocache", "aiocache.base", "cache_aiocache", "patch"),
+    ("cachelib", "cachelib.base", "cache_cachelib", "patch"),
+    ("dogpile", "dogpile.cache.region", "cache_dogpile", "patch"),
+    ("fastapi_cache", "fastapi_cache.types", "cache_fastapi", "patch_types"),
+    ("fastapi_cache", "fastapi_cache.decorator", "cache_fastapi", "patch_decorator"),
     # Functions that the settings name, and jobs.
     ("functions", "builtins", "functions", "patch"),
     ("celery", "celery.app.base", "jobs_celery", "patch_app"),

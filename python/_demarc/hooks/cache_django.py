@@ -181,8 +181,8 @@ def _begin(cache, method, args, kwargs):
     if NAME in state.disabled:
         return None
     o = outer.get()
-    if o is not None and o.owner is cache:
-        return None  # a method of the backend that uses another one
+    if o is not None and (o.owner is cache or o.whole):
+        return None  # a method of the backend that uses another one, or a library that tells what it does by itself
     if method == "get":
         filling = _filling.get()
         if filling is not None and filling[2] and filling[0] is cache and filling[1] == _arg(args, kwargs, 0, "key"):

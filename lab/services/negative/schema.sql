@@ -1,0 +1,2 @@
+CREATE TABLE users (name text PRIMARY KEY, email text NOT NULL);
+INSERT INTO users VALUES ('ann', 'ann at lab');

@@ -1,0 +1,197 @@
+"""What the hooks of cache libraries share (aiocache, cachelib, cashews, dogpile.cache, ...).
+
+A call of a library's own method is told as what it did to the library's keys, as one event a key: with the value as
+the object that the service sees, the tags that the library knows, and the line that asked. Where a client that is
+observed works below (redis-py), the event has the client's key, times, lifetime and removed count, and its error even
+where the library swallowed it; the library's own bookkeeping in the same store is not told. Where nothing is below, the
+entries live in the process, and the hits are recorded under the budget of in-process caches.
+
+Bounds: those of caches.py; of a local store's hits beyond the budget only their number is kept, for STORES stores.
+"""
+
+import functools
+import inspect
+
+from _demarc import caches, hashing
+from _demarc.caches import CANONICAL, GET, LOCAL, NOTHING, RAW, SHARED, Outer, budget, outer
+from _demarc.core import code, failed, now, state, text
+from _demarc.db import asked
+
+STORES = 1_000
+
+_counted = {}  # store -> hits that were not recorded in full
+
+
+class Did:
+    """What a call did: an operation on a key, on the keys of a tag, or on those of a pattern."""
+
+    __slots__ = ("op", "key", "hit", "value", "ttl", "removed", "tags", "tag", "pattern")
+
+    def __init__(
+        self, op, key=None, hit=None, value=NOTHING, ttl=None, removed=None, tags=None, tag=None, pattern=None
+    ):
+        self.op = op
+        self.key = key
+        self.hit = hit
+        self.value = value
+        self.ttl = ttl  # in ms
+        self.removed = removed
+        self.tags = tags
+        self.tag = tag
+        self.pattern = pattern
+
+
+def milliseconds(seconds):
+    """A lifetime as libraries take it, in ms; None where there is none."""
+    if hasattr(seconds, "total_seconds"):
+        seconds = seconds.total_seconds()
+    return int(seconds * 1000) if isinstance(seconds, (int, float)) and 0 < seconds < 1e12 else None
+
+
+def begin(owner, hook):
+    """The slot of a call that is to be told, or None: inside another API's call only the outermost is told."""
+    return None if hook in state.disabled or outer.get() is not None else Outer(owner, whole=True)
+
+
+def tell(slot, place, dids, start, error=None):
+    """Emits what a call did. place: (layer, number of the store's name), used where no client is below."""
+    end = now()
+    line = code(4) or asked.get()  # above this function stand the wrapper and the library's caller at least
+    below = slot.ops
+    layer, store = (SHARED, below[0][0]) if below else place
+    for did in dids:
+        where, s, e, problem, raw = store, start, end, error, NOTHING
+        key, ttl, removed, size = did.key, did.ttl, did.removed, None
+        seen = _below(below, did) if below else None
+        if seen is not None:
+            where, (_, key, _, raw, known, gone, _), s, e, problem = seen
+            ttl = known if known is not None else ttl
+            removed = gone if gone is not None else removed
+            size = len(raw) if type(raw) is bytes or type(raw) is str else None
+        elif below and problem is None:
+            problem = below[0][4]
+        if layer is LOCAL and did.op == GET and did.hit:
+            _hit(where, key, s, did.value, line)
+            continue
+        value, form, digest = did.value, CANONICAL, None
+        if value is not NOTHING and value is not None and problem is None:
+            digest = hashing.hash_value(value)
+            if digest is None:
+                value, form = (raw, RAW) if size is not None else (NOTHING, None)
+        caches.record(
+            did.op, layer, where, key, s, e, did.hit if problem is None else None, value, form, ttl,
+            removed if problem is None else None, None, problem, line, size, digest, did.tags, did.tag, did.pattern,
+        )  # fmt: skip
+
+
+def _below(below, did):
+    """The client's operation that a library's one came down to: its key is the library's, or ends with it."""
+    key = did.key
+    if key is None:
+        return None
+    for store, ops, start, end, error in below:
+        for op in ops:
+            if op[0] == did.op and op[1] is not None and op[1].endswith(key):
+                return store, op, start, end, error
+    return None
+
+
+def _hit(store, key, at, value, line):
+    if budget.hits > 0:
+        budget.hits -= 1
+        caches.local_hit(store, key, at, value if value is not NOTHING else None, line)
+    elif store in _counted or len(_counted) < STORES:
+        if not _counted:
+            caches.counter(_count)
+        _counted[store] = _counted.get(store, 0) + 1
+
+
+def _count(since, until):
+    for store, n in list(_counted.items()):
+        if n:
+            _counted[store] -= n
+            caches.count(store, since, until, n)
+
+
+def wrap(cls, method, hook, did, place):
+    """Observes a method of a class, synchronous or not.
+
+    did(self, args, kwargs, result, error) gives what the call did (a list of Did); place(self) the layer and the number
+    of the store's name for what no client below has told.
+    """
+    original = cls.__dict__.get(method)
+    if original is not None and callable(original):
+        setattr(cls, method, observed(original, hook, did, place))
+
+
+def observed(original, hook, did, place):
+    """As wrap, for a function."""
+
+    def finish(slot, args, kwargs, result, error, start):
+        try:
+            tell(slot, place(args[0]), did(args[0], args[1:], kwargs, result, error), start, error)
+        except Exception:
+            failed(hook)
+
+    def slot_for(args):
+        try:
+            slot = begin(args[0], hook)
+            return slot, outer.set(slot) if slot is not None else None
+        except Exception:
+            failed(hook)
+            return None, None
+
+    if inspect.iscoroutinefunction(original):
+
+        @functools.wraps(original)
+        async def call(*args, **kwargs):
+            slot, token = slot_for(args) if state.on else (None, None)
+            if slot is None:
+                return await original(*args, **kwargs)
+            start = now()
+            try:
+                result = await original(*args, **kwargs)
+            except BaseException as e:
+                outer.reset(token)
+                finish(slot, args, kwargs, None, e, start)
+                raise
+            outer.reset(token)
+            finish(slot, args, kwargs, result, None, start)
+            return result
+
+    else:
+
+        @functools.wraps(original)
+        def call(*args, **kwargs):
+            slot, token = slot_for(args) if state.on else (None, None)
+            if slot is None:
+                return original(*args, **kwargs)
+            start = now()
+            try:
+                result = original(*args, **kwargs)
+            except BaseException as e:
+                outer.reset(token)
+                finish(slot, args, kwargs, None, e, start)
+                raise
+            outer.reset(token)
+            finish(slot, args, kwargs, result, None, start)
+            return result
+
+    return call
+
+
+def argument(args, kwargs, place, name, default=None):
+    """An argument of a call, given by place or by name."""
+    return args[place] if len(args) > place else kwargs.get(name, default)
+
+
+_numbers = {}  # name -> how many caches have been given it
+
+
+def named(name):
+    """Where a cache in the process keeps its entries, as (layer, number of the store's name): caches with equal names
+    are told apart by their order in the process."""
+    n = _numbers.get(name, 0) + 1
+    if n > 1 or len(_numbers) < STORES:
+        _numbers[name] = n
+    return LOCAL, text(name if n == 1 else "%s#%d" % (name, n))
