@@ -164,7 +164,7 @@ func quote(s string) string {
 type unit struct {
 	name     string             // in JSON: ms, share, 1/s, bytes, or "" for a plain number
 	suffixes map[string]float64 // what may stand behind a number, and what it multiplies with
-	shown    string             // behind the number for people
+	suffix   string             // behind the number for people
 	scale    float64            // for people: 100 for per cent
 }
 
@@ -221,7 +221,7 @@ var metrics = []metric{
 	{name: "misses_per_request", unit: plain, scopes: byRoute},
 	{name: "hit_ratio", unit: share, scopes: byFamily, binomial: true},
 	{name: "stale_reads", unit: plain, scopes: byFamily, stale: true},
-	{name: "leaks", unit: plain, scopes: byFamily, stale: true},
+	{name: "leaks", unit: plain, scopes: []Scope{Total, Family}, stale: true},
 }
 
 // Metrics lists the names of the figures that can be checked.

@@ -144,8 +144,10 @@ func newRoot(started *bool) *cobra.Command {
 		// groupMain, in the order: run, report, choose, stale, check, change
 		newRunCommand(),
 		newReportCommand(),
+		newCheckCommand(),
 
 		// groupMore
+		newCompareCommand(),
 		newCollectCommand(),
 		newInjectCommand(),
 		newDoctorCommand(),

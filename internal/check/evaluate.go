@@ -1,0 +1,484 @@
+package check
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/demarc-dev/demarc/internal/baseline"
+	"github.com/demarc-dev/demarc/internal/fault"
+)
+
+// Verdict is what came of a check.
+type Verdict string
+
+// The verdicts. Undecided is not a pass: there is too little to tell.
+const (
+	Pass      Verdict = "pass"
+	Fail      Verdict = "fail"
+	Undecided Verdict = "undecided"
+)
+
+// Result is one check of one thing; a check of every route gives one for each. Nil pointers (null in JSON) are "not
+// known" or "does not belong to this kind".
+type Result struct {
+	Check      string      `json:"check"` // as String writes it
+	Kind       Kind        `json:"kind"`
+	Name       string      `json:"name"` // "" where it has none
+	Line       int         `json:"line"` // in the file, from 1; 0 where it stands in none
+	Verdict    Verdict     `json:"verdict"`
+	Reason     string      `json:"reason"` // for people; "" where value and bound say all
+	Metric     string      `json:"metric"`
+	Of         string      `json:"of"` // route or family; "" for the whole service
+	Op         string      `json:"op"`
+	Value      *float64    `json:"value"` // in Unit
+	Bound      *float64    `json:"bound"`
+	Baseline   *float64    `json:"baseline"` // of the baseline, where the bound is relative
+	Unit       string      `json:"unit"`     // ms, share (a fraction of 1), 1/s, bytes, or "" for a plain number
+	N          int64       `json:"n"`        // samples behind Value
+	Needed     *int64      `json:"needed"`   // samples that would tell, where they are too few
+	Interval   *[2]float64 `json:"interval"` // in which the true share lies with 95 % confidence
+	Exit       *int        `json:"exit"`     // of a command
+	DurationMS *int64      `json:"duration_ms"`
+	Tail       string      `json:"tail"` // end of a command's output, or of what a health question heard
+	Log        string      `json:"log"`  // file with a command's output
+}
+
+// Figures are what checks of a capture are held against. Report is always there; the others may be nil.
+type Figures struct {
+	Report        *baseline.Report
+	Stale         *Stale
+	Baseline      *baseline.Report
+	BaselineStale *Stale
+}
+
+// Stale are the figures of the analysis of stale reads.
+type Stale struct {
+	Judged   int64  // hits of which it could be told whether they were stale
+	Why      string // why none could be, where Judged is 0
+	Total    StaleCount
+	Routes   map[string]StaleCount
+	Families map[string]FamilyCount
+}
+
+// StaleCount counts reads that were stale, and answers that reached somebody they were not for.
+type StaleCount struct{ StaleReads, Leaks int64 }
+
+// FamilyCount are the figures of one family of cache keys.
+type FamilyCount struct {
+	StaleCount
+	Hits, Misses int64
+}
+
+// sample is one figure of one side.
+type sample struct {
+	value float64
+	known bool
+	why   string // not known
+	n     int64  // what it rests on
+	hits  int64  // of n, for a share
+}
+
+func unknown(why string) sample { return sample{why: why} }
+
+func some(v float64, n int64) sample { return sample{value: v, known: true, n: n} }
+
+func maybe(v *float64, n int64, why string) sample {
+	if v == nil {
+		return unknown(why)
+	}
+	return some(*v, n)
+}
+
+func of(k, n int64, why string) sample {
+	if n == 0 {
+		return unknown(why)
+	}
+	return sample{value: float64(k) / float64(n), known: true, n: n, hits: k}
+}
+
+// side is the report and the stale reads of one capture.
+type side struct {
+	report *baseline.Report
+	stale  *Stale
+}
+
+func (s side) route(name string) *baseline.Route {
+	for _, list := range [][]baseline.Route{s.report.Routes, s.report.Jobs} {
+		if i := slices.IndexFunc(list, func(r baseline.Route) bool { return r.Route == name }); i >= 0 {
+			return &list[i]
+		}
+	}
+	return nil
+}
+
+// timed is the number of requests whose duration is known.
+func timed(routes ...baseline.Route) int64 {
+	var n int64
+	for _, r := range routes {
+		for _, b := range r.Latency {
+			n += b.Count
+		}
+	}
+	return n
+}
+
+const (
+	noRequest = "no request was seen"
+	noTime    = "no request with a duration was seen"
+	noQuery   = "no query was seen in the whole capture: the service asks no database, or through a driver that is not hooked"
+	noCache   = "no cache operation was seen in the whole capture"
+	noLookup  = "no lookup was seen"
+)
+
+// figure returns a metric of one side.
+func (s side) figure(c Check, name string) sample {
+	m := metricNamed(c.Metric)
+	if m.stale {
+		return s.staleFigure(c, name)
+	}
+	if c.Scope == Family {
+		if s.stale == nil {
+			return unknown(noCache)
+		}
+		f := s.stale.Families[name]
+		return of(f.Hits, f.Hits+f.Misses, noLookup)
+	}
+	if why := s.blind(c.Metric); why != "" {
+		return unknown(why)
+	}
+	if c.Scope == Total {
+		return s.total(c.Metric)
+	}
+	r := s.route(name)
+	if r == nil || r.Requests == 0 {
+		return unknown(noRequest)
+	}
+	n := timed(*r)
+	switch c.Metric {
+	case "p50_ms":
+		return maybe(r.P50Ms, n, noTime)
+	case "p95_ms":
+		return maybe(r.P95Ms, n, noTime)
+	case "p99_ms":
+		return maybe(r.P99Ms, n, noTime)
+	case "error_rate":
+		return of(r.Errors, r.Requests, noRequest)
+	case "rate":
+		return maybe(r.Rate, r.Requests, "there is no length of time to speak of")
+	case "requests":
+		return some(float64(r.Requests), r.Requests)
+	case "queries_per_request":
+		return some(r.QueriesPerRequest, r.Requests)
+	case "duplicate_queries_per_request":
+		return some(r.DuplicateQueriesPerRequest, r.Requests)
+	case "db_time_share":
+		return maybe(r.DBTimeShare, n, noTime)
+	case "bytes_p50":
+		return maybe(r.BytesP50, r.Requests, "no size of an answer was recorded")
+	case "misses_per_request":
+		return some(r.Cache.MissesPerRequest, r.Requests)
+	case "hit_ratio":
+		return of(r.Cache.Hits, r.Cache.Hits+r.Cache.Misses, noLookup)
+	}
+	return unknown("the metric " + c.Metric + " is not known")
+}
+
+func (s side) total(metric string) sample {
+	t := &s.report.Totals
+	if t.Requests == 0 && metric != "hit_ratio" && metric != "requests" {
+		return unknown(noRequest)
+	}
+	n := timed(s.report.Routes...)
+	switch metric {
+	case "p50_ms":
+		return maybe(t.P50Ms, n, noTime)
+	case "p95_ms":
+		return maybe(t.P95Ms, n, noTime)
+	case "p99_ms":
+		return maybe(t.P99Ms, n, noTime)
+	case "error_rate":
+		return of(t.Errors, t.Requests, noRequest)
+	case "rate":
+		return maybe(t.Rate, t.Requests, "there is no length of time to speak of")
+	case "requests":
+		return some(float64(t.Requests), t.Requests)
+	case "queries_per_request":
+		return maybe(t.QueriesPerRequest, t.Requests, noRequest)
+	case "duplicate_queries_per_request":
+		var sum float64
+		for _, r := range s.report.Routes {
+			sum += r.DuplicateQueriesPerRequest * float64(r.Requests)
+		}
+		return some(sum/float64(t.Requests), t.Requests)
+	case "db_time_share":
+		return maybe(t.DBTimeShare, n, noTime)
+	case "misses_per_request":
+		return maybe(t.MissesPerRequest, t.Requests, noRequest)
+	case "hit_ratio":
+		return of(t.CacheHits, t.CacheHits+t.CacheMisses, noLookup)
+	}
+	return unknown("the metric " + metric + " is not known")
+}
+
+// blind says why a whole kind of event is missing, so that a count of zero tells nothing.
+func (s side) blind(metric string) string {
+	seen := s.report.Coverage.EventsByType
+	switch metric {
+	case "queries_per_request", "duplicate_queries_per_request", "db_time_share":
+		if seen["query"] == 0 {
+			return noQuery
+		}
+	case "misses_per_request", "hit_ratio":
+		if seen["cache"] == 0 {
+			return noCache
+		}
+	}
+	return ""
+}
+
+func (s side) staleFigure(c Check, name string) sample {
+	if s.stale == nil {
+		return unknown("stale reads were not looked for")
+	}
+	var n StaleCount
+	switch c.Scope {
+	case Total:
+		n = s.stale.Total
+	case Family:
+		n = s.stale.Families[name].StaleCount
+	default:
+		n = s.stale.Routes[name]
+	}
+	v := n.StaleReads
+	if c.Metric == "leaks" {
+		v = n.Leaks
+	}
+	if v == 0 && s.stale.Judged == 0 {
+		return unknown(cmp.Or(s.stale.Why, "no hit could be judged"))
+	}
+	return some(float64(v), s.stale.Judged)
+}
+
+// Validate says which check names a route or family that neither the capture nor the baseline has, before anything is
+// evaluated. op names the command for the error.
+func (f Figures) Validate(op string, list []Check) error {
+	routes, families := f.names()
+	for _, c := range list {
+		var known []string
+		var what string
+		switch c.Scope {
+		case Route:
+			known, what = routes, "route"
+		case Family:
+			known, what = families, "key family"
+		default:
+			continue
+		}
+		if c.Kind != Figure || slices.Contains(known, c.Of) || c.Scope == Route && f.cut() {
+			continue
+		}
+		e := &fault.Error{
+			Op: op, What: "cannot decide the check " + c.where() + c.String(), Cause: fmt.Errorf("the capture has no %s %s", what, quote(c.Of)),
+			Expected: "one that was seen", Retry: fault.RetryUseless, Code: fault.ExitUsage,
+		}
+		switch near := Near(c.Of, known, 3); {
+		case len(known) == 0:
+			e.Expected = "a capture in which a " + what + " was seen; this one has none"
+		case len(near) > 0:
+			e.Try = "did you mean " + strings.Join(quoteAll(near), " or ") + "?"
+		default:
+			e.Try = "one of " + strings.Join(quoteAll(known[:min(len(known), 8)]), ", ")
+		}
+		return e
+	}
+	return nil
+}
+
+func (c Check) where() string {
+	if c.Line == 0 {
+		return ""
+	}
+	return fmt.Sprintf("in line %d: ", c.Line)
+}
+
+func quoteAll(list []string) []string {
+	out := make([]string, len(list))
+	for i, s := range list {
+		out[i] = quote(s)
+	}
+	return out
+}
+
+// cut says whether routes were put together because there were too many, so that one that is not found may be among
+// them.
+func (f Figures) cut() bool {
+	return slices.Contains(f.Report.Coverage.Limits, "routes")
+}
+
+// names lists the routes and key families of both captures, in order.
+func (f Figures) names() (routes, families []string) {
+	for _, r := range []*baseline.Report{f.Report, f.Baseline} {
+		if r == nil {
+			continue
+		}
+		for _, x := range slices.Concat(r.Routes, r.Jobs) {
+			routes = append(routes, x.Route)
+		}
+	}
+	for _, s := range []*Stale{f.Stale, f.BaselineStale} {
+		if s != nil {
+			for name := range s.Families {
+				families = append(families, name)
+			}
+		}
+	}
+	slices.Sort(routes)
+	slices.Sort(families)
+	return slices.Compact(routes), slices.Compact(families)
+}
+
+// Evaluate holds one check of a figure against the figures. A check of every route gives one result for each.
+func (f Figures) Evaluate(c Check) ([]Result, error) {
+	if c.Kind != Figure || f.Report == nil {
+		return nil, errors.New("only checks of figures are evaluated against a capture")
+	}
+	if c.Scope != Every {
+		return []Result{f.one(c, c.Of)}, nil
+	}
+	var list []Result
+	for _, r := range f.Report.Routes {
+		list = append(list, f.one(c, r.Route))
+	}
+	if len(list) == 0 {
+		r := c.result("")
+		r.Verdict, r.Reason = Undecided, noRequest
+		list = append(list, r)
+	}
+	return list, nil
+}
+
+func (c Check) result(name string) Result {
+	return Result{
+		Check: c.String(), Kind: c.Kind, Name: c.Name, Line: c.Line, Metric: c.Metric, Of: name, Op: c.Op,
+		Unit: metricNamed(c.Metric).unit.name,
+	}
+}
+
+func (f Figures) one(c Check, name string) Result {
+	r := c.result(name)
+	m := metricNamed(c.Metric)
+	r.Verdict = Undecided
+	now := side{f.Report, f.Stale}.figure(c, name)
+	r.N = now.n
+	if now.known {
+		r.Value = &now.value
+	}
+	bound := c.Bound.Value
+	var before sample
+	if c.Bound.Relative {
+		if f.Baseline == nil {
+			r.Reason = "there is no baseline to compare with: --baseline CAPTURE"
+			return r
+		}
+		before = side{f.Baseline, f.BaselineStale}.figure(c, name)
+		if !before.known {
+			r.Reason = "in the baseline: " + before.why
+			return r
+		}
+		r.Baseline = &before.value
+		bound += c.Bound.Factor * before.value
+	}
+	r.Bound = &bound
+	if !now.known {
+		r.Reason = now.why
+		return r
+	}
+	if m.quantile > 0 {
+		need := neededFor(m.quantile)
+		switch {
+		case now.n < need:
+			r.Needed, r.Reason = &need, fmt.Sprintf("too few samples: %d, %d are needed", now.n, need)
+			return r
+		case c.Bound.Relative && before.n < need:
+			r.Needed, r.Reason = &need, fmt.Sprintf("too few samples in the baseline: %d, %d are needed", before.n, need)
+			return r
+		}
+	}
+	if m.binomial {
+		f.share(&r, c, now, before, bound)
+		return r
+	}
+	r.Verdict = Fail
+	if holds(c.Op, now.value, bound) {
+		r.Verdict = Pass
+	}
+	if m.quantile > 0 && math.Abs(now.value-bound) <= baseline.RelativeError*bound && now.value != bound {
+		r.Reason = fmt.Sprintf("closer to the bound than percentiles are known (±%.1f %%)", baseline.RelativeError*100)
+	}
+	return r
+}
+
+// share decides about a share. Against a number, the exact interval must lie on one side of it. Against the baseline, what
+// meets the bound passes, and it fails only if the intervals of both sides say so: else the same traffic seen twice would
+// fail every other time.
+func (f Figures) share(r *Result, c Check, now, before sample, bound float64) {
+	lo, hi := interval(float64(now.hits), float64(now.n))
+	r.Interval = &[2]float64{lo, hi}
+	meets := holds(c.Op, now.value, bound)
+	verdict := func(ok bool) Verdict {
+		if ok {
+			return Pass
+		}
+		return Fail
+	}
+	// What is asked of the sample itself, not of what it stands for.
+	if c.Op == "==" || c.Op == "!=" || c.Op == "<=" && bound <= 0 || c.Op == ">=" && bound >= 1 {
+		r.Verdict = verdict(meets)
+		return
+	}
+	if c.Bound.Relative {
+		blo, bhi := interval(float64(before.hits), float64(before.n))
+		least, most := c.Bound.Value+c.Bound.Factor*blo, c.Bound.Value+c.Bound.Factor*bhi
+		switch {
+		case meets:
+			r.Verdict = Pass
+		case lo > most || hi < least:
+			r.Verdict = Fail
+		default:
+			r.Reason = fmt.Sprintf("beyond the bound, but within what chance gives with %d and %d samples", now.n, before.n)
+		}
+		return
+	}
+	if lo > bound || hi < bound || lo == bound && c.Op == ">=" || hi == bound && c.Op == "<=" {
+		r.Verdict = verdict(meets)
+		return
+	}
+	need := needed(now.hits, now.n, bound)
+	r.Reason = fmt.Sprintf("too few samples: %d of %d, so it is between %s and %s", now.hits, now.n, metricNamed(c.Metric).unit.show(lo),
+		metricNamed(c.Metric).unit.show(hi))
+	if need > 0 {
+		r.Needed = &need
+		r.Reason += fmt.Sprintf("; about %s are needed", count(need))
+	}
+}
+
+func holds(op string, v, bound float64) bool {
+	near := math.Abs(v-bound) <= 1e-9*max(1, math.Abs(bound)) // what differs by the rounding of the arithmetic only is equal
+	switch op {
+	case "<":
+		return v < bound && !near
+	case "<=":
+		return v <= bound || near
+	case ">":
+		return v > bound && !near
+	case ">=":
+		return v >= bound || near
+	case "==":
+		return near
+	}
+	return !near
+}

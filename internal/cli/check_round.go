@@ -1,0 +1,165 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/demarc-dev/demarc/internal/baseline"
+	"github.com/demarc-dev/demarc/internal/capture"
+	"github.com/demarc-dev/demarc/internal/check"
+	"github.com/demarc-dev/demarc/internal/config"
+	"github.com/demarc-dev/demarc/internal/stale"
+)
+
+// checkRound is one round of checks, whoever asks for it: demarc check, a rehearsal, a watch.
+type checkRound struct {
+	op        string // name of the command, for errors
+	list      check.List
+	capture   string // folder; empty: the newest, if a check needs one
+	baseline  string // folder; empty: none
+	since     int64  // Unix nanoseconds: leaves out what the capture holds from before; 0: nothing
+	sinceMark string // the same as the name of a mark
+	staleness map[string]string
+	runner    check.Runner
+	talk      io.Writer // gets a line before each command; nil: nobody
+}
+
+// figures says whether a check needs a capture, and whether it needs the analysis of stale reads.
+func (r *checkRound) figures() (any, stale bool) {
+	for _, c := range r.list {
+		if c.Kind == check.Figure {
+			any = true
+			stale = stale || c.Scope == check.Family || slices.Contains([]string{"stale_reads", "leaks"}, c.Metric)
+		}
+	}
+	return any, stale
+}
+
+// run answers the checks in their order. An error means that there is no report: the checks cannot be decided as they are
+// written, a capture cannot be read, or the context ended.
+func (r *checkRound) run(ctx context.Context) (*check.Report, error) {
+	start := time.Now()
+	rep := &check.Report{Start: checkStamp(start)}
+	f, err := r.read(ctx, rep)
+	if err != nil {
+		return nil, err
+	}
+	for i, c := range r.list {
+		if c.Kind == check.Figure {
+			results, err := f.Evaluate(c)
+			if err != nil {
+				return nil, err
+			}
+			rep.Checks = append(rep.Checks, results...)
+			continue
+		}
+		if r.talk != nil {
+			fmt.Fprintln(r.talk, c.Title())
+		}
+		result, err := r.runner.Run(ctx, c, i+1)
+		if err != nil {
+			return nil, err
+		}
+		rep.Checks = append(rep.Checks, result)
+	}
+	rep.DurationMS = time.Since(start).Milliseconds()
+	rep.Finish()
+	return rep, nil
+}
+
+// read reads the captures, as far as the checks need them.
+func (r *checkRound) read(ctx context.Context, rep *check.Report) (check.Figures, error) {
+	var f check.Figures
+	any, needStale := r.figures()
+	if !any {
+		return f, nil
+	}
+	var err error
+	if r.capture == "" {
+		if r.capture, err = capture.Newest(capture.Root); err != nil {
+			return f, err
+		}
+	}
+	rep.Capture = r.capture
+	since := r.since
+	if r.sinceMark != "" {
+		reader, err := capture.Open(r.capture)
+		if err != nil {
+			return f, err
+		}
+		if since, err = markTime(ctx, reader, r.capture, r.sinceMark); err != nil {
+			return f, err
+		}
+	}
+	budgets, err := stalenessBudgets(r.staleness)
+	if err != nil {
+		return f, err
+	}
+	if f.Report, f.Stale, err = readCheckFigures(ctx, r.capture, since, needStale, budgets); err != nil {
+		return f, err
+	}
+	for _, w := range f.Report.Warnings {
+		// The others speak of figures that a check says itself to be too few.
+		if slices.Contains([]string{"capture", "dropped", "sampled", "hook-failed", "cut-items", "early-joins"}, w.Code) {
+			rep.Warnings = append(rep.Warnings, w.Text)
+		}
+	}
+	if r.baseline != "" {
+		rep.Baseline = r.baseline
+		if f.Baseline, f.BaselineStale, err = readCheckFigures(ctx, r.baseline, 0, needStale, budgets); err != nil {
+			return f, err
+		}
+	}
+	return f, f.Validate(r.op, r.list)
+}
+
+// stalenessBudgets reads the budgets of the configuration.
+func stalenessBudgets(text map[string]string) (map[string]time.Duration, error) {
+	budgets := map[string]time.Duration{}
+	for family, s := range text {
+		d, err := config.Age(s)
+		if err != nil {
+			return nil, err
+		}
+		budgets[family] = d
+	}
+	return budgets, nil
+}
+
+// readCheckFigures folds a capture, from since on (0: all of it), into what checks are held against.
+func readCheckFigures(ctx context.Context, dir string, since int64, withStale bool, budgets map[string]time.Duration) (*baseline.Report, *check.Stale, error) {
+	reader, err := capture.Open(dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	opt := baselineOptions()
+	opt.Since = since
+	fold := baseline.New(opt)
+	detector := stale.New(stale.Options{Budgets: budgets, Since: since})
+	for batch, err := range reader.Batches() {
+		if err = cmp.Or(err, ctx.Err()); err != nil {
+			return nil, nil, err
+		}
+		for i := range batch {
+			fold.Add(&batch[i])
+		}
+		if withStale {
+			if err := detector.Add(batch); err != nil {
+				return nil, nil, err
+			}
+		}
+	}
+	rep := fold.Report()
+	for _, w := range reader.Info().Warnings {
+		rep.Warnings = append(rep.Warnings, baseline.Warning{Code: "capture", Text: w})
+	}
+	if !withStale {
+		return &rep, nil, nil
+	}
+	detector.Finish()
+	return &rep, check.FromStale(detector.Report()), nil
+}
