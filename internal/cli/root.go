@@ -148,6 +148,7 @@ func newRoot(started *bool) *cobra.Command {
 
 		// groupMore
 		newCompareCommand(),
+		newCompareCommand(),
 		newCollectCommand(),
 		newInjectCommand(),
 		newDoctorCommand(),
