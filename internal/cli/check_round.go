@@ -39,24 +39,25 @@ func (r *checkRound) figures() (any, stale bool) {
 	return any, stale
 }
 
-// run answers the checks in their order. An error means that there is no report: the checks cannot be decided as they are
-// written, a capture cannot be read, or the context ended.
+// run answers the checks; the report has them in their order. First the captures are read, so that checks which cannot be
+// decided as they are written stop everything before a command runs; a capture that is still being written is read once
+// more when the commands have run, as they may have made the traffic that the figures are about.
+//
+// An error means that there is no report: such a check, a capture that cannot be read, or the end of the context.
 func (r *checkRound) run(ctx context.Context) (*check.Report, error) {
 	start := time.Now()
 	rep := &check.Report{Start: checkStamp(start)}
-	f, err := r.read(ctx, rep)
+	f, live, err := r.read(ctx, rep)
 	if err != nil {
 		return nil, err
 	}
+	answers := make([][]check.Result, len(r.list))
+	ran := false
 	for i, c := range r.list {
 		if c.Kind == check.Figure {
-			results, err := f.Evaluate(c)
-			if err != nil {
-				return nil, err
-			}
-			rep.Checks = append(rep.Checks, results...)
 			continue
 		}
+		ran = true
 		if r.talk != nil {
 			fmt.Fprintln(r.talk, c.Title())
 		}
@@ -64,43 +65,62 @@ func (r *checkRound) run(ctx context.Context) (*check.Report, error) {
 		if err != nil {
 			return nil, err
 		}
-		rep.Checks = append(rep.Checks, result)
+		answers[i] = []check.Result{result}
+	}
+	if ran && live {
+		select {
+		case <-time.After(flushTime):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		if f, _, err = r.read(ctx, rep); err != nil {
+			return nil, err
+		}
+	}
+	for i, c := range r.list {
+		if c.Kind == check.Figure {
+			if answers[i], err = f.Evaluate(c); err != nil {
+				return nil, err
+			}
+		}
+		rep.Checks = append(rep.Checks, answers[i]...)
 	}
 	rep.DurationMS = time.Since(start).Milliseconds()
 	rep.Finish()
 	return rep, nil
 }
 
-// read reads the captures, as far as the checks need them.
-func (r *checkRound) read(ctx context.Context, rep *check.Report) (check.Figures, error) {
-	var f check.Figures
+// flushTime is how long it takes until what a service did stands in its capture.
+const flushTime = 1500 * time.Millisecond
+
+// read reads the captures, as far as the checks need them, and says whether the one that is checked is still being written.
+func (r *checkRound) read(ctx context.Context, rep *check.Report) (f check.Figures, live bool, err error) {
 	any, needStale := r.figures()
 	if !any {
-		return f, nil
+		return f, false, nil
 	}
-	var err error
 	if r.capture == "" {
 		if r.capture, err = capture.Newest(capture.Root); err != nil {
-			return f, err
+			return f, false, err
 		}
 	}
-	rep.Capture = r.capture
+	rep.Capture, rep.Warnings = r.capture, nil
+	reader, err := capture.Open(r.capture)
+	if err != nil {
+		return f, false, err
+	}
 	since := r.since
 	if r.sinceMark != "" {
-		reader, err := capture.Open(r.capture)
-		if err != nil {
-			return f, err
-		}
 		if since, err = markTime(ctx, reader, r.capture, r.sinceMark); err != nil {
-			return f, err
+			return f, false, err
 		}
 	}
 	budgets, err := stalenessBudgets(r.staleness)
 	if err != nil {
-		return f, err
+		return f, false, err
 	}
-	if f.Report, f.Stale, err = readCheckFigures(ctx, r.capture, since, needStale, budgets); err != nil {
-		return f, err
+	if f.Report, f.Stale, err = readCheckFigures(ctx, reader, since, needStale, budgets); err != nil {
+		return f, false, err
 	}
 	for _, w := range f.Report.Warnings {
 		// The others speak of figures that a check says itself to be too few.
@@ -108,13 +128,17 @@ func (r *checkRound) read(ctx context.Context, rep *check.Report) (check.Figures
 			rep.Warnings = append(rep.Warnings, w.Text)
 		}
 	}
-	if r.baseline != "" {
+	if r.baseline != "" && f.Baseline == nil {
 		rep.Baseline = r.baseline
-		if f.Baseline, f.BaselineStale, err = readCheckFigures(ctx, r.baseline, 0, needStale, budgets); err != nil {
-			return f, err
+		before, err := capture.Open(r.baseline)
+		if err != nil {
+			return f, false, err
+		}
+		if f.Baseline, f.BaselineStale, err = readCheckFigures(ctx, before, 0, needStale, budgets); err != nil {
+			return f, false, err
 		}
 	}
-	return f, f.Validate(r.op, r.list)
+	return f, reader.Info().Active, f.Validate(r.op, r.list)
 }
 
 // stalenessBudgets reads the budgets of the configuration.
@@ -131,11 +155,7 @@ func stalenessBudgets(text map[string]string) (map[string]time.Duration, error) 
 }
 
 // readCheckFigures folds a capture, from since on (0: all of it), into what checks are held against.
-func readCheckFigures(ctx context.Context, dir string, since int64, withStale bool, budgets map[string]time.Duration) (*baseline.Report, *check.Stale, error) {
-	reader, err := capture.Open(dir)
-	if err != nil {
-		return nil, nil, err
-	}
+func readCheckFigures(ctx context.Context, reader *capture.Reader, since int64, withStale bool, budgets map[string]time.Duration) (*baseline.Report, *check.Stale, error) {
 	opt := baselineOptions()
 	opt.Since = since
 	fold := baseline.New(opt)
