@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"unsafe"
 
 	"github.com/demarc-dev/demarc/event"
@@ -33,6 +34,8 @@ type table interface {
 	read(*decoder, *cursor, int)
 	attach(*event.Event)
 	len() int
+	// only leaves fields out of reading, but for those named.
+	only(names []string)
 }
 
 type tableOf[T any] struct {
@@ -48,6 +51,7 @@ type tableOf[T any] struct {
 	// Reading.
 	slab []T
 	next int
+	skip []bool // fields that nobody asked for; nil: none
 }
 
 func (t *tableOf[T]) gather(e *event.Event) {
@@ -90,9 +94,30 @@ func (t *tableOf[T]) read(d *decoder, from *cursor, n int) {
 		t.slab = make([]T, n)
 	}
 	t.slab = t.slab[:n]
-	clear(t.slab)
+	if t.skip == nil || slices.Contains(t.skip, false) { // else nothing was ever put there
+		clear(t.slab)
+	}
 	t.next = 0
-	d.columns(from, n, len(t.fields), func(i int, c *columnReader) { t.fields[i].get(d, c, t.slab) })
+	d.columns(from, n, len(t.fields), func(i int, c *columnReader) {
+		if t.skip != nil && t.skip[i] {
+			c.b = nil
+			return
+		}
+		t.fields[i].get(d, c, t.slab)
+	})
+}
+
+func (t *tableOf[T]) only(names []string) {
+	t.skip = skipped(t.fields, names)
+}
+
+// skipped says which fields are not among the names.
+func skipped[T any](fields []field[T], names []string) []bool {
+	skip := make([]bool, len(fields))
+	for i := range fields {
+		skip[i] = !slices.Contains(names, fields[i].name)
+	}
+	return skip
 }
 
 func (t *tableOf[T]) attach(e *event.Event) {
@@ -296,6 +321,7 @@ type decoder struct {
 
 	events  []event.Event
 	tables  []table
+	skip    []bool // common fields that nobody asked for; nil: none
 	sources []*event.Source
 	nums    map[*event.Source]int
 	seqs    []uint64
@@ -316,6 +342,17 @@ func newDecoder() *decoder {
 	d := &decoder{tables: newTables(), nums: map[*event.Source]int{}, known: map[event.Source]*event.Source{}}
 	d.segment()
 	return d
+}
+
+// only leaves all fields out but those named, by type; event.Other stands for the common ones. Those that others are
+// decoded from (dur, at and source) are always there.
+func (d *decoder) only(want Fields) {
+	d.skip = skipped(commonFields, append([]string{"dur", "at", "source"}, want[event.Other]...))
+	for t, table := range d.tables {
+		if t != int(event.Other) {
+			table.only(want[event.Type(t)])
+		}
+	}
 }
 
 // segment forgets the dictionaries: a new segment begins.
@@ -363,7 +400,13 @@ func (d *decoder) record(raw []byte, n int) ([]event.Event, error) {
 	}
 	d.events = d.events[:n]
 	clear(d.events)
-	d.columns(c, n, len(commonFields), func(i int, col *columnReader) { commonFields[i].get(d, col, d.events) })
+	d.columns(c, n, len(commonFields), func(i int, col *columnReader) {
+		if d.skip != nil && d.skip[i] {
+			col.b = nil
+			return
+		}
+		commonFields[i].get(d, col, d.events)
+	})
 	for t, table := range d.tables {
 		if t != int(event.Other) && counts[t] > 0 {
 			table.read(d, c, counts[t])

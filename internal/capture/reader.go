@@ -165,7 +165,17 @@ func (r *Reader) warn(format string, args ...any) {
 // used again for the next one; texts and sources stay valid. Damaged records are skipped and named in Info.Warnings;
 // an error is one of the disk and ends the sequence. Memory: one record and the dictionaries of one segment, about
 // 15 MB; a record made to harm costs at most about 300 MB.
-func (r *Reader) Batches() iter.Seq2[[]event.Event, error] {
+func (r *Reader) Batches() iter.Seq2[[]event.Event, error] { return r.batches(nil) }
+
+// Fields are fields by type of event, with the names that event.FieldNames gives; event.Other stands for those that every
+// event has.
+type Fields map[event.Type][]string
+
+// BatchesOf is Batches for a reader that needs only some fields, which takes a part of the time: all others stay "not known".
+// dur, at and source are always there.
+func (r *Reader) BatchesOf(want Fields) iter.Seq2[[]event.Event, error] { return r.batches(want) }
+
+func (r *Reader) batches(want Fields) iter.Seq2[[]event.Event, error] {
 	return func(yield func([]event.Event, error) bool) {
 		z, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxRaw),
 			zstd.WithDecodeAllCapLimit(true))
@@ -175,6 +185,9 @@ func (r *Reader) Batches() iter.Seq2[[]event.Event, error] {
 		}
 		defer z.Close()
 		dec := newDecoder()
+		if want != nil {
+			dec.only(want)
+		}
 		var raw []byte
 		for _, s := range r.segments {
 			dec.segment()

@@ -318,7 +318,7 @@ func readSides(ctx context.Context, stderr io.Writer, sides *[2]comparedSide) er
 }
 
 func (s *comparedSide) read(ctx context.Context, bar *progressbar.ProgressBar) error {
-	for batch, err := range s.reader.Batches() {
+	for batch, err := range s.reader.BatchesOf(compare.Needs()) {
 		if err = cmp.Or(err, ctx.Err()); err != nil {
 			return err
 		}

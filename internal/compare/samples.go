@@ -159,6 +159,17 @@ type recorderState struct {
 	hooks                  map[string]string
 }
 
+// Needs are the fields of events that Add looks at, by type; event.Other stands for those that every event has. A reader may
+// leave out all others.
+func Needs() map[event.Type][]string {
+	return map[event.Type][]string{
+		event.Other:        {"at", "dur", "trace", "span", "parent", "source", "seq"},
+		event.TypeRequest:  {"kind", "method", "route", "target", "status", "error", "body_bytes"},
+		event.TypeCache:    {"op", "hit", "count"},
+		event.TypeRecorder: {"dropped", "sampled", "rate", "hooks"},
+	}
+}
+
 // New returns an empty side.
 func New(opt SampleOptions) *Samples {
 	s := &Samples{

@@ -55,7 +55,7 @@ func newSet(groups [2][]*routeSamples, w weighing) *set {
 	for i := range x.sides {
 		x.gather(i, groups[i], w)
 	}
-	slices.Sort(x.packed)
+	sortKeys(x.packed)
 	return x
 }
 
@@ -129,7 +129,7 @@ func timeBlocks(groups []*routeSamples, of func(int, *sample) int) []uint8 {
 			}
 		})
 	}
-	slices.Sort(order)
+	sortKeys(order)
 	blocks := make([]uint8, n)
 	b := blocksFor(n)
 	for i, v := range order {
