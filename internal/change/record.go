@@ -128,6 +128,24 @@ func (c Commands) Get(name string) *Command {
 	return nil
 }
 
+// Set puts a command under a name of CommandNames.
+func (c *Commands) Set(name string, command *Command) {
+	switch name {
+	case "backup":
+		c.Backup = command
+	case "restore":
+		c.Restore = command
+	case "deploy":
+		c.Deploy = command
+	case "health":
+		c.Health = command
+	case "verify":
+		c.Verify = command
+	case "rollback":
+		c.Rollback = command
+	}
+}
+
 // Command is a command for the shell. In a record it is a text, or a map where it needs more than that.
 type Command struct {
 	Run      string            `yaml:"run"`

@@ -3,6 +3,7 @@ package change
 import (
 	"errors"
 	"io/fs"
+	"strings"
 	"time"
 )
 
@@ -76,7 +77,7 @@ func (r *Record) Status(runs []*Run) Status {
 		switch run.Kind {
 		case KindRehearse:
 			rehearsal = run
-			if run.State == StatePassed && s.State == Draft {
+			if (run.State == StatePassed || run.State == StateUndecided) && s.State == Draft {
 				s.State = Rehearsed
 			}
 		case KindShip:
@@ -86,7 +87,7 @@ func (r *Record) Status(runs []*Run) Status {
 			switch {
 			case passed(run, "rollback"):
 				s.State = RolledBack
-			case passed(run, StepWatch):
+			case ended(run, StepWatch):
 				s.State = Watched
 			}
 			if run.State == StateRunning {
@@ -102,7 +103,7 @@ func (r *Record) Status(runs []*Run) Status {
 	}
 	if rehearsal != nil && rehearsal.State != StatePassed {
 		s.Remarks = append(s.Remarks, "the rehearsal of "+stamp(rehearsal.At)+" "+map[string]string{
-			StateFailed: "failed", StateRunning: "is going on or was broken off"}[rehearsal.State])
+			StateFailed: "failed", StateRunning: "is going on or was broken off", StateUndecided: "could not decide"}[rehearsal.State])
 	}
 	final := s.Note != nil && s.Note.Status == NoteFinal
 	s.Unfinished = (s.State == Shipped || s.State == Watched) && !final
@@ -126,6 +127,12 @@ func (r *Record) Status(runs []*Run) Status {
 func passed(run *Run, step string) bool {
 	s := run.Step(step)
 	return s != nil && s.State == StatePassed
+}
+
+// ended says whether a step came to its end and did not fail.
+func ended(run *Run, step string) bool {
+	s := run.Step(step)
+	return s != nil && (s.State == StatePassed || s.State == StateUndecided)
 }
 
 // stamp writes a time for people, to the minute, UTC.
@@ -165,6 +172,9 @@ func (r *Record) itemStatus(item *Item, runs []*Run, note *NoteStatus) ItemStatu
 		switch step.State {
 		case StatePassed:
 			s.State = ItemDone
+		case StateUndecided:
+			s.State = ItemDone
+			s.Detail = strings.TrimSuffix("too little to decide every check; "+s.Detail, "; ")
 		case StateFailed:
 			s.State = ItemFailed
 		default:

@@ -23,7 +23,7 @@ var Templates = []string{"boundary", "invalidation"}
 // Checklist returns the items of a template, in the order in which they are done. The commands are those that fit the
 // service as far as stack and record tell; an item for which none is known stands without one.
 func Checklist(template string, r *Record, stack Stack, name string) ([]Item, error) {
-	quoted := shellQuote(name)
+	quoted := ShellQuote(name)
 	switch template {
 	case "":
 		return nil, nil
@@ -41,7 +41,7 @@ func Checklist(template string, r *Record, stack Stack, name string) ([]Item, er
 			{ID: "unit-tests", Item: "run unit tests", Run: stack.Tests},
 			{ID: "integration", Item: "run one integration check", Step: "verify"},
 			{ID: "staging-config", Item: "verify staging config", Step: "config"},
-			{ID: "tag", Item: "tag the release", Run: &Command{Run: "git tag -a " + quoted + " -m " + shellQuote(r.Topic)}},
+			{ID: "tag", Item: "tag the release", Run: &Command{Run: "git tag -a " + quoted + " -m " + ShellQuote(r.Topic)}},
 		}, nil
 	}
 	return nil, fmt.Errorf("there is no checklist %q; one of %s was expected", template, strings.Join(Templates, ", "))
@@ -51,7 +51,7 @@ func Checklist(template string, r *Record, stack Stack, name string) ([]Item, er
 func captureCommand(r *Record) *Command {
 	switch {
 	case r.Baseline.Capture != "":
-		return &Command{Run: "demarc report " + shellQuote(r.Baseline.Capture)}
+		return &Command{Run: "demarc report " + ShellQuote(r.Baseline.Capture)}
 	case r.Baseline.Failing != "": // that it fails is what is to be captured
 		return &Command{Run: "! { " + r.Baseline.Failing + "; }"}
 	}
@@ -289,8 +289,8 @@ func render(r *Record) ([]byte, error) {
 
 var shellPlain = regexp.MustCompile(`^[A-Za-z0-9_./:=@%+-]+$`)
 
-// shellQuote writes a text as one word of a shell's command line.
-func shellQuote(s string) string {
+// ShellQuote writes a text as one word of a shell's command line.
+func ShellQuote(s string) string {
 	if shellPlain.MatchString(s) {
 		return s
 	}

@@ -21,6 +21,7 @@ var (
 	reference    = regexp.MustCompile(`^(env:[A-Za-z_][A-Za-z0-9_]*|file:.+)$`)
 	// credentials in an address: scheme://user:password@host, where the password is not a variable of the shell.
 	credentials = regexp.MustCompile(`[A-Za-z][A-Za-z0-9+.-]*://[^/\s:@'"]*:[^/\s@$'"{]+@`)
+	passwords   = regexp.MustCompile(`([A-Za-z][A-Za-z0-9+.-]*://[^/\s:@'"]*:)[^/\s@$'"{]+@`)
 	secretName  = regexp.MustCompile(`(?i)(passw|secret|token|credential|private_?key|api_?key)`)
 )
 

@@ -145,9 +145,9 @@ func newRoot(started *bool) *cobra.Command {
 		newRunCommand(),
 		newReportCommand(),
 		newCheckCommand(),
+		newChangeCommand(),
 
 		// groupMore
-		newCompareCommand(),
 		newCompareCommand(),
 		newCollectCommand(),
 		newInjectCommand(),

@@ -1,0 +1,450 @@
+package change
+
+import (
+	"fmt"
+	"io"
+	"regexp"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+)
+
+// View is a record with what was run for it, as `demarc change show --json` prints it.
+type View struct {
+	Schema string   `json:"schema"`
+	Name   string   `json:"name"`
+	Path   string   `json:"path"`
+	Record *Content `json:"record"`
+	Status Status   `json:"status"`
+	Runs   []*Run   `json:"runs"` // oldest first
+}
+
+// Content is a record as JSON: the fields that its file has, under the same names; a command is a text or an object, as in
+// the file.
+type Content struct{ r *Record }
+
+// MarshalJSON writes what the file says.
+func (c *Content) MarshalJSON() ([]byte, error) { return yaml.YAMLToJSON(c.r.data) }
+
+// ViewSchema names the form of View.
+const ViewSchema = "demarc.change/1"
+
+// NewView joins a record with its runs.
+func NewView(r *Record, runs []*Run) View {
+	if runs == nil {
+		runs = []*Run{}
+	}
+	return View{Schema: ViewSchema, Name: r.Name(), Path: r.Path(), Record: &Content{r}, Status: r.Status(runs), Runs: runs}
+}
+
+// Text writes a view for a terminal. Texts of the record may hold anything but control characters (see Parse).
+func (v *View) Text(w io.Writer) error {
+	var b strings.Builder
+	r := v.Record.r
+	state := v.Status.State
+	if v.Status.Unfinished {
+		state += ", unfinished"
+	}
+	fmt.Fprintf(&b, "%s\n%s · %s\n", r.Topic, v.Name, state)
+	for _, remark := range v.Status.Remarks {
+		fmt.Fprintf(&b, "! %s\n", remark)
+	}
+	field := func(name, text string) {
+		if text = strings.TrimSpace(text); text != "" {
+			fmt.Fprintf(&b, "%-12s %s\n", name, strings.ReplaceAll(text, "\n", "\n             "))
+		}
+	}
+	b.WriteByte('\n')
+	field("owner", r.Owner)
+	field("reason", r.Reason)
+	field("context", r.Context)
+	field("stack", strings.Join(r.Stack, ", "))
+	field("route", r.Baseline.Route)
+	field("input", r.Baseline.Input)
+	field("slow query", r.Baseline.SlowQuery)
+	field("failing", r.Baseline.Failing)
+	field("noticed", r.Baseline.Noticed)
+	field("capture", r.Baseline.Capture)
+	for _, f := range r.Baseline.Figures {
+		field("before", FormatFigure(f))
+	}
+	field("finding", r.Finding)
+	field("boundary", r.Boundary)
+	field("cause", r.Cause)
+	field("change", r.Change)
+	for _, line := range r.ExpectedLines() {
+		field("expected", line)
+	}
+	for _, a := range r.Assumptions {
+		field("assumption", a)
+	}
+	field("rollback", r.Rollback)
+	for _, name := range CommandNames {
+		field(name, commandText(r.Commands.Get(name)))
+		for _, env := range []string{"staging", "production"} {
+			if e := r.Environments.Get(env); e != nil && e.Commands.Get(name) != nil {
+				field("  "+env, commandText(e.Commands.Get(name)))
+			}
+		}
+	}
+	field("base", r.Base)
+	field("files", strings.Join(r.Files, "\n"))
+	for _, s := range r.Security {
+		field("security", s.String())
+	}
+	if len(v.Status.Items) > 0 {
+		b.WriteString("\nCHECKLIST\n")
+	}
+	for _, i := range v.Status.Items {
+		fmt.Fprintf(&b, "%-7s %s (%s)\n", i.State, i.Item, i.ID)
+		if i.Command != "" {
+			fmt.Fprintf(&b, "        %s%s\n", firstLine(i.Command), i.outcome())
+		}
+		if i.Detail != "" {
+			fmt.Fprintf(&b, "        %s\n", firstLine(i.Detail))
+		}
+		if i.State == ItemFailed {
+			for line := range strings.SplitSeq(strings.TrimSpace(lastLines(i.Output, 5)), "\n") {
+				fmt.Fprintf(&b, "        | %s\n", line)
+			}
+		}
+	}
+	if len(v.Runs) > 0 {
+		b.WriteString("\nRUNS\n")
+	}
+	for _, run := range v.Runs {
+		kind := strings.TrimSpace(run.Kind + " " + run.Item)
+		fmt.Fprintf(&b, "%s  %-9s  %-20s %s\n", stamp(run.At), run.State, kind, strings.TrimSpace(run.Duration+"  "+firstLine(run.Detail)))
+	}
+	if len(v.Status.Missing) > 0 {
+		fmt.Fprintf(&b, "\nstill open: %s\n", strings.Join(v.Status.Missing, ", "))
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// outcome says how the command of an item ended.
+func (i *ItemStatus) outcome() string {
+	var parts []string
+	if i.ExitCode != nil {
+		parts = append(parts, fmt.Sprintf("exit %d", *i.ExitCode))
+	}
+	if i.Duration != "" {
+		parts = append(parts, i.Duration)
+	}
+	if i.At != nil {
+		parts = append(parts, stamp(*i.At))
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return " → " + strings.Join(parts, ", ")
+}
+
+// String names the setting and where it stands.
+func (s SecuritySetting) String() string {
+	text := s.File
+	if s.Line > 0 {
+		text += fmt.Sprintf(":%d", s.Line)
+	}
+	text += " " + s.Setting
+	if s.Note != "" {
+		text += " (" + s.Note + ")"
+	}
+	return text
+}
+
+// FormatFigure writes a figure with its unit, what it is of, and what it rests on.
+func FormatFigure(f Figure) string {
+	text := f.Metric + " "
+	if f.Of != "" {
+		text += "of " + f.Of + " "
+	}
+	text += formatValue(f.Metric, f.Value)
+	if f.N > 0 {
+		text += fmt.Sprintf(" (n = %d)", f.N)
+	}
+	return text
+}
+
+func formatValue(metric string, v float64) string {
+	switch {
+	case strings.HasSuffix(metric, "_ms"):
+		return fmt.Sprintf("%.4g ms", v)
+	case metric == "error_rate" || metric == "hit_ratio":
+		return fmt.Sprintf("%.4g %%", 100*v)
+	}
+	return fmt.Sprintf("%.6g", v)
+}
+
+func commandText(c *Command) string {
+	if c == nil {
+		return ""
+	}
+	return strings.TrimSpace(c.Run)
+}
+
+func firstLine(text string) string {
+	line, more, _ := strings.Cut(strings.TrimSpace(text), "\n")
+	if strings.TrimSpace(more) != "" {
+		line += " …"
+	}
+	return line
+}
+
+func lastLines(text string, n int) string {
+	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], "\n")
+}
+
+// runbookStep is one step of a change as a runbook and a makefile have it.
+type runbookStep struct {
+	target, title string
+	command       *Command
+	demarc        string // command of demarc that does the same and keeps the result
+}
+
+// runbook returns the steps of a change on an environment, in the order in which they are done; those without a command are
+// left out. Rollback comes last, and is no part of the way forward.
+func (r *Record) runbook(environment string) []runbookStep {
+	titles := map[string]string{
+		"backup": "Make a backup", "restore": "Restore it into a scratch target", "deploy": "Deploy",
+		"health": "See that the service is healthy", "verify": "Verify", "rollback": "Take it back",
+	}
+	var steps []runbookStep
+	for _, name := range CommandNames {
+		if c := r.Command(environment, name); c != nil {
+			steps = append(steps, runbookStep{target: name, title: titles[name], command: c})
+		}
+	}
+	return steps
+}
+
+// Runbook writes the commands of a record as Markdown, for a person on a machine without demarc.
+func (r *Record) Runbook(w io.Writer) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "# Runbook: %s\n\n", mdText(r.Topic))
+	fmt.Fprintf(&b, "From the change record `%s`", r.Path())
+	if r.Owner != "" {
+		fmt.Fprintf(&b, ", owner %s", mdText(r.Owner))
+	}
+	b.WriteString(". With demarc at hand, `demarc change rehearse` and `demarc change ship` do the same and keep the result.\n")
+	paragraph := func(title, text string) {
+		if strings.TrimSpace(text) != "" {
+			fmt.Fprintf(&b, "\n%s: %s\n", title, strings.TrimSpace(text))
+		}
+	}
+	paragraph("What is changed", r.Change)
+	paragraph("Why", r.Reason)
+	for _, environment := range []string{"staging", "production"} {
+		fmt.Fprintf(&b, "\n## On %s\n", environment)
+		n := 0
+		var rollback *runbookStep
+		steps := r.runbook(environment)
+		for i := range steps {
+			if steps[i].target == "rollback" {
+				rollback = &steps[i]
+				continue
+			}
+			n++
+			fmt.Fprintf(&b, "\n%d. %s%s\n", n, steps[i].title, steps[i].needs())
+			b.WriteString(fenced("sh", steps[i].command.Run))
+		}
+		if n == 0 {
+			b.WriteString("\nThe record names no commands.\n")
+		}
+		if lines := r.ExpectedLines(); len(lines) > 0 {
+			fmt.Fprintf(&b, "\nWhat must hold then:\n\n")
+			for _, l := range lines {
+				fmt.Fprintf(&b, "- %s\n", code(l))
+			}
+		}
+		b.WriteString("\nIf it does not hold:\n")
+		if rollback == nil {
+			b.WriteString("\n**The record names no command that takes it back.**\n")
+		} else {
+			b.WriteString(strings.TrimSuffix("\n"+strings.TrimPrefix(rollback.needs()+"\n", ": "), "\n\n"))
+			b.WriteString(fenced("sh", rollback.command.Run))
+		}
+	}
+	paragraph("\nAfter a rollback", r.Rollback)
+	if len(r.Config) > 0 {
+		b.WriteString("\n## What must be equal on staging and production\n\n")
+		for _, c := range r.Config {
+			fmt.Fprintf(&b, "- %s\n", c.String())
+		}
+	}
+	if len(r.Checklist) > 0 {
+		b.WriteString("\n## Checklist\n\n")
+		for _, i := range r.Checklist {
+			how := ""
+			switch {
+			case i.Run != nil:
+				how = ": " + code(firstLine(i.Run.Run))
+			case i.Step != "":
+				how = ": " + i.Step
+			}
+			fmt.Fprintf(&b, "- [ ] %s%s\n", mdText(i.Item), how)
+		}
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// needs says what a step asks of the shell that it is run in.
+func (s *runbookStep) needs() string {
+	var parts []string
+	c := s.command
+	if c.Dir != "" {
+		parts = append(parts, "in "+code(c.Dir))
+	}
+	for _, k := range sortedKeys(c.Env) {
+		parts = append(parts, "with "+code(k+"="+ShellQuote(c.Env[k])))
+	}
+	for _, p := range c.Pass {
+		parts = append(parts, "with "+code(p)+" as it is set")
+	}
+	for _, k := range sortedKeys(c.Secrets) {
+		parts = append(parts, "with "+code(k)+" from "+code(c.Secrets[k]))
+	}
+	if c.Timeout != "" {
+		parts = append(parts, "within "+c.Timeout)
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return " (" + strings.Join(parts, ", ") + ")"
+}
+
+// String names what must be equal.
+func (c ConfigItem) String() string {
+	var text string
+	switch {
+	case c.File != "":
+		text = "the file " + code(c.File)
+	case c.Env != "":
+		text = "the variable " + code(c.Env)
+	case c.Command != "":
+		text = "what " + code(c.Command) + " prints"
+	default:
+		text = "Redis: " + code(c.Redis)
+	}
+	if c.Secret {
+		text += " (a secret: compared by keyed hash)"
+	}
+	return text
+}
+
+// Makefile writes the commands of a record as targets of GNU make for an environment, production where none is said
+// (make deploy ENVIRONMENT=staging). The shell gets every command as it stands in the record, and make -n shows it.
+func (r *Record) Makefile(w io.Writer) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "# %s\n# From the change record %s, by demarc change show --make.\n#\n", r.Topic, r.Path())
+	b.WriteString("#   make -f FILE change                       backup, deploy, health and verify on production\n" +
+		"#   make -f FILE change ENVIRONMENT=staging\n#   make -f FILE rollback                     take it back\n\n")
+	b.WriteString("ENVIRONMENT ?= production\nifeq ($(filter $(ENVIRONMENT),staging production),)\n$(error ENVIRONMENT is staging or production)\nendif\n" +
+		"SHELL := /bin/sh\n.NOTPARALLEL:\n.PHONY: help change checklist " + strings.Join(CommandNames, " ") + "\n\n" +
+		"help:\n\t@echo 'targets: change " + strings.Join(CommandNames, " ") + " checklist'\n\n")
+	for _, environment := range []string{"staging", "production"} {
+		fmt.Fprintf(&b, "ifeq ($(ENVIRONMENT),%s)\n\n", environment)
+		// One after the other, each as a make of its own: prerequisites could be run in any order.
+		b.WriteString("change:\n")
+		forward := 0
+		for _, name := range CommandNames {
+			if r.Command(environment, name) != nil && name != "restore" && name != "rollback" {
+				fmt.Fprintf(&b, "\t@$(MAKE) --no-print-directory -f $(firstword $(MAKEFILE_LIST)) ENVIRONMENT=%s %s\n", environment, name)
+				forward++
+			}
+		}
+		if forward == 0 {
+			fmt.Fprintf(&b, "\t@echo 'the record has no commands for %s' >&2; exit 1\n", environment)
+		}
+		for _, name := range CommandNames {
+			fmt.Fprintf(&b, "\n%s:\n", name)
+			if c := r.Command(environment, name); c != nil {
+				fmt.Fprintf(&b, "\t%s\n", strings.ReplaceAll(shellLine(c), "$", "$$"))
+			} else {
+				fmt.Fprintf(&b, "\t@echo 'the record has no %s command for %s' >&2; exit 1\n", name, environment)
+			}
+		}
+		b.WriteString("\nendif\n")
+	}
+	b.WriteString("\nchecklist:\n")
+	for _, i := range r.Checklist {
+		text := i.Item
+		if i.Run != nil {
+			text += ": " + firstLine(i.Run.Run)
+		}
+		fmt.Fprintf(&b, "\t@echo %s\n", strings.ReplaceAll(quoteLine("[ ] "+text), "$", "$$"))
+	}
+	if len(r.Checklist) == 0 {
+		b.WriteString("\t@echo 'the record has no checklist'\n")
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// shellLine writes a command, with its variables and its folder, as one line of the shell.
+func shellLine(c *Command) string {
+	var parts []string
+	for _, k := range sortedKeys(c.Env) {
+		parts = append(parts, "export "+k+"="+quoteLine(c.Env[k]))
+	}
+	for _, k := range sortedKeys(c.Secrets) {
+		kind, where, _ := strings.Cut(c.Secrets[k], ":")
+		if kind == "env" {
+			parts = append(parts, fmt.Sprintf(`%s="${%s:?is a secret that is not set}"; export %s`, k, where, k))
+		} else {
+			parts = append(parts, fmt.Sprintf(`%s="$(cat %s)" || exit 1; export %s`, k, quoteLine(where), k))
+		}
+	}
+	if c.Dir != "" {
+		parts = append(parts, "cd "+quoteLine(c.Dir)+" || exit 1")
+	}
+	run := strings.TrimSpace(c.Run)
+	if strings.Contains(run, "\n") || strings.HasSuffix(run, "\\") || len(parts) == 0 && strings.ContainsAny(run[:1], "@+-") {
+		run = `eval "$(printf '%s\n'` // one line for make, several for the shell
+		for line := range strings.SplitSeq(strings.TrimSpace(c.Run), "\n") {
+			run += " " + quoteLine(line)
+		}
+		run += `)"`
+	}
+	return strings.Join(append(parts, run), "; ")
+}
+
+// quoteLine quotes a text for the shell, on one line, whether or not it must be.
+func quoteLine(s string) string {
+	if strings.Contains(s, "\n") {
+		return `"$(printf '%b' ` + quoteLine(strings.NewReplacer(`\`, `\\`, "\n", `\n`).Replace(s)) + `)"`
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+// code writes a text as code within a line of Markdown.
+func code(text string) string {
+	text = strings.Join(strings.Fields(text), " ")
+	fence := "`"
+	for strings.Contains(text, fence) {
+		fence += "`"
+	}
+	if len(fence) > 1 || text == "" {
+		return fence + " " + text + " " + fence
+	}
+	return fence + text + fence
+}
+
+// fenced writes a text as a block of code in Markdown, with lines around it.
+func fenced(language, text string) string {
+	fence := "```"
+	for strings.Contains(text, fence) {
+		fence += "`"
+	}
+	return "\n" + fence + language + "\n" + strings.TrimRight(text, "\n") + "\n" + fence + "\n"
+}
+
+var mdSpecial = regexp.MustCompile("[\\\\`*_\\[\\]<>|#]")
+
+// mdText writes one line so that Markdown shows it as it is.
+func mdText(text string) string {
+	return mdSpecial.ReplaceAllString(strings.Join(strings.Fields(text), " "), `\$0`)
+}

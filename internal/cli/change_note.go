@@ -1,0 +1,164 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/demarc-dev/demarc/internal/capture"
+	"github.com/demarc-dev/demarc/internal/change"
+	"github.com/demarc-dev/demarc/internal/compare"
+)
+
+// shipMark is the name of the mark that a ship puts into the running capture.
+const shipMark = "ship"
+
+// changeNote is what the flags of change note say.
+type changeNote struct {
+	before, after  string
+	draft, rewrite bool
+}
+
+func newChangeNoteCommand() *cobra.Command {
+	n := &changeNote{}
+	cmd := &cobra.Command{
+		Use:   "note [RECORD]",
+		Short: "Write a change's final note, for a reader who was not there",
+		Long: "Writes the note beside the record, as Markdown with a metadata head, and a picture as SVG: what was slow or wrong and where\n" +
+			"the user noticed it, the cause, the change, the figures before and after with their confidence, commands, files, the way\n" +
+			"back, assumptions, and what it does not claim. Every figure names the command that prints it; secrets are masked.\n\n" +
+			"The figures before are those of the record's baseline, the figures after those that production's capture holds since the\n" +
+			"change was shipped. A text that a person has changed stays as it is: then only the head is brought up to date.",
+		Example: "  demarc change note\n  demarc change note article-list --after .demarc/captures/2026-11-22\n" +
+			"  demarc change note article-list --draft",
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: completeRecords,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			r, err := recordArg(cmd, args)
+			if err != nil {
+				return err
+			}
+			path, in, err := n.write(cmd.Context(), cmd.ErrOrStderr(), r)
+			if err != nil {
+				return named(cmd, err)
+			}
+			if in.NoFigure != "" {
+				fmt.Fprintln(cmd.ErrOrStderr(), "demarc: the note has no figures after the change: "+plainText(in.NoFigure))
+			}
+			if missing := r.Missing(); len(missing) > 0 {
+				fmt.Fprintln(cmd.ErrOrStderr(), "demarc: the record does not say, so neither does the note: "+strings.Join(missing, ", "))
+			}
+			fmt.Fprintln(cmd.OutOrStdout(), path)
+			return nil
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&n.before, "before", "", "capture of the state before (default: the record's baseline)")
+	f.StringVar(&n.after, "after", "", "capture of the state after (default: production's, since the change was shipped)")
+	f.BoolVar(&n.draft, "draft", false, "write a draft: the change stays unfinished")
+	f.BoolVar(&n.rewrite, "rewrite", false, "write the text anew although a person has changed it")
+	return cmd
+}
+
+// draftNote drafts the note of a change that was just shipped and watched.
+func draftNote(ctx context.Context, record *change.Record) (string, error) {
+	n := changeNote{draft: true}
+	path, _, err := n.write(ctx, io.Discard, record)
+	return path, err
+}
+
+// write collects what a note is written from, and writes it.
+func (n *changeNote) write(ctx context.Context, talk io.Writer, r *change.Record) (string, change.NoteInput, error) {
+	in := change.NoteInput{Final: !n.draft, Rewrite: n.rewrite, Now: time.Now()}
+	var err error
+	if in.Runs, err = r.Runs(); err != nil {
+		return "", in, err
+	}
+	if err := n.compared(ctx, talk, r, &in); err != nil {
+		if ctx.Err() != nil {
+			return "", in, ctx.Err()
+		}
+		if n.after != "" || n.before != "" {
+			return "", in, err // a capture that was asked for by name
+		}
+		in.NoFigure = err.Error()
+	}
+	if base, end := r.Span(in.Runs); base != "" {
+		if repo, err := change.OpenRepository(ctx, "."); err != nil {
+			fmt.Fprintln(talk, "demarc: the files touched are those that the record names: "+err.Error())
+		} else if in.Files, in.Security, err = repo.Touched(ctx, base, cmp.Or(end, "HEAD")); err != nil {
+			fmt.Fprintln(talk, "demarc: the files touched are those that the record names: "+err.Error())
+			in.Files = nil
+		}
+	}
+	path, err := r.WriteNote(in)
+	return path, in, err
+}
+
+// compared puts the figures before and after into a note's input. An error says why there are none.
+func (n *changeNote) compared(ctx context.Context, talk io.Writer, r *change.Record, in *change.NoteInput) error {
+	before := cmp.Or(n.before, r.Baseline.Capture)
+	if before == "" {
+		return errors.New("the record names no capture of the state before (baseline.capture)")
+	}
+	ship := change.Last(in.Runs, change.KindShip, "")
+	after := n.after
+	if after == "" {
+		if ship == nil {
+			return errors.New("the change has not been shipped, and no capture was named with --after")
+		}
+		dir := capture.Root
+		if e := r.Environments.Get("production"); e != nil && e.Capture != "" {
+			dir = e.Capture
+		}
+		var err error
+		if after, err = captureIn(dir); err != nil {
+			return err
+		}
+	}
+	x := &comparison{confidence: 0.95, minEffect: 0.01}
+	if r.Baseline.Route != "" {
+		x.routes = []string{r.Baseline.Route}
+	}
+	args := []string{before, after}
+	marked := ship != nil && ship.Step(change.StepMark) != nil && ship.Step(change.StepMark).State == change.StatePassed
+	switch same := sameDir(before, after); {
+	case same && marked:
+		x.mark, args = shipMark, []string{after}
+	case same:
+		return fmt.Errorf("the capture %s is the one of the state before, and holds no mark of the ship", after)
+	case marked && n.after == "":
+		x.since = shipMark
+	}
+	sides, err := x.sides(ctx, args)
+	if err != nil {
+		return err
+	}
+	if err := readSides(ctx, talk, &sides); err != nil {
+		return err
+	}
+	if sides[1].samples.Requests() == 0 {
+		return fmt.Errorf("the capture %s holds no request after the change", after)
+	}
+	opt := compare.Options{Confidence: x.confidence, MinEffect: x.minEffect, Routes: x.routes, BeforeName: sides[0].dir, AfterName: sides[1].dir}
+	in.Compared = compare.Compare(sides[0].samples, sides[1].samples, opt)
+	in.Compared.Before.Window, in.Compared.After.Window = sides[0].window, sides[1].window
+	words := []string{"demarc", "compare"}
+	words = append(words, args...)
+	for _, flag := range []struct{ name, value string }{{"--mark", x.mark}, {"--since", x.since}, {"--route", r.Baseline.Route}} {
+		if flag.value != "" {
+			words = append(words, flag.name, flag.value)
+		}
+	}
+	for i, w := range words {
+		words[i] = change.ShellQuote(w)
+	}
+	in.Command = strings.Join(words, " ")
+	return nil
+}
