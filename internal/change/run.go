@@ -256,7 +256,7 @@ func (r *runner) exec(ctx context.Context, key string, c *Command, attempt int, 
 	if attempt > 1 {
 		log = strings.TrimSuffix(log, ".log") + fmt.Sprintf("-%d.log", attempt)
 	}
-	spec, err := r.spec(c, vars)
+	spec, err := r.spec(key, c, vars)
 	if err == nil {
 		spec.MayLeave, spec.Log = leave, log
 		spec.Started = func(p command.Process) error {
@@ -297,18 +297,18 @@ func explained(res command.Result) string {
 }
 
 // spec is a command of the record as it is run, with the variables that every command of a run gets.
-func (r *runner) spec(c *Command, vars map[string]string) (command.Spec, error) {
+func (r *runner) spec(key string, c *Command, vars map[string]string) (command.Spec, error) {
 	s, err := c.Spec()
-	s.Output, s.Tail, s.Env = r.Output, MaxTail, merged(r.vars(), s.Env)
+	s.Output, s.Tail, s.Env = r.Output, MaxTail, merged(r.vars(key), s.Env)
 	if len(vars) > 0 {
 		s.Env = merged(s.Env, vars)
 	}
 	return s, err
 }
 
-// vars are the variables that every command of the run gets.
-func (r *runner) vars() map[string]string {
-	v := map[string]string{"DEMARC_CHANGE": r.record.Name(), "DEMARC_ENVIRONMENT": r.environment}
+// vars are the variables that every command gets which the step called key runs.
+func (r *runner) vars(key string) map[string]string {
+	v := map[string]string{"DEMARC_CHANGE": r.record.Name(), "DEMARC_ENVIRONMENT": r.environment, "DEMARC_STEP": key}
 	if e := r.record.Environments.Get(r.environment); e != nil && e.URL != "" {
 		v["DEMARC_URL"] = e.URL
 	}
@@ -375,7 +375,7 @@ func (r *runner) checks(ctx context.Context, key string, s *Step, list check.Lis
 // request is a round of checks as the work of the step called key.
 func (r *runner) request(key string, list check.List, since time.Time) CheckRequest {
 	return CheckRequest{
-		Checks: list, Record: r.record, Environment: r.environment, Since: since, Vars: r.vars(), LogDir: r.j.Dir, Output: r.Output,
+		Checks: list, Record: r.record, Environment: r.environment, Since: since, Vars: r.vars(key), LogDir: r.j.Dir, Output: r.Output,
 		Started: func(p command.Process) error { return r.j.write(entry{Event: eventChild, Key: key, Child: &p}) },
 	}
 }

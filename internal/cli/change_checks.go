@@ -1,0 +1,136 @@
+package cli
+
+import (
+	"context"
+	"maps"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/demarc-dev/demarc/internal/baseline"
+	"github.com/demarc-dev/demarc/internal/capture"
+	"github.com/demarc-dev/demarc/internal/change"
+	"github.com/demarc-dev/demarc/internal/check"
+	"github.com/demarc-dev/demarc/internal/config"
+)
+
+// answerChecks answers the checks of a change record: first commands and addresses, in their order, because they may make
+// the traffic that the figures are about; then the figures, from the capture that belongs to the environment.
+func answerChecks(ctx context.Context, q change.CheckRequest) ([]change.CheckResult, error) {
+	answers := make([][]change.CheckResult, len(q.Checks))
+	environment := q.Record.Environments.Get(q.Environment)
+	runner := check.Runner{Env: maps.Clone(q.Vars), LogDir: q.LogDir, Output: q.Output, Started: q.Started}
+	var secrets map[string]string
+	figures := false
+	if environment != nil {
+		maps.Copy(runner.Env, environment.Env)
+		secrets = environment.Secrets
+	}
+	for i, c := range q.Checks {
+		if c.Kind == check.Figure {
+			figures = true
+			continue
+		}
+		if c.Secrets == nil {
+			c.Secrets = secrets
+		}
+		r, err := runner.Run(ctx, c, i+1)
+		if err != nil {
+			return nil, err
+		}
+		answers[i] = []change.CheckResult{checkResult(r)}
+	}
+	if figures {
+		if err := answerFigures(ctx, q, environment, answers); err != nil {
+			return nil, err
+		}
+	}
+	var all []change.CheckResult
+	for _, a := range answers {
+		all = append(all, a...)
+	}
+	return all, nil
+}
+
+// answerFigures answers the checks of figures. Where there is no capture, they are undecided, with the reason.
+func answerFigures(ctx context.Context, q change.CheckRequest, environment *change.Environment, answers [][]change.CheckResult) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(flushTime):
+	}
+	f, why := readFigures(ctx, q, environment)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	for i, c := range q.Checks {
+		if c.Kind != check.Figure {
+			continue
+		}
+		var results []check.Result
+		reason := why
+		if reason == nil {
+			results, reason = f.Evaluate(c)
+		}
+		if reason != nil {
+			results = []check.Result{{Check: c.String(), Verdict: check.Undecided, Reason: reason.Error()}}
+		}
+		for _, r := range results {
+			answers[i] = append(answers[i], checkResult(r))
+		}
+	}
+	return nil
+}
+
+// readFigures reads the capture of an environment, and that of the record's baseline where it is named.
+func readFigures(ctx context.Context, q change.CheckRequest, environment *change.Environment) (f check.Figures, err error) {
+	dir := capture.Root
+	if environment != nil && environment.Capture != "" {
+		dir = environment.Capture
+	}
+	conf, err := config.Load("demarc change", "")
+	if err != nil {
+		return f, err
+	}
+	budgets, err := stalenessBudgets(conf.Staleness)
+	if err != nil {
+		return f, err
+	}
+	_, withStale := (&checkRound{list: q.Checks}).figures()
+	read := func(dir string, since time.Time) (*baseline.Report, *check.Stale, error) {
+		path, err := captureIn(dir)
+		if err != nil {
+			return nil, nil, err
+		}
+		reader, err := capture.Open(path)
+		if err != nil {
+			return nil, nil, err
+		}
+		from := int64(0)
+		if !since.IsZero() {
+			from = since.UnixNano()
+		}
+		return readCheckFigures(ctx, reader, from, withStale, budgets)
+	}
+	if f.Report, f.Stale, err = read(dir, q.Since); err != nil {
+		return f, err
+	}
+	if before := q.Record.Baseline.Capture; before != "" {
+		f.Baseline, f.BaselineStale, err = read(before, time.Time{})
+	}
+	return f, err
+}
+
+// captureIn returns dir, or the newest capture in it where it is a folder of captures.
+func captureIn(dir string) (string, error) {
+	if _, err := os.Stat(filepath.Join(dir, "manifest.json")); err == nil {
+		return dir, nil
+	}
+	return capture.Newest(dir)
+}
+
+// checkResult is an answer as records keep it.
+func checkResult(r check.Result) change.CheckResult {
+	states := map[check.Verdict]string{check.Pass: change.StatePassed, check.Fail: change.StateFailed, check.Undecided: change.StateUndecided}
+	return change.CheckResult{Check: r.Title(), State: states[r.Verdict], Value: r.Value, Bound: r.Bound, Detail: r.Says()}
+}
