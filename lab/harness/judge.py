@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Optional
 
-from kit import Failure
-
+from harness.run import output
 from harness.services import Service
 
 
@@ -25,22 +24,11 @@ class Verdict:
     wrong: list[str] = field(default_factory=list)
 
 
-def stale(demarc: Path, capture: Path, config: Path | None = None) -> dict:
+def stale(demarc: Path, capture: Path, config: Optional[Path] = None) -> dict:
     argv = [demarc, "stale", "--json", capture]
     if config is not None:
         argv += ["--config", config]
     return json.loads(output(argv))
-
-
-def export(demarc: Path, capture: Path) -> list[dict]:
-    return [json.loads(line) for line in output([demarc, "export", capture]).splitlines()]
-
-
-def output(argv: list) -> str:
-    answer = subprocess.run(list(map(str, argv)), stdin=subprocess.DEVNULL, capture_output=True, text=True)
-    if answer.returncode != 0:
-        raise Failure(f"exit code {answer.returncode}: {' '.join(map(str, argv))}\n{answer.stderr}")
-    return answer.stdout
 
 
 def service(verdict: Verdict, expected: Service, report: dict, events: list[dict]) -> None:
@@ -93,7 +81,7 @@ def field_withheld(verdict: Verdict, expected: Service, report: dict) -> None:
 def without(events: list[dict], want: dict) -> list[dict]:
     """The events without what is withheld: a field of all events of a type, or all events of a type."""
     kept = []
-    where = {"type": want["type"], **want.get("where", {})}
+    where = want.get("where", {}) if want["type"] == "*" else {"type": want["type"], **want.get("where", {})}
     for event in events:
         if all(event.get(name) == value for name, value in where.items()):
             if want["drop"] == "*":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import shutil
 import signal
@@ -9,11 +11,15 @@ import socket
 import sqlite3
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Optional
 
 from kit import Failure, environment
 
+from harness.forward import Forward
+from harness.postgres import Database, Log, Replica
 from harness.services import SHARED, Service
 from harness.stage import Stage
 
@@ -31,20 +37,43 @@ class Bench:
     results: Path
 
 
-def observe(bench: Bench, service: Service, fixed: bool, servers: dict[str, str]) -> tuple[Path, Stage]:
-    """Starts the service (or its twin) in a new folder, drives it, stops it; gives the capture and the stage.
+def observe(bench: Bench, service: Service, fixed: bool, databases: Callable[[], dict[str, str]]) -> Path:
+    """Starts the service (or its twin) in a new folder, drives it, stops it; gives the capture.
 
-    servers: addresses of a Postgres and a Redis database that nobody else has, under "postgres" and "redis".
+    databases: gives the addresses of a new Postgres and a new Redis database, as kit.servers does.
     """
     folder = bench.results / service.name / ("twin" if fixed else "service")
     shutil.rmtree(folder, ignore_errors=True)
     gates = folder / "gates"
     gates.mkdir(parents=True)
-    servers = {**servers, "sqlite": str(folder / "service.db")}
+    urls = databases()
+    servers = {"postgres": urls["DEMARC_TEST_POSTGRES"], "redis": urls["DEMARC_TEST_REDIS"]}
+    servers["sqlite"] = str(folder / "service.db")
     ports = [_free_port() for _ in range(service.processes)]
-    stage = Stage(fixed, ports, gates, servers, bench.psql)
-    _schema(service, stage, servers["sqlite"])
-    capture, log = folder / "capture", folder / "service.log"
+    stage = Stage(fixed, ports, gates, Database(bench.psql, servers["postgres"]), servers["redis"])
+    _schema(service, [stage.database], servers["sqlite"])
+    with contextlib.ExitStack() as stack:
+        if service.expected.get("cut"):
+            stage.line = stack.enter_context(contextlib.closing(Forward(servers["redis"])))
+            servers["redis"] = stage.line.url
+        if service.expected.get("replica"):
+            copy = Database(bench.psql, databases()["DEMARC_TEST_POSTGRES"])
+            _schema(service, [copy], None)
+            stage.replica = stack.enter_context(contextlib.closing(Replica(stage.database, copy)))
+            servers["replica"] = copy.url
+        if service.expected.get("log"):
+            changes = stack.enter_context(contextlib.closing(Log(stage.database)))
+        capture = _observe(bench, service, stage, servers, folder)
+        if service.expected.get("log"):
+            key = bytes.fromhex((folder / ".demarc" / "key").read_text().strip())
+            events = changes.events(key, f"lab-{service.name}")
+            capture = with_events(bench.demarc, capture, export(bench.demarc, capture) + events, "with-log")
+    return capture
+
+
+def _observe(bench: Bench, service: Service, stage: Stage, servers: dict[str, str], folder: Path) -> Path:
+    capture, log, gates, ports = folder / "capture", folder / "service.log", folder / "gates", stage.ports
+    fixed = stage.fixed
     argv = [bench.demarc, "run", "--no-report", "--keys", "clear", "--service", f"lab-{service.name}"]
     argv += ["--dir", folder / ".demarc", "--out", capture]
     if (service.folder / "demarc.yaml").exists():
@@ -66,7 +95,27 @@ def observe(bench: Bench, service: Service, fixed: bool, servers: dict[str, str]
         code = _stop(observed)
     if code not in (0, 128 + signal.SIGINT, -signal.SIGINT, *service.expected.get("exit_codes", ())):
         raise Failure(f"demarc run ended with exit code {code}\n{_end_of(log)}")
-    return capture, stage
+    return capture
+
+
+def export(demarc: Path, capture: Path) -> list[dict]:
+    """The events of a capture."""
+    return [json.loads(line) for line in output([demarc, "export", capture]).splitlines()]
+
+
+def with_events(demarc: Path, capture: Path, events: list[dict], name: str) -> Path:
+    """A new capture beside another one, made of these events."""
+    lines = capture.with_name(f"{name}.jsonl")
+    lines.write_text("".join(json.dumps(event) + "\n" for event in events))
+    output([demarc, "import", lines, "--strict", "-o", capture.with_name(name)])
+    return capture.with_name(name)
+
+
+def output(argv: list) -> str:
+    answer = subprocess.run(list(map(str, argv)), stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if answer.returncode != 0:
+        raise Failure(f"exit code {answer.returncode}: {' '.join(map(str, argv))}\n{answer.stderr}")
+    return answer.stdout
 
 
 def _environment(bench: Bench, service: Service, fixed: bool, servers: dict, gates: Path) -> dict[str, str]:
@@ -82,18 +131,21 @@ def _environment(bench: Bench, service: Service, fixed: bool, servers: dict, gat
         LAB_REDIS=servers["redis"],
         LAB_SQLITE=servers["sqlite"],
     )
+    if "replica" in servers:
+        env["LAB_REPLICA"] = servers["replica"]
     if fixed:
         env["LAB_FIXED"] = "1"
     return env
 
 
-def _schema(service: Service, stage: Stage, sqlite: str) -> None:
+def _schema(service: Service, databases: list[Database], sqlite: Optional[str]) -> None:
     """Makes the tables and rows with which the service starts."""
     file = service.folder / "schema.sql"
     if file.exists():
-        stage.sql(file.read_text())
+        for database in databases:
+            database.ask(file.read_text())
     file = service.folder / "schema.sqlite.sql"
-    if file.exists():
+    if sqlite is not None and file.exists():
         connection = sqlite3.connect(sqlite)
         connection.executescript(file.read_text())
         connection.close()

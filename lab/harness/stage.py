@@ -5,13 +5,15 @@ from __future__ import annotations
 import http.client
 import json
 import socket
-import subprocess
 import threading
 import time
 import urllib.parse
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
+
+from harness.forward import Forward
+from harness.postgres import Database, Replica
 
 ANSWER_SECONDS = 40
 GATE_SECONDS = 20
@@ -57,16 +59,18 @@ class Pending:
 
 
 class Stage:
-    """One run of one service. `fixed` says which of the two it is; ports are those of its processes."""
+    """One run of one service. `fixed` says which of the two it is; ports are those of its processes; line is the one to
+    Redis of a service that has it cut, and replica the second database of one that has one."""
 
-    def __init__(self, fixed: bool, ports: list[int], gates: Path, servers: dict[str, str], psql: Path) -> None:
+    line: Forward
+    replica: Replica
+
+    def __init__(self, fixed: bool, ports: list[int], gates: Path, database: Database, redis: str) -> None:
         self.fixed = fixed
         self.ports = ports
-        self.requests = 0
+        self.database = database
         self._gates = gates
-        self._servers = servers
-        self._psql = psql
-        self._stale = 0
+        self._redis = redis
 
     # ---- requests
 
@@ -90,7 +94,6 @@ class Stage:
             answer = Answer(response.status, response.read(), response.headers)
         finally:
             connection.close()
-        self.requests += 1
         if answer.status != expect:
             raise Wrong(f"{method} {target}: {answer.status} instead of {expect}\n{answer.text[-2000:]}")
         return answer
@@ -110,40 +113,36 @@ class Stage:
 
     # ---- gates
 
-    def hold(self, gate: str) -> None:
-        """The next request that comes to this gate will stop there."""
-        for end in ("held", "open"):
-            (self._gates / f"{gate}.{end}").unlink(missing_ok=True)
-        (self._gates / f"{gate}.armed").touch()
+    def hold(self, gate: str, requests: int = 1) -> None:
+        """The next request that comes to this gate will stop there, or the next few."""
+        for file in self._gates.glob(f"{gate}.*"):
+            file.unlink()
+        for number in range(requests):
+            (self._gates / f"{gate}.{number}.armed").touch()
 
-    def held(self, gate: str) -> None:
-        """Waits until a request has stopped there."""
+    def held(self, gate: str, requests: int = 1) -> None:
+        """Waits until so many requests have stopped there."""
         deadline = time.monotonic() + GATE_SECONDS
-        while not (self._gates / f"{gate}.held").exists():
+        while len(list(self._gates.glob(f"{gate}.*.held"))) < requests:
             if time.monotonic() > deadline:
-                raise Wrong(f"no request came to the gate {gate!r}")
+                raise Wrong(f"not {requests} requests came to the gate {gate!r}")
             time.sleep(0.005)
 
     def release(self, gate: str) -> None:
-        """Lets it go on; what was armed and never reached is disarmed."""
-        (self._gates / f"{gate}.armed").unlink(missing_ok=True)
+        """Lets them go on; what was armed and never reached is disarmed."""
+        for file in self._gates.glob(f"{gate}.*.armed"):
+            file.unlink(missing_ok=True)
         (self._gates / f"{gate}.open").touch()
 
     # ---- what is not the service
 
     def sql(self, statement: str) -> str:
         """Runs a statement in the service's Postgres database as an administrator would, with psql."""
-        answer = subprocess.run(
-            [self._psql, "-X", "-q", "-t", "-A", "-v", "ON_ERROR_STOP=1", "-c", statement, self._servers["postgres"]],
-            stdin=subprocess.DEVNULL, capture_output=True, text=True,
-        )  # fmt: skip
-        if answer.returncode != 0:
-            raise Wrong(f"psql: {answer.stderr.strip()}")
-        return answer.stdout.strip()
+        return self.database.ask(statement)
 
     def redis(self, *words: str):
         """One command to the service's Redis database from outside; integers and single texts as answers."""
-        url = urllib.parse.urlsplit(self._servers["redis"])
+        url = urllib.parse.urlsplit(self._redis)
         with socket.create_connection((url.hostname, url.port), timeout=10) as connection:
             stream = connection.makefile("rwb")
             for command in (("SELECT", url.path.strip("/") or "0"), words):
@@ -162,7 +161,6 @@ class Stage:
 
     def stale(self, what: str, is_stale: bool) -> None:
         """Claims that an answer was stale if, and only if, this is the service with the defect."""
-        self._stale += is_stale
         self.expect(f"{what} {'fresh' if self.fixed else 'stale'}", is_stale != self.fixed)
 
 

@@ -5,20 +5,18 @@ from __future__ import annotations
 import json
 import time
 import traceback
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import count
-from pathlib import Path
 
 from kit import Failure, cores, say
 from kit.servers import Servers
 
 from harness import judge
 from harness.judge import Verdict
-from harness.run import Bench, observe
+from harness.run import Bench, export, observe, with_events
 from harness.services import Service
-
-_numbers = count(1)
 
 
 @dataclass
@@ -37,10 +35,14 @@ class Result:
 def run(bench: Bench, chosen: list[Service], servers: Servers, times: int) -> list[Result]:
     """Every service and its twin, `times` times, in the order of `chosen`; what is wrong is said at once."""
     results = [Result(service) for service in chosen]
-    places = _Places(servers)
+    numbers = count(1)
+
+    def databases() -> dict[str, str]:
+        return servers.databases(f"lab_{next(numbers)}")
+
     with ThreadPoolExecutor(cores() + 2) as pool:
         for number in range(times):
-            futures = [(result, pool.submit(_try, bench, result.service, places)) for result in results]
+            futures = [(result, pool.submit(_try, bench, result.service, databases)) for result in results]
             for result, future in futures:
                 verdict, seconds = future.result()
                 result.verdicts.append(verdict)
@@ -50,44 +52,26 @@ def run(bench: Bench, chosen: list[Service], servers: Servers, times: int) -> li
     return results
 
 
-class _Places:
-    """Databases for one run each, used again when it is over."""
-
-    def __init__(self, servers: Servers) -> None:
-        self._servers = servers
-
-    def take(self) -> dict[str, str]:
-        urls = self._servers.databases(f"lab_{next(_numbers)}")
-        return {"postgres": urls["DEMARC_TEST_POSTGRES"], "redis": urls["DEMARC_TEST_REDIS"]}
-
-
-def _try(bench: Bench, service: Service, places: _Places) -> tuple[Verdict, float]:
+def _try(bench: Bench, service: Service, databases: Callable) -> tuple[Verdict, float]:
     begun = time.monotonic()
     verdict = Verdict()
     config = service.folder / "demarc.yaml"
     config = config if config.exists() else None
     try:
-        capture, _ = observe(bench, service, False, places.take())
-        events = judge.export(bench.demarc, capture)
+        capture = observe(bench, service, False, databases)
+        events = export(bench.demarc, capture)
         judge.service(verdict, service, judge.stale(bench.demarc, capture, config), events)
         if "withheld" in service.expected:
-            less = _imported(bench, capture, judge.without(events, service.expected["withheld"]))
+            less = judge.without(events, service.expected["withheld"])
+            less = with_events(bench.demarc, capture, less, "withheld")
             judge.field_withheld(verdict, service, judge.stale(bench.demarc, less, config))
-        capture, stage = observe(bench, service, True, places.take())
+        capture = observe(bench, service, True, databases)
         judge.twin(verdict, judge.stale(bench.demarc, capture, config))
     except Failure as failure:
         verdict.wrong.append(str(failure))
     except Exception:  # a defect of the lab must not keep the other services from being tried
         verdict.wrong.append(traceback.format_exc())
     return verdict, time.monotonic() - begun
-
-
-def _imported(bench: Bench, capture: Path, events: list[dict]) -> Path:
-    """A new capture beside the first one, made of these events."""
-    lines = capture.with_name("withheld.jsonl")
-    lines.write_text("".join(json.dumps(event) + "\n" for event in events))
-    judge.output([bench.demarc, "import", lines, "--strict", "-o", capture.with_name("withheld")])
-    return capture.with_name("withheld")
 
 
 def table(results: list[Result]) -> str:

@@ -1,7 +1,7 @@
 """Gates in a service, at which the lab holds a request to force an order of events. Outside the lab they are open.
 
-The driver writes NAME.armed into the folder LAB_GATES; the first request that comes by takes it (by renaming it to
-NAME.held) and waits there until NAME.open appears. Who comes next passes.
+The driver writes files NAME.1.armed, NAME.2.armed, … into the folder LAB_GATES; each request that comes by takes one
+(by renaming it to NAME.1.held) and waits there until NAME.open appears. Who finds none left passes.
 """
 
 import asyncio
@@ -32,12 +32,15 @@ async def async_gate(name):
 def _take(name):
     if _FOLDER is None:
         return False
-    path = os.path.join(_FOLDER, name)
-    try:
-        os.rename(path + ".armed", path + ".held")
-    except FileNotFoundError:
-        return False
-    return True
+    for file in os.listdir(_FOLDER):
+        if file.startswith(name + ".") and file.endswith(".armed"):
+            path = os.path.join(_FOLDER, file)
+            try:
+                os.rename(path, path[: -len("armed")] + "held")
+            except FileNotFoundError:
+                continue  # another one was quicker
+            return True
+    return False
 
 
 def _opened(name, deadline):

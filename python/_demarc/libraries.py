@@ -13,7 +13,7 @@ import functools
 import inspect
 
 from _demarc import caches, hashing
-from _demarc.caches import CANONICAL, GET, LOCAL, NOTHING, RAW, SHARED, Outer, budget, outer
+from _demarc.caches import CANONICAL, DELETE, GET, LOCAL, NOTHING, RAW, SHARED, Outer, budget, outer
 from _demarc.core import code, failed, now, state, text
 from _demarc.db import asked
 
@@ -68,8 +68,10 @@ def tell(slot, place, dids, start, error=None):
             ttl = known if known is not None else ttl
             removed = gone if gone is not None else removed
             size = len(raw) if type(raw) is bytes or type(raw) is str else None
-        elif below and problem is None:
-            problem = below[0][4]
+        elif below:
+            problem = problem or below[0][4]
+            if did.key is None and removed is not None and problem is None:
+                removed = _removed(below)  # what the library does to the keys it found
         if layer is LOCAL and did.op == GET and did.hit:
             _hit(where, key, s, did.value, line)
             continue
@@ -94,6 +96,12 @@ def _below(below, did):
             if op[0] == did.op and op[1] is not None and op[1].endswith(key):
                 return store, op, start, end, error
     return None
+
+
+def _removed(below):
+    """How many keys a client's deletes removed, on behalf of a tag or a pattern; None where one of them is unsure."""
+    gone = [op[5] for _, ops, _, _, _ in below for op in ops if op[0] == DELETE]
+    return None if None in gone else sum(gone)
 
 
 def _hit(store, key, at, value, line):

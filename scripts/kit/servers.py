@@ -48,6 +48,7 @@ full_page_writes = off
 wal_level = logical
 max_wal_senders = 10
 max_replication_slots = 20
+wal_retrieve_retry_interval = 200ms
 max_connections = 200
 shared_buffers = 64MB
 logging_collector = off

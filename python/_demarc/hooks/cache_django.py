@@ -11,11 +11,12 @@ import inspect
 
 from _demarc import caches
 from _demarc.caches import CANONICAL, CLEAR, DELETE, EXPIRE, GET, LOCAL, NOTHING, SET, SHARED, Outer, outer
-from _demarc.core import code, failed, now, state, text
+from _demarc.core import code, current, failed, now, state, text
 from _demarc.db import asked
 
 NAME = "django_cache"
 
+_PAGE = "page"  # in a request's misses: that of the list of headers of the page that is made
 _VERSION, _PREFIX = text("version"), text("prefix")
 _base = None
 _default_timeout = _missing = None
@@ -148,6 +149,21 @@ _LOST = {
 }
 
 
+def _page(ops, store, made):
+    """cache_page asks for the list of headers first, and for the page only where it finds one. So a page that is stored
+    without having been asked for was missed when the list was."""
+    for op, key, *_ in ops:
+        if type(key) is not str or "views.decorators.cache.cache_" not in key:
+            continue
+        ctx = current.get()
+        if ctx is None or ctx.fills is None:
+            continue
+        if op == SET and ".cache_page." in key and (store, made(key)) not in ctx.fills and _PAGE in ctx.fills:
+            ctx.fills[store, made(key)] = ctx.fills[_PAGE]
+        elif op == SET and ".cache_header." in key and (store, made(key)) in ctx.fills:
+            ctx.fills[_PAGE] = ctx.fills[store, made(key)]
+
+
 def _finish(slot, cache, method, args, kwargs, result, error, start):
     """Emits what a call did."""
     if slot.silent:
@@ -162,6 +178,8 @@ def _finish(slot, cache, method, args, kwargs, result, error, start):
         ops = []  # incr of a key that is not there
     else:
         ops = [(_LOST[method], _arg(args, kwargs, 0, "key"), None, NOTHING, None, None)]
+    if method in ("set", "set_many"):
+        _page(ops, slot.ops[0][0] if slot.ops else _store(cache)[1], lambda k: cache.make_key(k, version=version))
     if slot.ops:
         values = {cache.make_key(o[1], version=version): o[3] for o in ops if o[3] is not NOTHING}
         caches.merged(slot, values, parts)
