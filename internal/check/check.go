@@ -28,6 +28,7 @@ const (
 	Figure  Kind = "figure"
 	Command Kind = "command"
 	Health  Kind = "health"
+	Log     Kind = "log" // of results only: what a watch found in the log
 )
 
 // Scope is what part of the traffic a figure is of.

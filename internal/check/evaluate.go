@@ -266,6 +266,9 @@ func (s side) staleFigure(c Check, name string) sample {
 // Validate says which check names a route or family that neither the capture nor the baseline has, before anything is
 // evaluated. op names the command for the error.
 func (f Figures) Validate(op string, list []Check) error {
+	if f.Report == nil {
+		return nil // no check of a figure is among them
+	}
 	routes, families := f.names()
 	for _, c := range list {
 		var known []string
@@ -481,4 +484,11 @@ func holds(op string, v, bound float64) bool {
 		return near
 	}
 	return !near
+}
+
+// Undecided is the result of a check that could not be answered.
+func (c Check) Undecided(why string) Result {
+	r := c.result(c.Of)
+	r.Verdict, r.Reason = Undecided, why
+	return r
 }

@@ -64,11 +64,10 @@ type Watched struct {
 
 // Shape is an error line without what differs from one to the next.
 type Shape struct {
-	Shape   string `json:"shape"`
-	Example string `json:"example"`
-	Count   int64  `json:"count"`
-	First   string `json:"first"` // RFC 3339, UTC: when the watch read it
-	Last    string `json:"last"`
+	Shape string `json:"shape"`
+	Count int64  `json:"count"`
+	First string `json:"first"` // RFC 3339, UTC: when the watch read it
+	Last  string `json:"last"`
 }
 
 // Finish counts the results and gives the whole its verdict.
@@ -196,11 +195,18 @@ func (r *Report) Table(w io.Writer, opt Text) error {
 
 func (w *Watched) text(b *strings.Builder, opt Text) {
 	for _, s := range w.New {
-		fmt.Fprintf(b, "%s%s times: %s\n", opt.style("31", "new error "), count(s.Count), plainText(s.Example))
+		fmt.Fprintf(b, "%s%s: %s\n", opt.style("31", "new error "), times(s.Count), plainText(s.Shape))
 	}
 	for _, n := range w.Notes {
 		b.WriteString("note      " + plainText(n) + "\n")
 	}
+}
+
+func times(n int64) string {
+	if n == 1 {
+		return "once"
+	}
+	return count(n) + " times"
 }
 
 func lastLines(s string, n int) []string {

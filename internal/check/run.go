@@ -41,6 +41,9 @@ func (r Runner) Run(ctx context.Context, c Check, number int) (Result, error) {
 	return r.command(ctx, c, number)
 }
 
+// Ask asks the address of a health check once.
+func (r Runner) Ask(ctx context.Context, c Check) (Result, error) { return r.health(ctx, c, false) }
+
 func (r Runner) command(ctx context.Context, c Check, number int) (Result, error) {
 	out := c.result("")
 	s := command.Spec{

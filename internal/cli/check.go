@@ -13,6 +13,7 @@ import (
 
 	"github.com/demarc-dev/demarc/internal/capture"
 	"github.com/demarc-dev/demarc/internal/check"
+	shell "github.com/demarc-dev/demarc/internal/command"
 	"github.com/demarc-dev/demarc/internal/config"
 	"github.com/demarc-dev/demarc/internal/fault"
 )
@@ -22,6 +23,10 @@ type checkFlags struct {
 	config, baseline, since, junit, logs string
 	lines                                []string
 	asJSON, allowUndecided               bool
+
+	watch            time.Duration
+	log, baselineLog string
+	failFast         bool
 }
 
 func newCheckCommand() *cobra.Command {
@@ -36,7 +41,8 @@ func newCheckCommand() *cobra.Command {
 			"written before the exit. Exit code 10: a check failed; 11: none failed, but there is too little to decide one.",
 		Example: "  demarc check\n  demarc check --baseline .demarc/captures/before --junit check.xml\n" +
 			"  demarc check --check 'p95_ms of \"GET /articles\" < 300' --check 'error_rate < 1%'\n" +
-			"  demarc check --json | jq '.checks[] | select(.verdict != \"pass\")'",
+			"  demarc check --json | jq '.checks[] | select(.verdict != \"pass\")'\n" +
+			"  demarc check --watch 15m --log /var/log/shop.log --fail-fast",
 		ValidArgsFunction: completeOneCapture,
 		RunE:              func(cmd *cobra.Command, args []string) error { return f.run(cmd, args) },
 	}
@@ -48,6 +54,10 @@ func newCheckCommand() *cobra.Command {
 	cmd.Flags().StringVar(&f.junit, "junit", "", "write JUnit XML into this `file`, too")
 	cmd.Flags().StringVar(&f.logs, "logs", "", "keep the whole output of commands in this `folder`")
 	cmd.Flags().BoolVar(&f.allowUndecided, "allow-undecided", false, "exit with 0 where there is too little to decide")
+	cmd.Flags().DurationVar(&f.watch, "watch", 0, "follow the live service for this long (15m), then answer")
+	cmd.Flags().StringVar(&f.log, "log", "", "with --watch: a log `file`, \"run: COMMAND\" that shows one, or - for standard input")
+	cmd.Flags().StringVar(&f.baselineLog, "baseline-log", "", "`file` or \"run: COMMAND\" with the log of before; else what --log FILE holds already")
+	cmd.Flags().BoolVar(&f.failFast, "fail-fast", false, "with --watch: end at the first failure")
 	_ = cmd.RegisterFlagCompletionFunc("baseline", completeCapture)
 	_ = cmd.RegisterFlagCompletionFunc("check", completeChecks)
 	return cmd
@@ -58,6 +68,9 @@ func (f *checkFlags) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
+	if f.watch != 0 {
+		return f.runWatch(cmd, round)
+	}
 	rep, err := round.run(cmd.Context())
 	if err != nil {
 		return named(cmd, err)
@@ -65,9 +78,45 @@ func (f *checkFlags) run(cmd *cobra.Command, args []string) error {
 	return f.tell(cmd, rep)
 }
 
+// runWatch watches, and writes what it saw even if it is interrupted.
+func (f *checkFlags) runWatch(cmd *cobra.Command, round *checkRound) error {
+	w := &checkWatch{
+		checkRound: *round, length: f.watch, log: f.log, baselineLog: f.baselineLog, failFast: f.failFast, named: len(round.captures) > 0,
+		stdin: cmd.InOrStdin(), told: cmd.ErrOrStderr(), terminal: onTerminal(cmd.ErrOrStderr()),
+	}
+	rep, err := w.run(cmd.Context())
+	if rep == nil {
+		return named(cmd, err)
+	}
+	told := f.tell(cmd, rep)
+	if err != nil {
+		return err
+	}
+	return told
+}
+
+// checkWatchFlags refuses a command line whose parts do not belong together.
+func (f *checkFlags) checkWatchFlags(cmd *cobra.Command) error {
+	watching := cmd.Flags().Changed("watch")
+	switch {
+	case watching && (f.watch <= 0 || f.watch > shell.MaxTimeout):
+		return usageError(cmd, fmt.Sprintf("--watch wants a length of time such as 15m, at most %s", shell.MaxTimeout))
+	case !watching && (f.log != "" || f.baselineLog != "" || f.failFast):
+		return usageError(cmd, "--log, --baseline-log and --fail-fast belong to --watch 15m")
+	case f.baselineLog != "" && f.log == "":
+		return usageError(cmd, "--baseline-log belongs to --log")
+	case watching && f.since != "":
+		return usageError(cmd, "--watch looks at what comes from now on, so --since does not go with it")
+	}
+	return nil
+}
+
 // round makes a round of checks of the command line and the configuration.
 func (f *checkFlags) round(cmd *cobra.Command, args []string) (*checkRound, error) {
 	op := cmd.CommandPath()
+	if err := f.checkWatchFlags(cmd); err != nil {
+		return nil, err
+	}
 	conf, err := config.Load(op, f.config)
 	if err != nil {
 		return nil, err
@@ -80,7 +129,7 @@ func (f *checkFlags) round(cmd *cobra.Command, args []string) (*checkRound, erro
 		r.runner.Dir = filepath.Dir(f.config)
 	}
 	if len(args) > 0 {
-		r.capture = args[0]
+		r.captures = args[:1]
 	}
 	if len(f.lines) > 0 {
 		r.list = nil
@@ -100,7 +149,7 @@ func (f *checkFlags) round(cmd *cobra.Command, args []string) (*checkRound, erro
 			return nil, &fault.Error{Op: op, What: "cannot make the folder " + f.logs, Cause: plainCause(err), Retry: fault.RetrySafe}
 		}
 	}
-	if len(r.list) == 0 {
+	if len(r.list) == 0 && f.log == "" {
 		name := f.config
 		if name == "" {
 			name = config.File

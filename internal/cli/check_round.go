@@ -19,10 +19,10 @@ import (
 type checkRound struct {
 	op        string // name of the command, for errors
 	list      check.List
-	capture   string // folder; empty: the newest, if a check needs one
-	baseline  string // folder; empty: none
-	since     int64  // Unix nanoseconds: leaves out what the capture holds from before; 0: nothing
-	sinceMark string // the same as the name of a mark
+	captures  []string // folders, read as one; none: the newest, if a check needs one
+	baseline  string   // folder; empty: none
+	since     int64    // Unix nanoseconds: leaves out what the capture holds from before; 0: nothing
+	sinceMark string   // the same as the name of a mark
 	staleness map[string]string
 	runner    check.Runner
 	talk      io.Writer // gets a line before each command; nil: nobody
@@ -48,6 +48,9 @@ func (r *checkRound) run(ctx context.Context) (*check.Report, error) {
 	start := time.Now()
 	rep := &check.Report{Start: checkStamp(start)}
 	f, live, err := r.read(ctx, rep)
+	if err == nil {
+		err = f.Validate(r.op, r.list)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -99,19 +102,26 @@ func (r *checkRound) read(ctx context.Context, rep *check.Report) (f check.Figur
 	if !any {
 		return f, false, nil
 	}
-	if r.capture == "" {
-		if r.capture, err = capture.Newest(capture.Root); err != nil {
+	if len(r.captures) == 0 {
+		newest, err := capture.Newest(capture.Root)
+		if err != nil {
 			return f, false, err
 		}
+		r.captures = []string{newest}
 	}
-	rep.Capture, rep.Warnings = r.capture, nil
-	reader, err := capture.Open(r.capture)
-	if err != nil {
-		return f, false, err
+	var readers []*capture.Reader
+	for _, dir := range r.captures {
+		reader, err := capture.Open(dir)
+		if err != nil {
+			return f, false, err
+		}
+		readers = append(readers, reader)
 	}
+	newest := len(readers) - 1
+	rep.Capture, rep.Warnings = r.captures[newest], nil
 	since := r.since
 	if r.sinceMark != "" {
-		if since, err = markTime(ctx, reader, r.capture, r.sinceMark); err != nil {
+		if since, err = markTime(ctx, readers[newest], r.captures[newest], r.sinceMark); err != nil {
 			return f, false, err
 		}
 	}
@@ -119,7 +129,7 @@ func (r *checkRound) read(ctx context.Context, rep *check.Report) (f check.Figur
 	if err != nil {
 		return f, false, err
 	}
-	if f.Report, f.Stale, err = readCheckFigures(ctx, reader, since, needStale, budgets); err != nil {
+	if f.Report, f.Stale, err = foldFigures(ctx, readers, since, needStale, budgets); err != nil {
 		return f, false, err
 	}
 	for _, w := range f.Report.Warnings {
@@ -138,7 +148,7 @@ func (r *checkRound) read(ctx context.Context, rep *check.Report) (f check.Figur
 			return f, false, err
 		}
 	}
-	return f, reader.Info().Active, f.Validate(r.op, r.list)
+	return f, readers[newest].Info().Active, nil
 }
 
 // stalenessBudgets reads the budgets of the configuration.
@@ -154,29 +164,38 @@ func stalenessBudgets(text map[string]string) (map[string]time.Duration, error) 
 	return budgets, nil
 }
 
-// readCheckFigures folds a capture, from since on (0: all of it), into what checks are held against.
+// readCheckFigures folds a capture, from since on (0: all), into what checks are held against.
 func readCheckFigures(ctx context.Context, reader *capture.Reader, since int64, withStale bool, budgets map[string]time.Duration) (*baseline.Report, *check.Stale, error) {
+	return foldFigures(ctx, []*capture.Reader{reader}, since, withStale, budgets)
+}
+
+// foldFigures folds captures that follow each other as if they were one.
+func foldFigures(ctx context.Context, readers []*capture.Reader, since int64, withStale bool, budgets map[string]time.Duration) (*baseline.Report, *check.Stale, error) {
 	opt := baselineOptions()
 	opt.Since = since
 	fold := baseline.New(opt)
 	detector := stale.New(stale.Options{Budgets: budgets, Since: since})
-	for batch, err := range reader.Batches() {
-		if err = cmp.Or(err, ctx.Err()); err != nil {
-			return nil, nil, err
-		}
-		for i := range batch {
-			fold.Add(&batch[i])
-		}
-		if withStale {
-			if err := detector.Add(batch); err != nil {
+	var warnings []baseline.Warning
+	for _, reader := range readers {
+		for batch, err := range reader.Batches() {
+			if err = cmp.Or(err, ctx.Err()); err != nil {
 				return nil, nil, err
 			}
+			for i := range batch {
+				fold.Add(&batch[i])
+			}
+			if withStale {
+				if err := detector.Add(batch); err != nil {
+					return nil, nil, err
+				}
+			}
+		}
+		for _, w := range reader.Info().Warnings {
+			warnings = append(warnings, baseline.Warning{Code: "capture", Text: w})
 		}
 	}
 	rep := fold.Report()
-	for _, w := range reader.Info().Warnings {
-		rep.Warnings = append(rep.Warnings, baseline.Warning{Code: "capture", Text: w})
-	}
+	rep.Warnings = append(rep.Warnings, warnings...)
 	if !withStale {
 		return &rep, nil, nil
 	}
