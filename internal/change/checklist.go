@@ -58,12 +58,15 @@ func (r *Record) Do(ctx context.Context, item *Item, o ItemOptions) (*Run, error
 	}
 	spec.Env = merged(env, spec.Env)
 
-	step := Step{Name: item.ID, Command: c.Run, State: StateFailed, At: run.At, Log: spec.Log}
+	step := Step{Name: item.ID, Command: c.Run, State: StateFailed, At: run.At, Log: relative(r.Dir(), spec.Log)}
 	res, err := command.Run(ctx, spec)
 	if err == nil || ctx.Err() != nil {
 		step.At = res.Start
 		step.Duration = (time.Duration(res.DurationMS) * time.Millisecond).String()
-		step.Output = Tail(res.Tail)
+		if step.Output = res.Tail; res.Bytes > int64(len(res.Tail)) {
+			_, step.Output, _ = strings.Cut(res.Tail, "\n") // the first line may be cut
+			step.Output = "…\n" + step.Output
+		}
 	}
 	switch {
 	case ctx.Err() != nil:

@@ -88,13 +88,14 @@ func (c *capped) Write(p []byte) (int, error) {
 	return c.Buffer.Write(p)
 }
 
-// Head returns the revision that is checked out, empty where nothing was committed yet, and whether files of git differ from it.
+// Head returns the revision that is checked out, empty where nothing was committed yet, and whether files of git differ from it
+// other than change records.
 func (r *Repository) Head(ctx context.Context) (revision string, dirty bool, err error) {
 	out, err := r.git(ctx, "rev-parse", "--verify", "-q", "HEAD")
 	if err != nil {
 		return "", true, ctx.Err()
 	}
-	state, err := r.git(ctx, "status", "--porcelain", "--untracked-files=no")
+	state, err := r.git(ctx, "status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude,glob)**/"+Folder+"/**")
 	return strings.TrimSpace(out), strings.TrimSpace(state) != "", err
 }
 

@@ -89,10 +89,10 @@ type Baseline struct {
 
 // Figure is one measured number. Command is what printed it; a figure without one cannot be repeated.
 type Figure struct {
-	Metric  string  `yaml:"metric" json:"metric"`           // p95_ms, queries_per_request, …
-	Of      string  `yaml:"of,omitempty" json:"of"`         // route or key family; empty: the whole service
-	Value   float64 `yaml:"value" json:"value"`             // in the unit that the metric's name says
-	N       int64   `yaml:"n,omitempty" json:"n,omitempty"` // samples that it rests on, where known
+	Metric  string  `yaml:"metric" json:"metric"`                       // p95_ms, queries_per_request, …
+	Of      string  `yaml:"of,omitempty" json:"of"`                     // route or key family; empty: the whole service
+	Value   float64 `yaml:"value" json:"value"`                         // in the unit that the metric's name says
+	N       int64   `yaml:"samples,omitempty" json:"samples,omitempty"` // that it rests on, where known
 	Command string  `yaml:"command" json:"command"`
 }
 

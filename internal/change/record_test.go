@@ -38,9 +38,9 @@ func TestRunRoundTrip(t *testing.T) {
 	in.Commands = map[string]string{"true": "no", "n": "1e3", "d": "2026-11-22"}
 	in.Steps = []Step{{
 		Name: "lint", State: StatePassed, Command: "ruff check . # : {}", ExitCode: &zero, At: in.At,
-		Output: "line: 1\n  - x\n\ttab \"quoted\" # no comment\n",
+		Output: "line: 1\n  - x\n\ttab \"quoted\" # no comment",
 	}, {
-		Name: "odd", State: StateFailed, At: in.At, Output: "  leading blanks\nand more\r\n\x1b[31mred\n\n",
+		Name: "odd", State: StateFailed, At: in.At, Output: "and more\n\n  red | x: >",
 		Checks: []CheckResult{{Check: "p95_ms of * <= 1.05 * baseline", State: StateUndecided, Value: &value}},
 	}}
 	if err := r.SaveRun(in); err != nil {

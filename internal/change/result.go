@@ -148,6 +148,12 @@ func (r *Record) SaveRun(run *Run) error {
 // marshalRun writes a run as YAML: texts of several lines as blocks where they come back as they were, else quoted.
 func marshalRun(run *Run) ([]byte, error) {
 	form := []yaml.EncodeOption{yaml.Indent(2), yaml.IndentSequence(true)}
+	tidy := *run
+	tidy.Steps = slices.Clone(run.Steps)
+	for i := range tidy.Steps {
+		tidy.Steps[i].Output = Tail(tidy.Steps[i].Output)
+	}
+	run = &tidy
 	quoted, err := yaml.MarshalWithOptions(run, form...)
 	if err != nil {
 		return nil, err
@@ -228,7 +234,7 @@ func Last(runs []*Run, kind, state string) *Run {
 var ansi = regexp.MustCompile("\x1b\\[[0-9;?]*[ -/]*[@-~]|\x1b\\][^\x07\x1b]*(\x07|\x1b\\\\)?")
 
 // Tail returns the end of an output that a Step keeps: at most MaxTail bytes, from the start of a line where one is
-// near, without colours and other control characters.
+// near, without colours and other control characters, and without white space around it. SaveRun does so with every step.
 func Tail(output string) string {
 	output = ansi.ReplaceAllString(strings.ToValidUTF8(output, "\uFFFD"), "")
 	output = strings.Map(func(c rune) rune {
@@ -237,6 +243,7 @@ func Tail(output string) string {
 		}
 		return c
 	}, output)
+	output = strings.TrimSpace(output)
 	if len(output) <= MaxTail {
 		return output
 	}

@@ -174,7 +174,7 @@ func formatValue(metric string, v float64) string {
 	case metric == "error_rate" || metric == "hit_ratio":
 		return fmt.Sprintf("%.4g %%", 100*v)
 	}
-	return fmt.Sprintf("%.6g", v)
+	return fmt.Sprintf("%.4g", v)
 }
 
 func commandText(c *Command) string {

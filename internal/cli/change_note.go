@@ -101,6 +101,43 @@ func (n *changeNote) write(ctx context.Context, talk io.Writer, r *change.Record
 	return path, in, err
 }
 
+// markedCapture returns the capture that a ship has put its mark into, if it is still there.
+func markedCapture(ship *change.Run) string {
+	step := ship.Step(change.StepMark)
+	if step == nil || step.State != change.StatePassed {
+		return ""
+	}
+	at := strings.LastIndex(step.Detail, " in ")
+	if at < 0 {
+		return ""
+	}
+	dir := step.Detail[at+len(" in "):]
+	if found, err := captureIn(dir); err != nil || found != dir {
+		return ""
+	}
+	return dir
+}
+
+// shipMarked says of each capture whether it holds the mark of a ship from this one on: what it holds before and after that is
+// not the same service.
+func shipMarked(ctx context.Context, ship *change.Run, dirs ...string) (marked [2]bool, err error) {
+	if ship == nil {
+		return marked, nil
+	}
+	for i, dir := range dirs {
+		r, err := capture.Open(dir)
+		if err != nil {
+			return marked, err
+		}
+		at, err := markTime(ctx, r, dir, shipMark)
+		if ctx.Err() != nil {
+			return marked, ctx.Err()
+		}
+		marked[i] = err == nil && at >= ship.At.UnixNano()
+	}
+	return marked, nil
+}
+
 // compared puts the figures before and after into a note's input. An error says why there are none.
 func (n *changeNote) compared(ctx context.Context, talk io.Writer, r *change.Record, in *change.NoteInput) error {
 	before := cmp.Or(n.before, r.Baseline.Capture)
@@ -117,9 +154,11 @@ func (n *changeNote) compared(ctx context.Context, talk io.Writer, r *change.Rec
 		if e := r.Environments.Get("production"); e != nil && e.Capture != "" {
 			dir = e.Capture
 		}
-		var err error
-		if after, err = captureIn(dir); err != nil {
-			return err
+		if after = markedCapture(ship); after == "" {
+			var err error
+			if after, err = captureIn(dir); err != nil {
+				return err
+			}
 		}
 	}
 	x := &comparison{confidence: 0.95, minEffect: 0.01}
@@ -127,13 +166,20 @@ func (n *changeNote) compared(ctx context.Context, talk io.Writer, r *change.Rec
 		x.routes = []string{r.Baseline.Route}
 	}
 	args := []string{before, after}
-	marked := ship != nil && ship.Step(change.StepMark) != nil && ship.Step(change.StepMark).State == change.StatePassed
-	switch same := sameDir(before, after); {
-	case same && marked:
+	same := sameDir(before, after)
+	marked, err := shipMarked(ctx, ship, before, after)
+	switch {
+	case err != nil:
+		return err
+	case same && marked[1]:
 		x.mark, args = shipMark, []string{after}
 	case same:
 		return fmt.Errorf("the capture %s is the one of the state before, and holds no mark of the ship", after)
-	case marked && n.after == "":
+	case marked[0] && marked[1]:
+		return fmt.Errorf("both captures, %s and %s, hold the mark of a ship since this change", before, after)
+	case marked[0]:
+		x.until = shipMark
+	case marked[1]:
 		x.since = shipMark
 	}
 	sides, err := x.sides(ctx, args)
@@ -143,15 +189,16 @@ func (n *changeNote) compared(ctx context.Context, talk io.Writer, r *change.Rec
 	if err := readSides(ctx, talk, &sides); err != nil {
 		return err
 	}
-	if sides[1].samples.Requests() == 0 {
-		return fmt.Errorf("the capture %s holds no request after the change", after)
-	}
 	opt := compare.Options{Confidence: x.confidence, MinEffect: x.minEffect, Routes: x.routes, BeforeName: sides[0].dir, AfterName: sides[1].dir}
-	in.Compared = compare.Compare(sides[0].samples, sides[1].samples, opt)
-	in.Compared.Before.Window, in.Compared.After.Window = sides[0].window, sides[1].window
+	res := compare.Compare(sides[0].samples, sides[1].samples, opt)
+	if res.Before.Requests == 0 || res.After.Requests == 0 {
+		return fmt.Errorf("%s holds %d requests before the change, %s holds %d after it", before, res.Before.Requests, after, res.After.Requests)
+	}
+	res.Before.Window, res.After.Window = sides[0].window, sides[1].window
+	in.Compared = res
 	words := []string{"demarc", "compare"}
 	words = append(words, args...)
-	for _, flag := range []struct{ name, value string }{{"--mark", x.mark}, {"--since", x.since}, {"--route", r.Baseline.Route}} {
+	for _, flag := range []struct{ name, value string }{{"--mark", x.mark}, {"--since", x.since}, {"--until", x.until}, {"--route", r.Baseline.Route}} {
 		if flag.value != "" {
 			words = append(words, flag.name, flag.value)
 		}
