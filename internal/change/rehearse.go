@@ -151,13 +151,16 @@ func (r *runner) orFault(f *fault.Error) error {
 	return f
 }
 
+// nouns are what runs are called.
+var nouns = map[string]string{KindRehearse: "rehearsal", KindShip: "ship", KindRollback: "rollback", KindVerify: "verification"}
+
 // failed finishes the run because of the step called key.
 func (r *runner) failed(why, key string, code int) (*Run, error) {
 	if r.err != nil || r.DryRun {
 		return nil, r.err
 	}
 	run := r.finish(StateFailed, why)
-	f := &fault.Error{Op: r.Op, What: fmt.Sprintf("the %s of %s failed", r.j.Run.Kind, r.record.Name()), Cause: errors.New(why),
+	f := &fault.Error{Op: r.Op, What: fmt.Sprintf("the %s of %s failed", nouns[r.j.Run.Kind], r.record.Name()), Cause: errors.New(why),
 		Retry: fault.RetrySafe, Code: code}
 	if s := run.Step(key); s != nil && s.Log != "" {
 		f.Try = "read " + filepath.Join(r.record.Dir(), s.Log)
@@ -382,7 +385,7 @@ func (r *runner) unfinished(p *Progress) error {
 	if p.Open != "" {
 		at = "in the step " + p.Open
 	}
-	return &fault.Error{Op: r.Op, What: fmt.Sprintf("the %s of %s was broken off %s", p.Run.Kind, r.record.Name(), at),
+	return &fault.Error{Op: r.Op, What: fmt.Sprintf("the %s of %s was broken off %s", nouns[p.Run.Kind], r.record.Name(), at),
 		Expected: "nothing of production in doubt", Retry: fault.RetryUseless,
 		Try: fmt.Sprintf("demarc change %s %s   to go on\ndemarc change rollback %s   to take it back", p.Run.Kind, r.record.Name(), r.record.Name())}
 }

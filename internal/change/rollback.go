@@ -40,7 +40,7 @@ func Rollback(ctx context.Context, record *Record, environment string, o Options
 		if before.Open != "" {
 			at = "in the step " + before.Open
 		}
-		r.sayf("demarc: the %s of %s was broken off %s; taking it back", before.Run.Kind, before.Run.At.Local().Format(time.DateTime), at)
+		r.sayf("demarc: the %s of %s was broken off %s; taking it back", nouns[before.Run.Kind], before.Run.At.Local().Format(time.DateTime), at)
 		r.abandon(before, "broken off "+at+"; taken back by demarc change rollback")
 	}
 	runs, err := record.Runs()

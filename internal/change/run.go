@@ -127,7 +127,7 @@ func (r *runner) resume(p *Progress) {
 	if p.Open != "" {
 		at = "in the step " + p.Open
 	}
-	r.sayf("demarc: the %s of %s was broken off %s; going on", p.Run.Kind, p.Run.At.Local().Format("2006-01-02 15:04:05"), at)
+	r.sayf("demarc: the %s of %s was broken off %s; going on", nouns[p.Run.Kind], p.Run.At.Local().Format("2006-01-02 15:04:05"), at)
 	r.j, r.err = reopen(p, r.Now)
 }
 
