@@ -95,7 +95,11 @@ func (x sums) variance() (v, df float64) {
 	}
 	v, df = square/(n*n)*blocks/(blocks-1), blocks-1
 	if square > 0 {
-		r := min(max(product/square+1/blocks, 0), 0.9)
+		r := product / square
+		if blocks > 8 { // a series' own mean makes its correlation seem smaller (Kendall 1954)
+			r = (blocks*r + 1) / (blocks - 4)
+		}
+		r = min(max(r, 0), 0.9)
 		longer := (1 + r) / (1 - r)
 		v, df = v*longer, max(blocks/longer-1, 1)
 	}

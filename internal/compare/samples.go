@@ -217,7 +217,9 @@ func (s *Samples) add(e *event.Event) {
 					kind = itemHit
 				}
 			}
-			s.join.item(e, kind, max(c.Count.Or(1), 1))
+			if kind != itemSpan || e.Span != "" {
+				s.join.item(e, kind, max(c.Count.Or(1), 1))
+			}
 		}
 	case event.TypeTxn, event.TypeCall:
 		if e.Span != "" {

@@ -106,50 +106,73 @@ func claims(r *Result) (list []Row) {
 }
 
 // TestNoDifference: of reports on two sides of the same traffic at most one in twenty may name any difference, in any
-// route or metric. 1,000 pairs in all; the test allows for chance what a binomial of 5 % gives in 1 of 1,000 runs.
+// route, metric or total. 1,000 pairs of every shape and several sizes; seeds are fixed, so that the count is too.
 func TestNoDifference(t *testing.T) {
 	const pairs = 1000
-	for k, sh := range shapes() {
-		t.Run(sh.name, func(t *testing.T) {
-			wrong := 0
-			byMetric := map[string]int{}
-			n := pairs / len(shapes())
-			for i := range n {
-				seed := uint64(k*1_000_000 + 2*i)
-				size := []int{60, 300, 1000}[i%3]
-				if list := claims(Compare(drawn(seed, sh, 3, size, 1), drawn(seed+1, sh, 3, size, 1), Options{MinEffect: -1})); len(list) > 0 {
-					wrong++
+	all := shapes()
+	wrong := make([]int, len(all))
+	t.Run("pairs", func(t *testing.T) {
+		for k, sh := range all {
+			t.Run(sh.name, func(t *testing.T) {
+				t.Parallel()
+				byMetric := map[string]int{}
+				n := pairs / len(all)
+				for i := range n {
+					seed := uint64(k*1_000_000 + 2*i)
+					size := []int{60, 200, 600}[i%3]
+					list := claims(Compare(drawn(seed, sh, 2, size, 1), drawn(seed+1, sh, 2, size, 1), Options{MinEffect: -1}))
+					if len(list) > 0 {
+						wrong[k]++
+					}
 					for _, r := range list {
-						byMetric[fmt.Sprint(size, r.Metric)]++
+						byMetric[fmt.Sprint(r.Metric, " of ", size)]++
 					}
 				}
-			}
-			t.Logf("%d of %d pairs named a difference: %v", wrong, n, byMetric)
-		})
+				t.Logf("%d of %d pairs named a difference: %v", wrong[k], n, byMetric)
+			})
+		}
+	})
+	sum := 0
+	for _, n := range wrong {
+		sum += n
+	}
+	t.Logf("%d of %d pairs named a difference", sum, pairs)
+	if sum > pairs/20 {
+		t.Errorf("%d of %d reports on equal traffic name a difference, at most %d may", sum, pairs, pairs/20)
 	}
 }
 
+// TestShift: a response time that is 10 % longer is found in at least nine of ten pairs of these sizes.
 func TestShift(t *testing.T) {
+	const pairs = 40
+	sizes := map[string][3]int{ // requests on each side for p50, p95 and p99
+		"log-normal":     {2000, 5000, 20000},
+		"bimodal":        {3000, 4000, 8000},
+		"ties":           {1000, 2500, 8000},
+		"autocorrelated": {12000, 20000, 30000},
+	}
 	for k, sh := range shapes() {
+		want, ok := sizes[sh.name]
+		if !ok {
+			continue
+		}
 		t.Run(sh.name, func(t *testing.T) {
-			for _, n := range []int{1000, 2000, 4000} {
-				found := map[string]int{}
-				const pairs = 30
+			t.Parallel()
+			for q, metric := range []string{P50, P95, P99} {
+				found := 0
 				for i := range pairs {
 					seed := uint64(9_000_000 + k*1_000_000 + 2*i)
-					res := Compare(drawn(seed, sh, 3, n, 1), drawn(seed+1, sh, 3, n, 1.1), Options{})
+					res := Compare(drawn(seed, sh, 1, want[q], 1), drawn(seed+1, sh, 1, want[q], 1.1), Options{})
 					for _, r := range res.Routes {
-						if r.Route == "GET a" && r.Verdict == Worse {
-							found[r.Metric]++
-						}
-					}
-					for _, r := range res.Totals {
-						if r.Verdict == Worse {
-							found["total "+r.Metric]++
+						if r.Metric == metric && r.Verdict == Worse {
+							found++
 						}
 					}
 				}
-				t.Logf("n=%d of %d: %v", n, pairs, found)
+				t.Logf("%s with %d requests: %d of %d found", metric, want[q], found, pairs)
+				if found < pairs*9/10 {
+					t.Errorf("%s: a shift of 10 %% was found in %d of %d pairs of %d requests", metric, found, pairs, want[q])
+				}
 			}
 		})
 	}

@@ -154,7 +154,7 @@ func differenceLimits(a, b interval) (lo, hi float64) {
 }
 
 // exactRanks is the greatest number of values of both groups for which mannWhitneyExact is used.
-const exactRanks = 60
+const exactRanks = 40
 
 // mannWhitneyExact is the two-sided p-value of a rank sum under all ways to divide the values into the groups, ties
 // included: twice the smaller tail. doubled are twice the midranks of all values, sum is twice the rank sum of the n
@@ -164,7 +164,7 @@ func mannWhitneyExact(doubled []int, n, sum int) float64 {
 	for _, r := range doubled {
 		total += r
 	}
-	// ways[k][s]: in how many ways k values have the doubled rank sum s. At most 60 over 30, which a float64 counts exactly
+	// ways[k][s]: in how many ways k values have the doubled rank sum s. At most 40 over 20, which a float64 counts exactly
 	// enough.
 	ways := make([][]float64, n+1)
 	for k := range ways {
