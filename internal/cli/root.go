@@ -144,6 +144,7 @@ func newRoot(started *bool) *cobra.Command {
 		// groupMain, in the order: run, report, choose, stale, check, change
 		newRunCommand(),
 		newReportCommand(),
+		newChooseCommand(),
 		newCheckCommand(),
 		newChangeCommand(),
 

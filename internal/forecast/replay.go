@@ -39,13 +39,15 @@ type Request struct {
 	Queries int32 // statements that the database ran for it
 	Bytes   int32 // of its answer
 	NoStore bool  // a miss that would not be stored: an error, an answer that says no-store
+	Races   bool  // a write to what it rests on was committed while it was under way
 }
 
 // Key is everything that was observed of one key.
 type Key struct {
 	Requests []Request // by At; equal ones in a fixed order
-	Row      []int64   // commit times of the writes that drop it by row, ascending, Unix nanoseconds
-	Table    []int64   // and by table; may be shared between keys
+	// Row holds the commit times (Unix nanoseconds) of the writes that drop it by row, Table of those that drop it by
+	// table: lists, each ascending, which may be shared between keys.
+	Row, Table [][]int64
 }
 
 // Point is what a cache with one lifetime and one way to invalidate would have done.
@@ -57,6 +59,9 @@ type Point struct {
 	// Stale counts the hits whose stored hash differs from the one observed then, Unjudged the hits of which one of the
 	// two is not known.
 	Stale, Unjudged int64
+	// Overlapping counts the stale hits whose observed request overlapped a write to what it rests on: it began before
+	// the commit, so that the old answer was still the right one.
+	Overlapping int64
 	// Concurrent counts the misses that began while another miss of the same key was under way.
 	Concurrent   int64
 	SavedNs      int64 // sum of the observed durations of the hits
@@ -109,6 +114,7 @@ func (g *Grid) Merge(o *Grid) {
 		p.Hits += q.Hits
 		p.Stale += q.Stale
 		p.Unjudged += q.Unjudged
+		p.Overlapping += q.Overlapping
 		p.Concurrent += q.Concurrent
 		p.SavedNs += q.SavedNs
 		p.SavedQueries += q.SavedQueries
@@ -144,7 +150,7 @@ func (g *Grid) Add(k *Key) {
 	w.run(g, None, nil)
 	for _, drop := range []struct {
 		plain, fenced Invalidation
-		times         []int64
+		times         [][]int64
 	}{{Row, RowFenced, k.Row}, {Table, TableFenced, k.Table}} {
 		times := within(drop.times, first, last)
 		if len(times) == 0 {
@@ -165,7 +171,7 @@ func (g *Grid) Add(k *Key) {
 }
 
 // run replays the loaded key through all lifetimes with one way to invalidate.
-func (w *lane) run(g *Grid, v Invalidation, drops []int64) {
+func (w *lane) run(g *Grid, v Invalidation, drops [][]int64) {
 	w.drops(drops)
 	w.fence = v.fenced()
 	for i := range g.TTLs {
@@ -176,7 +182,7 @@ func (w *lane) run(g *Grid, v Invalidation, drops []int64) {
 
 // same takes over what the loaded key gave under another way to invalidate that cannot differ for it. Where there are
 // stale hits, whose ages are not kept, it is replayed again.
-func (w *lane) same(g *Grid, v, as Invalidation, drops []int64) {
+func (w *lane) same(g *Grid, v, as Invalidation, drops [][]int64) {
 	ready := false
 	for i := range g.TTLs {
 		to, from := int(v)*len(g.TTLs)+i, int(as)*len(g.TTLs)+i
@@ -201,7 +207,7 @@ func (w *lane) point(p *Point, d *delta) {
 
 // delta is what one key adds to a point.
 type delta struct {
-	hits, stale, unjudged, concurrent, savedNs, savedQueries, maxStale int64
+	hits, stale, overlapping, unjudged, concurrent, savedNs, savedQueries, maxStale int64
 }
 
 // lane replays keys one after the other. Its slices are as long as the longest key.
@@ -250,21 +256,29 @@ func (w *lane) load(reqs []Request) {
 }
 
 // drops prepares for the given drops.
-func (w *lane) drops(drops []int64) {
+func (w *lane) drops(drops [][]int64) {
 	w.overlap = false
-	at := 0 // first drop after the request's start
 	for i := range w.reqs {
-		r := &w.reqs[i]
-		at += after(drops[at:], r.At)
-		rest := drops[at:]
-		w.killed[i] = len(rest) > 0 && rest[0] <= r.End
-		w.overlap = w.overlap || w.killed[i]
-		if r.End > r.At {
-			rest = rest[after(rest, r.End-1):]
-		}
-		w.dropAt[i] = math.MaxInt64
-		if len(rest) > 0 {
-			w.dropAt[i] = rest[0]
+		w.killed[i], w.dropAt[i] = false, math.MaxInt64
+	}
+	for _, times := range drops {
+		at := 0 // first drop after the request's start
+		for i := range w.reqs {
+			r := &w.reqs[i]
+			at += after(times[at:], r.At)
+			rest := times[at:]
+			if len(rest) == 0 {
+				break
+			}
+			if rest[0] <= r.End {
+				w.killed[i], w.overlap = true, true
+			}
+			if r.End > r.At {
+				if rest = rest[after(rest, r.End-1):]; len(rest) == 0 {
+					continue
+				}
+			}
+			w.dropAt[i] = min(w.dropAt[i], rest[0])
 		}
 	}
 }
@@ -273,6 +287,7 @@ func (p *Point) add(d *delta) {
 	p.Hits += d.hits
 	p.Stale += d.stale
 	p.Unjudged += d.unjudged
+	p.Overlapping += d.overlapping
 	p.Concurrent += d.concurrent
 	p.SavedNs += d.savedNs
 	p.SavedQueries += d.savedQueries
@@ -343,7 +358,7 @@ func (w *lane) one(ttl int64, d *delta) {
 			default:
 				d.stale += int64(end - k)
 				d.maxStale = max(d.maxStale, reqs[end-1].At-entry.lastTrue)
-				if w.ages == nil {
+				if w.ages == nil { // only what lives is asked for
 					break
 				}
 				if *w.ages == nil {
@@ -351,6 +366,9 @@ func (w *lane) one(ttl int64, d *delta) {
 				}
 				for ; k < end; k++ {
 					(*w.ages).add(reqs[k].At - entry.lastTrue)
+					if reqs[k].Races {
+						d.overlapping++
+					}
 				}
 			}
 			k = end
@@ -405,7 +423,7 @@ func Peak(keys []Key, ttl int64, v Invalidation) Peaks {
 }
 
 // dropsOf returns the times at which a way to invalidate drops the key.
-func (k *Key) dropsOf(v Invalidation) []int64 {
+func (k *Key) dropsOf(v Invalidation) [][]int64 {
 	switch v {
 	case Row, RowFenced:
 		return k.Row
@@ -415,11 +433,17 @@ func (k *Key) dropsOf(v Invalidation) []int64 {
 	return nil
 }
 
-// within returns the times from first to last, both included.
-func within(times []int64, first, last int64) []int64 {
-	i, _ := slices.BinarySearch(times, first)
-	j, _ := slices.BinarySearch(times[i:], last+1)
-	return times[i : i+j]
+// within returns of each list the times from first to last, both included; lists without any are left out.
+func within(lists [][]int64, first, last int64) [][]int64 {
+	var some [][]int64
+	for _, times := range lists {
+		i, _ := slices.BinarySearch(times, first)
+		j, _ := slices.BinarySearch(times[i:], last+1)
+		if j > 0 {
+			some = append(some, times[i:i+j])
+		}
+	}
+	return some
 }
 
 // after returns how many of the ascending times are not after t.

@@ -1,0 +1,415 @@
+package forecast
+
+import (
+	"cmp"
+	"slices"
+	"sort"
+)
+
+// log is the evidence in order: units with what lies inside them, and when what they rest on was written.
+type log struct {
+	*Forecast
+	doubled  int64
+	apart    string // says that clocks are apart, if they are
+	loose    int64  // statements of no request that was seen
+	byTag    [][]int64
+	byTable  map[uint32][]int64
+	open     map[[2]uint32][]int64 // writes to a table that do not say which values of a set of columns they touch
+	unjoined int64                 // writes of transactions whose end was not seen
+}
+
+// assemble joins what was collected. Called once; the forecast takes no more events afterwards.
+func (f *Forecast) assemble() *log {
+	l := &log{Forecast: f, byTable: map[uint32][]int64{}, open: map[[2]uint32][]int64{}, apart: f.seen.apartness()}
+	l.units, l.doubled = once(l.units, func(u *unit) uint64 { return u.seq })
+	var n int64
+	l.reads, n = once(l.reads, func(r *read) uint64 { return r.seq })
+	l.doubled += n
+	slices.SortFunc(l.units, func(a, b unit) int {
+		return cmp.Or(cmp.Compare(a.trace, b.trace), cmp.Compare(a.at, b.at), cmp.Compare(b.end, a.end),
+			cmp.Compare(a.level, b.level), cmp.Compare(a.span, b.span), cmp.Compare(a.seq, b.seq))
+	})
+	slices.SortFunc(l.reads, func(a, b read) int {
+		return cmp.Or(cmp.Compare(a.trace, b.trace), cmp.Compare(a.at, b.at), cmp.Compare(a.end, b.end), cmp.Compare(a.seq, b.seq))
+	})
+	slices.SortFunc(l.warm, func(a, b hit) int { return cmp.Or(cmp.Compare(a.trace, b.trace), cmp.Compare(a.at, b.at)) })
+	r, w := 0, 0
+	for i := 0; i < len(l.units); {
+		j, trace := i, l.units[i].trace
+		for j < len(l.units) && l.units[j].trace == trace {
+			j++
+		}
+		if trace == 0 { // belongs to nothing: a unit of its own
+			i = j
+			continue
+		}
+		for r < len(l.reads) && l.reads[r].trace < trace {
+			r++
+			l.loose++
+		}
+		rEnd := r
+		for rEnd < len(l.reads) && l.reads[rEnd].trace == trace {
+			rEnd++
+		}
+		for w < len(l.warm) && l.warm[w].trace < trace {
+			w++
+		}
+		wEnd := w
+		for wEnd < len(l.warm) && l.warm[wEnd].trace == trace {
+			wEnd++
+		}
+		l.join(i, l.units[i:j], l.reads[r:rEnd], l.warm[w:wEnd])
+		i, r, w = j, rEnd, wEnd
+	}
+	l.loose += int64(len(l.reads) - r)
+	l.commit()
+	l.resolve()
+	l.reads, l.warm = nil, nil
+	for i := range l.units {
+		u := &l.units[i]
+		if l.wroteIn(u, u.at, u.end) {
+			u.flags |= races
+		}
+	}
+	return l
+}
+
+// once leaves of events with the same identity the first.
+func once[T any](list []T, seq func(*T) uint64) ([]T, int64) {
+	type at struct {
+		seq uint64
+		i   int32
+	}
+	order := make([]at, 0, len(list))
+	for i := range list {
+		if s := seq(&list[i]); s != 0 {
+			order = append(order, at{s, int32(i)})
+		}
+	}
+	slices.SortFunc(order, func(a, b at) int { return cmp.Or(cmp.Compare(a.seq, b.seq), cmp.Compare(a.i, b.i)) })
+	gone := map[int32]bool{}
+	for i := 1; i < len(order); i++ {
+		if order[i].seq == order[i-1].seq {
+			gone[order[i].i] = true
+		}
+	}
+	if len(gone) == 0 {
+		return list, 0
+	}
+	kept := list[:0]
+	for i := range list {
+		if !gone[int32(i)] {
+			kept = append(kept, list[i])
+		}
+	}
+	return kept, int64(len(gone))
+}
+
+// join puts units, statements and cache hits of one trace into each other: by parent where that is known, else the
+// innermost unit that was under way.
+func (l *log) join(base int, units []unit, reads []read, warm []hit) {
+	bySpan := make(map[uint64]int, len(units))
+	for i := range units {
+		if s := units[i].span; s != 0 && units[i].level != query {
+			bySpan[s] = i
+		}
+	}
+	around := func(self int, parent uint64, at int64) int {
+		if i, ok := bySpan[parent]; ok && parent != 0 && i != self {
+			return i
+		}
+		best := -1
+		for i := range units {
+			u := &units[i]
+			if u.at > at {
+				break
+			}
+			if i != self && u.level != query && u.end >= at && (self < 0 || i < self) && (best < 0 || u.at >= units[best].at) {
+				best = i
+			}
+		}
+		return best
+	}
+	type part struct {
+		tags    []uint32
+		queries int32
+	}
+	parts := make([]part, len(units))
+	for i := range units {
+		if in := around(i, units[i].parent, units[i].at); in >= 0 && in < i {
+			units[i].inside = int32(base + in)
+			if units[i].at >= units[in].end {
+				units[i].flags |= late
+			}
+			if units[i].who == 0 {
+				units[i].who = units[in].who
+			}
+		}
+	}
+	up := func(i int, at int64, do func(i int)) {
+		for range 64 {
+			if i < 0 || at >= units[i].end && units[i].end > units[i].at {
+				return
+			}
+			do(i)
+			if units[i].inside < 0 {
+				return
+			}
+			i = int(units[i].inside) - base
+		}
+	}
+	for k := range reads {
+		r := &reads[k]
+		in := around(-1, r.parent, r.at)
+		if in < 0 {
+			l.loose++
+		}
+		up(in, r.at, func(i int) {
+			parts[i].tags = append(parts[i].tags, l.refs[r.tags.from:r.tags.to]...)
+			parts[i].queries++
+			if r.writes {
+				units[i].flags |= writesRow
+			}
+		})
+	}
+	for k := range warm {
+		up(around(-1, warm[k].parent, warm[k].at), warm[k].at, func(i int) { units[i].flags |= fromCache })
+	}
+	for i := range units {
+		if units[i].level == query {
+			continue
+		}
+		units[i].queries = parts[i].queries
+		from := len(l.refs)
+		l.refs = append(l.refs, parts[i].tags...)
+		units[i].tags = l.coarse(l.unique(from))
+	}
+}
+
+// coarse replaces the rows of a table of which a unit read very many by the table.
+func (l *log) coarse(s span) span {
+	if int(s.to-s.from) <= maxValues {
+		return s
+	}
+	rows := map[uint32]int{}
+	for _, t := range l.refs[s.from:s.to] {
+		rows[l.tags.list[t].table]++
+	}
+	for i := s.from; i < s.to; i++ {
+		if g := l.tags.list[l.refs[i]]; rows[g.table] > maxValues {
+			l.refs[i] = l.tags.id(tag{table: g.table})
+		}
+	}
+	return l.unique(int(s.from))
+}
+
+// commit gives every write the time of its commit, and leaves out those that were taken back and, for tables that the
+// database's log speaks of, what statements said.
+func (l *log) commit() {
+	kept := l.writes[:0]
+	for i := range l.writes {
+		w := l.writes[i]
+		if !w.log && l.seen.changed[w.table] {
+			continue
+		}
+		if w.txn != 0 {
+			at, ok := l.txns[w.txn]
+			switch {
+			case !ok:
+				l.unjoined++
+			case at == rolledBack:
+				continue
+			default:
+				w.at = at
+			}
+		}
+		kept = append(kept, w)
+	}
+	var n int64
+	l.writes, n = once(kept, func(w *write) uint64 {
+		if w.seq == 0 {
+			return 0
+		}
+		return mix(w.seq, uint64(w.table))
+	})
+	_ = n // doubled statements are counted as reads
+	slices.SortFunc(l.writes, func(a, b write) int {
+		return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.table, b.table), cmp.Compare(a.seq, b.seq))
+	})
+}
+
+// resolve finds for every tag when it was written.
+func (l *log) resolve() {
+	l.byTag = make([][]int64, len(l.tags.list))
+	sets := map[uint32][]uint32{} // table → sets of columns that reads are tied by
+	for _, g := range l.tags.list {
+		if g.cols != 0 && !slices.Contains(sets[g.table], g.cols) {
+			sets[g.table] = append(sets[g.table], g.cols)
+		}
+	}
+	key := l.keyColumns()
+	for i := range l.writes {
+		w := &l.writes[i]
+		l.byTable[w.table] = append(l.byTable[w.table], w.at)
+		if n, ok := l.tags.ids[tag{table: w.table}]; ok {
+			l.byTag[n] = append(l.byTag[n], w.at)
+		}
+		for _, cols := range sets[w.table] {
+			hit := func(v uint64) {
+				if n, ok := l.tags.ids[tag{w.table, cols, v}]; ok {
+					l.byTag[n] = append(l.byTag[n], w.at)
+				}
+			}
+			if list, ok := l.pinned(w, cols, key[w.table]); ok {
+				if product(list) <= 1<<12 {
+					each(list, hit)
+					continue
+				}
+			} else if v, ok := l.readBefore(w, cols); ok {
+				hit(v)
+				continue
+			}
+			k := [2]uint32{w.table, cols}
+			l.open[k] = append(l.open[k], w.at)
+		}
+	}
+}
+
+// pinned returns the values that a write's rows have in a set of columns, if they are known.
+func (l *log) pinned(w *write, cols, key uint32) ([]bound, bool) {
+	var list []bound
+	for _, name := range splitColumns(l.names.text(cols)) {
+		b := bound{col: name}
+		for _, p := range l.pins[w.pins.from:w.pins.to] {
+			col := l.names.text(p.col)
+			if col == name || key != 0 && (col == logKey && name == l.names.text(key) || name == logKey && p.col == key) {
+				b.values = append(b.values, p.value)
+			}
+		}
+		if len(b.values) == 0 {
+			return nil, false
+		}
+		list = append(list, b)
+	}
+	return list, true
+}
+
+func splitColumns(s string) []string {
+	var list []string
+	from := 0
+	for i := 0; i <= len(s); i++ {
+		if i == len(s) || s[i] == ',' {
+			list = append(list, s[from:i])
+			from = i + 1
+		}
+	}
+	return list
+}
+
+// readBefore returns the value of a column in the row that a write changes, where the write names the row by another
+// column, and its trace had read one row of the table by this one before, and only one.
+func (l *log) readBefore(w *write, cols uint32) (uint64, bool) {
+	if w.trace == 0 || w.pins.from == w.pins.to {
+		return 0, false
+	}
+	at := sort.Search(len(l.reads), func(i int) bool { return l.reads[i].trace >= w.trace })
+	var found uint64
+	for ; at < len(l.reads) && l.reads[at].trace == w.trace && l.reads[at].end <= w.began; at++ {
+		r := &l.reads[at]
+		if !r.single || r.sole != w.table {
+			continue
+		}
+		g := l.tags.list[l.refs[r.tags.from]]
+		if g.cols != cols {
+			continue
+		}
+		if found != 0 && found != g.value {
+			return 0, false
+		}
+		found = g.value
+	}
+	return found, found != 0
+}
+
+// keyColumns finds, for the tables that the database's log speaks of, the column whose values are its keys: the one by
+// which statements name rows with values that are keys in the log.
+func (l *log) keyColumns() map[uint32]uint32 {
+	type place struct {
+		table uint32
+		value uint64
+	}
+	keys := map[place]bool{}
+	own := l.names.ids[logKey]
+	for i := range l.writes {
+		w := &l.writes[i]
+		for _, p := range l.pins[w.pins.from:w.pins.to] {
+			if p.col == own && own != 0 {
+				keys[place{w.table, p.value}] = true
+			}
+		}
+	}
+	votes := map[[2]uint32]int{}
+	for _, g := range l.tags.list {
+		if g.cols != 0 && g.cols != own && keys[place{g.table, g.value}] {
+			votes[[2]uint32{g.table, g.cols}]++
+		}
+	}
+	best := map[uint32]uint32{}
+	for k, n := range votes {
+		b := best[k[0]]
+		if m := votes[[2]uint32{k[0], b}]; b == 0 || n > m || n == m && k[1] < b {
+			best[k[0]] = k[1]
+		}
+	}
+	if own == 0 {
+		for _, g := range l.tags.list {
+			if g.cols != 0 && l.names.text(g.cols) == "id" {
+				best[g.table] = g.cols
+			}
+		}
+	}
+	return best
+}
+
+// times returns the commits of writes to what is behind a list of tags.
+func (l *log) times(s span) [][]int64 {
+	var lists [][]int64
+	var opened [][2]uint32
+	for _, t := range l.refs[s.from:s.to] {
+		if list := l.byTag[t]; len(list) > 0 {
+			lists = append(lists, list)
+		}
+		g := l.tags.list[t]
+		if k := [2]uint32{g.table, g.cols}; g.cols != 0 && !slices.Contains(opened, k) {
+			opened = append(opened, k)
+			if list := l.open[k]; len(list) > 0 {
+				lists = append(lists, list)
+			}
+		}
+	}
+	return lists
+}
+
+// tables returns the names of the tables behind a list of tags, each once, in the order of their numbers.
+func (l *log) tables(s span) []uint32 {
+	var list []uint32
+	for _, t := range l.refs[s.from:s.to] {
+		list = append(list, l.tags.list[t].table)
+	}
+	slices.Sort(list)
+	return slices.Compact(list)
+}
+
+// wroteIn says whether a write to a row that the unit read was committed after from and up to until.
+func (l *log) wroteIn(u *unit, from, until int64) bool {
+	return wroteBetween(l.times(u.tags), from, until)
+}
+
+func wroteBetween(lists [][]int64, from, until int64) bool {
+	for _, list := range lists {
+		if n := after(list, from); n < len(list) && list[n] <= until {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,329 @@
+package forecast
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/demarc-dev/demarc/event"
+)
+
+// What makes a boundary worth having. A look-up in a shared cache costs about LookupNs, which is taken off what its hits
+// save; what is left must be worthShare of the time of all requests, with enoughHits hits in enoughReuse of the requests.
+const (
+	LookupNs    = int64(500 * time.Microsecond)
+	worthShare  = 0.005
+	enoughHits  = 20
+	enoughReuse = 0.05
+	// near is how close to the best saving a simpler or shorter choice must come to be preferred.
+	near = 0.98
+	// enoughSame is how many pairs with the same inputs it takes to call a boundary unstable.
+	enoughSame = 5
+)
+
+// preferred are the ways to invalidate in the order in which they are taken where they save nearly the same: fenced ones
+// are right under load, tables are simpler to drop by than rows.
+var preferred = []Invalidation{TableFenced, RowFenced, Table, Row, None}
+
+// Report weighs all candidates and chooses among them. The forecast takes no more events afterwards.
+func (f *Forecast) Report() *Report {
+	l := f.assemble()
+	list := l.candidates()
+	ttls := make([]int64, 0, 32)
+	for _, ttl := range append(Lifetimes(), l.opt.TTLs...) {
+		ttls = append(ttls, int64(ttl))
+	}
+	var done atomic.Int64
+	l.opt.Parallel(len(list), func(i int) {
+		l.weigh(list[i], ttls)
+		if n := int(done.Add(1)); l.opt.Progress != nil {
+			l.opt.Progress(n, len(list))
+		}
+	})
+	all := l.allTime()
+	for _, c := range list {
+		l.settle(c, all)
+	}
+	rep := &Report{Schema: Schema, Boundaries: []Boundary{}, Warnings: l.warnings(list)}
+	rep.Window = Window{
+		From: stamp(l.seen.from), To: stamp(l.seen.to), Seconds: math.Round(float64(l.seen.to-l.seen.from)/1e6) / 1e3, Since: l.opt.SinceName,
+	}
+	rep.Evidence = Evidence{
+		Requests: l.seen.requests, Hashed: l.seen.requests - l.seen.unhashed, Queries: l.seen.events[event.TypeQuery],
+		Calls: l.seen.events[event.TypeCall], Writes: int64(len(l.writes)), Doubled: l.doubled, Loose: l.loose,
+		Left: l.seen.left, Candidates: len(list),
+	}
+	for _, n := range l.seen.events {
+		rep.Evidence.Events += n
+	}
+	rep.Set = l.choose(list, all)
+	slices.SortStableFunc(list, func(a, b *candidate) int {
+		if a.verdict != b.verdict {
+			return cmp.Compare(a.verdict, b.verdict) // cache before leave
+		}
+		if a.verdict == Cache {
+			return cmp.Compare(b.chosen.SavedNs, a.chosen.SavedNs)
+		}
+		return cmp.Compare(b.total, a.total)
+	})
+	for _, c := range list {
+		rep.Boundaries = append(rep.Boundaries, l.boundary(c, all))
+	}
+	rep.Start = start(rep, list)
+	return rep
+}
+
+// allTime is the time that all requests took; of calls and statements outside any, too.
+func (l *log) allTime() int64 {
+	var all int64
+	for i := range l.units {
+		if u := &l.units[i]; u.level == response || u.inside < 0 {
+			all += u.end - u.at
+		}
+	}
+	return all
+}
+
+// settle chooses the lifetime and the way to invalidate, and says where nothing is worth it.
+func (l *log) settle(c *candidate, all int64) {
+	c.verdict = Leave
+	switch {
+	case c.gate != "":
+		c.reason = "never: " + c.gate
+		return
+	case c.lacks != "":
+		c.reason = "no forecast: " + c.lacks
+		return
+	}
+	c.chosen = l.point(c)
+	p := c.chosen
+	mean := time.Duration(c.total / int64(max(len(c.units), 1)))
+	switch {
+	case c.parts.same >= enoughSame && 10*c.parts.unstable > c.parts.same:
+		c.reason = fmt.Sprintf("unstable: %s of its answers differ though nothing was written between", share(c.parts.unstable, c.parts.same))
+	case p == nil:
+		c.reason = l.staleReason(c)
+	case p.Hits == 0:
+		c.reason = "no reuse: hardly any answer is asked for twice"
+	case mean <= 2*time.Duration(LookupNs):
+		c.reason = fmt.Sprintf("not worth it: it takes %s, about what a look-up would", about3(mean))
+	case p.Hits < enoughHits || float64(p.Hits) < enoughReuse*float64(p.Requests) || p.SavedNs <= p.Requests*LookupNs:
+		c.reason = fmt.Sprintf("too little reuse: %d hits in %d requests", p.Hits, p.Requests)
+	case float64(p.SavedNs-p.Requests*LookupNs) < worthShare*float64(all):
+		c.reason = fmt.Sprintf("not worth it: saves %s of the time of all requests", share(p.SavedNs, all))
+	default:
+		c.verdict = Cache
+		c.reason = l.praise(c, all)
+	}
+	if p != nil {
+		c.peaks = Peak(c.keys, p.TTL, p.Invalidation)
+	}
+}
+
+// budget is that of a candidate.
+func (l *log) budget(c *candidate) Budget {
+	for name, b := range l.opt.Staleness {
+		if name != "" && c.named(name) {
+			return b
+		}
+	}
+	return l.opt.Staleness[""]
+}
+
+// point chooses among the points that keep the budget the one that saves most; among those that save nearly as much, by
+// preference, and the shortest lifetime.
+func (l *log) point(c *candidate) *Point {
+	b := l.budget(c)
+	ways := preferred
+	if len(c.tables) == 0 {
+		ways = []Invalidation{None}
+	}
+	var best int64 = -1
+	for i := range c.grid.Points {
+		if p := &c.grid.Points[i]; b.allows(p) && slices.Contains(ways, p.Invalidation) {
+			best = max(best, p.SavedNs)
+		}
+	}
+	if best < 0 {
+		return nil
+	}
+	for _, v := range ways {
+		points := c.grid.At(v)
+		for i := range points {
+			if p := &points[i]; b.allows(p) && float64(p.SavedNs) >= near*float64(best) && (p.Hits > 0 || best == 0) {
+				return p
+			}
+		}
+	}
+	return nil
+}
+
+// staleReason says why no point keeps the budget.
+func (l *log) staleReason(c *candidate) string {
+	least := &c.grid.Points[0]
+	for i := range c.grid.Points {
+		p := &c.grid.Points[i]
+		if p.Hits > 0 && (least.Hits == 0 || p.Stale-p.Overlapping < least.Stale-least.Overlapping) {
+			least = p
+		}
+	}
+	why := "every lifetime serves stale answers"
+	if v, ok := c.cover.share(); ok {
+		why += fmt.Sprintf(": observed writes explain %.0f %% of their changes", 100*v)
+	}
+	return fmt.Sprintf("%s (at best %d in %d hits)", why, least.Stale-least.Overlapping, least.Hits)
+}
+
+func (l *log) praise(c *candidate, all int64) string {
+	p := c.chosen
+	text := fmt.Sprintf("saves %s of the time of all requests", share(p.SavedNs, all))
+	if p.SavedQueries > 0 {
+		text += fmt.Sprintf(" and %d statements", p.SavedQueries)
+	}
+	switch stale := p.Stale - p.Overlapping; {
+	case stale > 0:
+		text += fmt.Sprintf("; %d stale serves, within the budget", stale)
+	case p.Unjudged > 0:
+		text += fmt.Sprintf("; none of the %d hits that could be judged is stale", p.Hits-p.Unjudged)
+	default:
+		text += "; no stale serve"
+	}
+	return text
+}
+
+// notes say what else is to be known about a candidate.
+func (c *candidate) notes(l *log) []string {
+	notes := []string{}
+	if c.grid == nil {
+		return notes
+	}
+	for _, in := range c.parts.inputs {
+		if in.Use == useKept && in.Pairs > 0 {
+			notes = append(notes, fmt.Sprintf("%s is kept in the key: only %d pairs of answers tell whether it matters", in.Name, in.Pairs))
+		}
+	}
+	if c.parts.unstable > 0 {
+		notes = append(notes, fmt.Sprintf("unstable: %s of the answers differ though nothing was written between (%d pairs)",
+			share(c.parts.unstable, c.parts.same), c.parts.same))
+	}
+	if c.judged < 0.995 {
+		notes = append(notes, fmt.Sprintf("%s of the answers could be compared; the others failed, came from a standing cache, or were not hashed",
+			share(int64(c.judged*1e6), 1e6)))
+	}
+	if len(c.tables) == 0 && c.level != query {
+		notes = append(notes, "no statement was seen behind it: only a lifetime can end an entry")
+	} else if c.cover.changed == 0 {
+		notes = append(notes, "no answer changed while it was observed: how well writes explain changes is not known")
+	}
+	if p := c.chosen; p != nil && p.TTL > l.seen.to-l.seen.from {
+		notes = append(notes, "the lifetime is longer than what was observed")
+	}
+	return notes
+}
+
+// share writes a part of a whole.
+func share(part, whole int64) string {
+	if whole == 0 {
+		return "0 %"
+	}
+	v := 100 * float64(part) / float64(whole)
+	if v < 10 {
+		return fmt.Sprintf("%.1f %%", v)
+	}
+	return fmt.Sprintf("%.0f %%", v)
+}
+
+// about3 rounds a duration to three digits.
+func about3(d time.Duration) string {
+	for unit := time.Duration(1); ; unit *= 10 {
+		if d < 1000*unit {
+			return d.Round(unit).String()
+		}
+	}
+}
+
+// warnings say what the evidence lacks.
+func (l *log) warnings(list []*candidate) []Warning {
+	w := []Warning{}
+	add := func(code, format string, args ...any) { w = append(w, Warning{code, fmt.Sprintf(format, args...)}) }
+	s := &l.seen
+	if s.requests == 0 && s.events[event.TypeCall] == 0 {
+		add("no-requests", "no request was recorded: there is nothing to replay")
+	}
+	if l.apart != "" {
+		add("clocks", "%s; no forecast is made", l.apart)
+	}
+	if s.requests > 0 && s.unhashed == s.requests {
+		add("no-hashes", "no answer was hashed: reuse can be seen, but not whether a stored answer would still be right")
+	} else if 20*s.unhashed > s.requests {
+		add("few-hashes", "%s of the requests carry no hash of their answer", share(s.unhashed, s.requests))
+	}
+	if s.requests > 0 && s.anonymous == s.requests {
+		add("no-principals", "who asked is not known: whether answers differ between users cannot be told")
+	}
+	if s.requests > 0 && s.events[event.TypeQuery] == 0 {
+		add("no-queries", "no statement was recorded: what an answer rests on, and which write changes it, is not known")
+	} else if s.unhashedQueries > 0 {
+		add("no-results", "%d statements carry no hash of their result: they are counted, but no candidates of their own", s.unhashedQueries)
+	}
+	if l.doubled > 0 {
+		add("doubled", "%d events came twice and are counted once", l.doubled)
+	}
+	if total := s.events[event.TypeQuery]; l.loose > 0 && 20*l.loose > total {
+		add("loose", "%d of %d statements belong to no request that was seen: what rests on them may be missing", l.loose, total)
+	}
+	if l.unjoined > 0 {
+		add("open-transactions", "%d writes are in transactions whose end was not seen; they count from when the statement ended", l.unjoined)
+	}
+	if s.dropped > 0 {
+		add("dropped", "the recorder dropped %d events: writes may be missing", s.dropped)
+	}
+	if s.rate > 0 && s.rate < 1 {
+		add("sampled", "the recorder kept %s of the keys: savings are of these", share(int64(s.rate*1e6), 1e6))
+	}
+	if s.left > 0 {
+		add("memory", "%d of %d events did not fit into memory: the figures are of the first part of the time", s.left, l.total())
+	}
+	if s.cut > 0 {
+		add("candidates", "%d boundaries that take the least time were not looked at", s.cut)
+	}
+	return w
+}
+
+func (l *log) total() int64 {
+	var n int64
+	for _, v := range l.seen.events {
+		n += v
+	}
+	return n
+}
+
+// start is the last line: with which boundary to begin.
+func start(rep *Report, list []*candidate) string {
+	if len(list) == 0 {
+		return "Nothing to start with: no request was recorded."
+	}
+	if c := list[0]; c.verdict == Cache {
+		return fmt.Sprintf("Start with %s, because it %s.", c.name, c.reason)
+	}
+	return "Start with none: " + list[0].name + ", which takes most of the time: " + list[0].reason + "."
+}
+
+// choose picks the set. (Selection by joint replay.)
+func (l *log) choose(list []*candidate, all int64) Set {
+	set := Set{Names: []string{}}
+	for _, c := range list {
+		if c.verdict != Cache {
+			continue
+		}
+		set.Names = append(set.Names, c.name)
+		set.SavedMs += ms(c.chosen.SavedNs)
+		set.SavedQueries += c.chosen.SavedQueries
+		set.PeakBytes += c.peaks.Bytes
+	}
+	set.ShareOfTime = *round(set.SavedMs * 1e6 / float64(max(all, 1)))
+	return set
+}

@@ -1,0 +1,191 @@
+// Package forecast says which caches would be worth having, by replaying the observed traffic through caches that are
+// not there: which inputs an answer depends on, which writes change it, and what every lifetime would have hit, saved
+// and served stale.
+//
+// It is pure: events go in (Add), a Report comes out. Whoever calls it may let it work on several candidates at the same
+// time (Options.Parallel); the answer is the same.
+//
+// Memory: what is kept of requests, calls and statements is bounded by Options.Memory, 1 GB if nothing else is said; a
+// report needs about half as much again. A request with ten statements takes about 1.2 kB, so that is about 800,000 of
+// them. What comes beyond that is counted and not kept, and the report says what share its figures rest on.
+package forecast
+
+import (
+	"cmp"
+	"time"
+
+	"github.com/demarc-dev/demarc/event"
+	"github.com/demarc-dev/demarc/internal/sqlread"
+)
+
+// Levels of boundaries.
+const (
+	LevelResponse = "response"
+	LevelFunction = "function"
+	LevelQuery    = "query"
+)
+
+// Options of a forecast; the zero value takes the defaults that are named.
+type Options struct {
+	Since     int64  // events that began earlier are left out, Unix nanoseconds
+	SinceName string // the mark that it came from
+
+	TTLs   []time.Duration // lifetimes beside those of Lifetimes
+	Levels []string        // only boundaries of these levels
+	Names  []string        // only boundaries of these names or routes
+
+	// CacheBytes is how much memory the chosen caches may take together; 0 for no limit.
+	CacheBytes int64
+	// Staleness are the budgets by boundary name or route; "" is that of all others. The zero Budget allows no stale serve.
+	Staleness map[string]Budget
+
+	Memory int64 // bytes for what is kept of events: 1 GB
+	// Parallel calls work for 0 to n-1, in any order, perhaps several at the same time, and returns when all are done; nil
+	// for one after the other.
+	Parallel func(n int, work func(i int))
+	// Progress is told how many of how many candidates are done; may be nil. It is called from within Parallel.
+	Progress func(done, of int)
+}
+
+// Budget is how stale a boundary may serve. With both zero, no hit may be stale.
+type Budget struct {
+	Age   time.Duration // a stale serve may be as old
+	Ratio float64       // of the hits may be stale
+}
+
+// allows says whether a point keeps the budget. Stale hits whose observed request overlapped the write do not count: who
+// asked before the commit was answered as of then.
+func (b Budget) allows(p *Point) bool {
+	stale := p.Stale - p.Overlapping
+	return stale <= 0 || b.Age > 0 && p.MaxStaleNs <= int64(b.Age) || b.Ratio > 0 && float64(stale) <= b.Ratio*float64(p.Hits)
+}
+
+// Forecast takes events and reports. It is not safe for concurrent use.
+type Forecast struct {
+	opt   Options
+	texts map[string]*statement // by database and text
+	sql   *sqlread.Cache
+	names names
+	tags  tagSet
+
+	units  []unit
+	inputs []input
+	sets   map[uint64]span // vary inputs that came before
+	reads  []read
+	refs   []uint32 // tags of reads and units
+	writes []write
+	pins   []pin
+	txns   map[uint64]int64 // commit time; rolledBack
+	warm   []hit            // hits in standing caches
+	seen   seen
+}
+
+// New makes an empty forecast.
+func New(opt Options) *Forecast {
+	opt.Memory = cmp.Or(opt.Memory, 1<<30)
+	if opt.Parallel == nil {
+		opt.Parallel = func(n int, work func(int)) {
+			for i := range n {
+				work(i)
+			}
+		}
+	}
+	return &Forecast{
+		opt: opt, texts: map[string]*statement{}, sql: sqlread.NewCache(8 << 20), names: names{ids: map[string]uint32{}},
+		tags: tagSet{ids: map[tag]uint32{}}, sets: map[uint64]span{}, txns: map[uint64]int64{},
+		seen: seen{changed: map[uint32]bool{}, hosts: map[[2]string]*apart{}},
+	}
+}
+
+// Add takes a batch of events, which need not be in order. The batch is valid only during the call. It never fails; the
+// error is there so that every analysis takes events in the same way.
+func (f *Forecast) Add(batch []event.Event) error {
+	for i := range batch {
+		if e := &batch[i]; e.At >= f.opt.Since {
+			f.add(e)
+		}
+	}
+	return nil
+}
+
+func (f *Forecast) add(e *event.Event) {
+	f.seen.look(e)
+	if f.full() {
+		f.seen.left++
+		return
+	}
+	switch {
+	case e.Request != nil:
+		f.request(e)
+	case e.Call != nil:
+		f.call(e)
+	case e.Query != nil:
+		f.query(e)
+	case e.Txn != nil:
+		f.txn(e)
+	case e.Change != nil:
+		f.change(e)
+	case e.Cache != nil:
+		f.cache(e)
+	}
+}
+
+// full says whether the memory is used up.
+func (f *Forecast) full() bool {
+	const unitSize, inputSize, readSize, writeSize, pinSize, mapSize = 128, 16, 64, 72, 16, 64
+	return int64(len(f.units)*unitSize+len(f.inputs)*inputSize+len(f.reads)*readSize+4*len(f.refs)+len(f.writes)*writeSize+
+		len(f.pins)*pinSize+(len(f.txns)+len(f.tags.list)+len(f.sets)+len(f.names.list))*mapSize)+f.names.bytes > f.opt.Memory
+}
+
+// names gives texts small numbers. 0 is the empty text.
+type names struct {
+	ids   map[string]uint32
+	list  []string
+	bytes int64
+}
+
+func (n *names) id(s string) uint32 {
+	if s == "" {
+		return 0
+	}
+	if id, ok := n.ids[s]; ok {
+		return id
+	}
+	n.list = append(n.list, s)
+	n.ids[s] = uint32(len(n.list))
+	n.bytes += int64(len(s))
+	return uint32(len(n.list))
+}
+
+func (n *names) text(id uint32) string {
+	if id == 0 {
+		return ""
+	}
+	return n.list[id-1]
+}
+
+// fnv is the 64-bit FNV-1a hash, which is never 0.
+func fnv(parts ...string) uint64 {
+	h := uint64(14695981039346656037)
+	for _, s := range parts {
+		for i := range len(s) {
+			h = (h ^ uint64(s[i])) * 1099511628211
+		}
+		h = (h ^ 0xff) * 1099511628211
+	}
+	return max(h, 1)
+}
+
+// id hashes a trace, span or transaction; 0 for none.
+func id(s string) uint64 {
+	if s == "" {
+		return 0
+	}
+	return fnv(s)
+}
+
+func mix(h, v uint64) uint64 {
+	h = (h ^ v) * 0x9e3779b97f4a7c15
+	h = (h ^ h>>29) * 0xbf58476d1ce4e5b9
+	return max(h^h>>32, 1)
+}

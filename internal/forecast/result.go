@@ -1,0 +1,223 @@
+package forecast
+
+import (
+	"math"
+	"slices"
+	"time"
+)
+
+// Schema of the report.
+const Schema = "demarc.choose/1"
+
+// Verdicts.
+const (
+	Cache = "cache"
+	Leave = "leave"
+)
+
+// Report says of every candidate whether a cache there is worth it. In JSON, null is "not known".
+type Report struct {
+	Schema     string     `json:"schema"`
+	Window     Window     `json:"window"`
+	Boundaries []Boundary `json:"boundaries"` // those to cache first, the best first; then the others by the time they take
+	Set        Set        `json:"set"`
+	Start      string     `json:"start"` // one line: with which to start, and why
+	Evidence   Evidence   `json:"evidence"`
+	Warnings   []Warning  `json:"warnings"`
+}
+
+// Window is the time that was observed.
+type Window struct {
+	From    string  `json:"from"` // RFC 3339, UTC; "" where nothing was
+	To      string  `json:"to"`
+	Seconds float64 `json:"seconds"`
+	Since   string  `json:"since,omitempty"`
+}
+
+// Boundary is one candidate.
+type Boundary struct {
+	Name        string       `json:"name"`
+	Level       string       `json:"level"`
+	Verdict     string       `json:"verdict"`
+	Reason      string       `json:"reason"`
+	Key         []string     `json:"key"`
+	Ignored     []string     `json:"ignored"`
+	Inputs      []KeyInput   `json:"inputs"`
+	Unstable    *float64     `json:"unstable_share"` // of pairs with the same inputs and no write between, those that differ
+	TTLMs       *int64       `json:"ttl_ms"`
+	How         string       `json:"invalidation"`
+	On          []Dependency `json:"invalidate_on"`
+	Coverage    *float64     `json:"invalidation_coverage"`
+	Over        *float64     `json:"over_invalidation"` // share of the drops that changed nothing
+	Unexplained string       `json:"unexplained"`
+	Judged      *float64     `json:"judged_share"` // of the requests, those whose answer is known to be the origin's
+	Requests    int64        `json:"requests"`
+	TotalMs     float64      `json:"total_ms"`
+	TimeShare   float64      `json:"time_share"` // of the time of all requests; of nested ones beside those around them
+	Forecast    *Figures     `json:"forecast"`
+	Curve       []CurvePoint `json:"curve"`
+	Notes       []string     `json:"notes"`
+}
+
+// Dependency is a table behind a boundary, and whether its rows are known.
+type Dependency struct {
+	Table string `json:"table"`
+	By    string `json:"by"` // row or table
+}
+
+// Figures are those of one lifetime and way to invalidate.
+type Figures struct {
+	Requests          int64   `json:"requests"`
+	Hits              int64   `json:"hits"`
+	HitRatio          float64 `json:"hit_ratio"`
+	StaleServes       int64   `json:"stale_serves"`
+	Overlapping       int64   `json:"overlapping"` // stale serves whose observed request overlapped the write
+	StaleRatio        float64 `json:"stale_ratio"` // stale serves of the hits
+	MaxStalenessMs    float64 `json:"max_staleness_ms"`
+	MedianStalenessMs float64 `json:"median_staleness_ms"`
+	Unjudged          int64   `json:"unjudged"` // hits whose answer could not be compared
+	ConcurrentMisses  int64   `json:"concurrent_misses"`
+	SavedMs           float64 `json:"saved_ms"`
+	SavedQueries      int64   `json:"saved_queries"`
+	PeakKeys          int64   `json:"peak_keys"`
+	PeakBytes         int64   `json:"peak_bytes"`
+}
+
+// CurvePoint is one point of the grid.
+type CurvePoint struct {
+	TTLMs       float64 `json:"ttl_ms"`
+	How         string  `json:"invalidation"`
+	Hits        int64   `json:"hits"`
+	StaleServes int64   `json:"stale_serves"`
+	Overlapping int64   `json:"overlapping"`
+}
+
+// Set is what the boundaries to cache do together, nothing counted twice.
+type Set struct {
+	Names        []string `json:"names"`
+	SavedMs      float64  `json:"saved_ms"`
+	SavedQueries int64    `json:"saved_queries"`
+	ShareOfTime  float64  `json:"share_of_time"` // of the time of all requests
+	StaleServes  int64    `json:"stale_serves"`
+	PeakKeys     int64    `json:"peak_keys"`
+	PeakBytes    int64    `json:"peak_bytes"`
+}
+
+// Evidence is what the figures rest on.
+type Evidence struct {
+	Events     int64 `json:"events"`
+	Requests   int64 `json:"requests"`
+	Hashed     int64 `json:"hashed"`  // requests whose answer was hashed
+	Queries    int64 `json:"queries"` // statements
+	Writes     int64 `json:"writes"`  // committed writes, of one table each
+	Calls      int64 `json:"calls"`
+	Doubled    int64 `json:"doubled"` // events that came twice, counted once
+	Loose      int64 `json:"loose"`   // statements of no request that was seen
+	Left       int64 `json:"left"`    // events beyond the memory bound
+	Candidates int   `json:"candidates"`
+}
+
+// Warning is a doubt: Code is stable, Text is for people.
+type Warning struct {
+	Code string `json:"code"`
+	Text string `json:"text"`
+}
+
+func ms(ns int64) float64 { return math.Round(float64(ns)/1e3) / 1e3 }
+
+func round(v float64) *float64 {
+	v = math.Round(v*1e4) / 1e4
+	return &v
+}
+
+func stamp(ns int64) string {
+	if ns == 0 {
+		return ""
+	}
+	return time.Unix(0, ns).UTC().Format(time.RFC3339Nano)
+}
+
+// figures puts a point into a report.
+func (p *Point) figures(peaks Peaks) *Figures {
+	f := &Figures{
+		Requests: p.Requests, Hits: p.Hits, StaleServes: p.Stale, Overlapping: p.Overlapping, Unjudged: p.Unjudged,
+		MaxStalenessMs: ms(p.MaxStaleNs), MedianStalenessMs: ms(p.MedianStaleNs()), ConcurrentMisses: p.Concurrent,
+		SavedMs: ms(p.SavedNs), SavedQueries: p.SavedQueries, PeakKeys: peaks.Keys, PeakBytes: peaks.Bytes,
+	}
+	if p.Requests > 0 {
+		f.HitRatio = *round(float64(p.Hits) / float64(p.Requests))
+	}
+	if p.Hits > 0 {
+		f.StaleRatio = *round(float64(p.Stale) / float64(p.Hits))
+	}
+	return f
+}
+
+// boundary puts a candidate into the report.
+func (l *log) boundary(c *candidate, all int64) Boundary {
+	b := Boundary{
+		Name: c.name, Level: levelNames[c.level], Verdict: c.verdict, Reason: c.reason, Key: []string{}, Ignored: []string{},
+		Inputs: []KeyInput{}, On: []Dependency{}, Curve: []CurvePoint{}, Notes: c.notes(l), Requests: int64(len(c.units)),
+		TotalMs: ms(c.total), How: None.String(),
+	}
+	if all > 0 {
+		b.TimeShare = *round(float64(c.total) / float64(all))
+	}
+	if c.grid == nil {
+		return b
+	}
+	b.Inputs = c.parts.inputs
+	for _, in := range c.parts.inputs {
+		switch in.Use {
+		case useKey, useKept:
+			b.Key = append(b.Key, in.Name)
+		case useIgnored:
+			b.Ignored = append(b.Ignored, in.Name)
+		}
+	}
+	if c.parts.same > 0 {
+		b.Unstable = round(float64(c.parts.unstable) / float64(c.parts.same))
+	}
+	if v, ok := c.cover.share(); ok {
+		b.Coverage = round(v)
+		if v < 0.995 {
+			b.Unexplained = "answers also change without an observed write: time, another service, or a write nobody observed"
+		}
+	}
+	if v, ok := c.cover.over(); ok {
+		b.Over = round(v)
+	}
+	b.Judged = round(c.judged)
+	if c.chosen != nil {
+		b.How = c.chosen.Invalidation.String()
+		t := c.chosen.TTL / 1e6
+		b.TTLMs = &t
+		b.Forecast = c.chosen.figures(c.peaks)
+		if c.chosen.Invalidation != None {
+			b.On = c.dependencies(l, c.chosen.Invalidation)
+		}
+	}
+	for i := range c.grid.Points {
+		p := &c.grid.Points[i]
+		b.Curve = append(b.Curve, CurvePoint{ms(p.TTL), p.Invalidation.String(), p.Hits, p.Stale, p.Overlapping})
+	}
+	return b
+}
+
+func (c *candidate) dependencies(l *log, v Invalidation) []Dependency {
+	list := []Dependency{}
+	for _, t := range c.tables {
+		by := "table"
+		if c.byRow[t] && (v == Row || v == RowFenced) {
+			by = "row"
+		}
+		list = append(list, Dependency{l.names.text(t), by})
+	}
+	slices.SortFunc(list, func(a, b Dependency) int {
+		if a.Table < b.Table {
+			return -1
+		}
+		return 1
+	})
+	return list
+}
