@@ -24,6 +24,7 @@ import (
 	"github.com/demarc-dev/demarc/internal/fault"
 	"github.com/demarc-dev/demarc/internal/recorder"
 	"github.com/demarc-dev/demarc/internal/report"
+	"github.com/demarc-dev/demarc/internal/stale"
 )
 
 // observeFlags are what run and collect have in common.
@@ -69,6 +70,7 @@ type observation struct {
 	refusals  map[string]bool
 	stopLive  chan struct{}
 	liveDone  chan struct{}
+	findings  liveFindings
 }
 
 // observe makes everything ready that can fail, in the order in which the least is left behind when it does. keys is
@@ -231,7 +233,11 @@ func (o *observation) open() error {
 	if o.capture, err = capture.Create(path, keep); err != nil {
 		return err
 	}
-	opt := engine.Options{Capture: o.capture, Baseline: baseline.New(baselineOptions()), OnLoss: o.loss}
+	budgets, err := stalenessBudgets(o.cfg.Staleness)
+	if err != nil {
+		return err
+	}
+	opt := engine.Options{Capture: o.capture, Baseline: baseline.New(baselineOptions()), Stale: stale.New(o.liveStale(budgets)), OnLoss: o.loss}
 	switch {
 	case o.logFile != nil:
 		opt.Folds = append(opt.Folds, engine.NewLogLines(o.logFile))
@@ -295,8 +301,9 @@ func (o *observation) announce(where, sampling string) {
 	fmt.Fprintf(o.stderr, "demarc: %s, values only as keyed hashes; %s; %s; keeps %s, %s\n", kept, reach, sampling, c.Keep.Size, c.Keep.Age)
 }
 
-// startLive draws the routes once a second, over the terminal.
+// startLive draws the routes once a second, over the terminal, and tells of stale reads as they are found.
 func (o *observation) startLive() {
+	o.startFindings()
 	if !o.flags.live {
 		return
 	}
@@ -326,6 +333,7 @@ func (o *observation) finish() {
 		close(o.stopLive)
 		<-o.liveDone
 	}
+	o.stopFindings()
 	if err := o.engine.Close(); err != nil {
 		o.loss(err)
 	}
@@ -353,13 +361,14 @@ func (o *observation) finish() {
 	if !o.flags.noReport {
 		fmt.Fprintln(o.stderr)
 		_ = report.Terminal(o.stderr, &rep, terminalOptions(o.stderr))
+		o.tellStale()
 	}
 	if h.Dropped > 0 || h.BadFrames > 0 {
 		fmt.Fprintf(o.stderr, "demarc: not in the capture: %d events that the service's processes could not send, %d that came faster than "+
 			"the disk, %d of failed writes; %d frames could not be read\n", h.DroppedBy.Recorders, h.DroppedBy.Collector, h.DroppedBy.Disk, h.BadFrames)
 	}
 	fmt.Fprintf(o.stderr, "demarc: %d events, %s kept in %s\n", h.Received, size(o.capture.Stats().Bytes), o.capture.Dir())
-	fmt.Fprintf(o.stderr, "demarc: next: demarc report %s · demarc export %s\n", o.capture.Dir(), o.capture.Dir())
+	fmt.Fprintf(o.stderr, "demarc: next: demarc report %s · demarc stale %s\n", o.capture.Dir(), o.capture.Dir())
 }
 
 // abandon takes back what was opened before the start failed.

@@ -20,6 +20,7 @@ import (
 	"github.com/demarc-dev/demarc/internal/otlp/evidence"
 	"github.com/demarc-dev/demarc/internal/report"
 	"github.com/demarc-dev/demarc/internal/sqlread"
+	"github.com/demarc-dev/demarc/internal/stale"
 )
 
 func newReportCommand() *cobra.Command {
@@ -49,6 +50,16 @@ func newReportCommand() *cobra.Command {
 			if err != nil {
 				return named(cmd, err)
 			}
+			var st *stale.Report
+			if asHTML {
+				budgets, err := configuredBudgets(cmd, "")
+				if err != nil {
+					return err
+				}
+				if st, err = readStale(cmd.Context(), cmd.ErrOrStderr(), dir, since, budgets); err != nil {
+					return named(cmd, err)
+				}
+			}
 			if len(args) == 0 && !asJSON && !asHTML {
 				fmt.Fprintln(cmd.ErrOrStderr(), "capture "+dir)
 			}
@@ -57,7 +68,7 @@ func newReportCommand() *cobra.Command {
 				case asJSON:
 					return report.JSON(w, &rep)
 				case asHTML:
-					return report.HTML(w, &rep)
+					return report.HTML(w, &rep, st)
 				}
 				return report.Terminal(w, &rep, terminalOptions(w))
 			}

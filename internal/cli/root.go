@@ -145,10 +145,12 @@ func newRoot(started *bool) *cobra.Command {
 		newRunCommand(),
 		newReportCommand(),
 		newChooseCommand(),
+		newStaleCommand(),
 		newCheckCommand(),
 		newChangeCommand(),
 
 		// groupMore
+		newExplainCommand(),
 		newCompareCommand(),
 		newCollectCommand(),
 		newInjectCommand(),

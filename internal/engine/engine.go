@@ -14,6 +14,7 @@ import (
 	"github.com/demarc-dev/demarc/internal/otlp"
 	"github.com/demarc-dev/demarc/internal/otlp/evidence"
 	"github.com/demarc-dev/demarc/internal/recorder"
+	"github.com/demarc-dev/demarc/internal/stale"
 )
 
 // Sink is what every source gives its events to; Engine is one. A batch and what it points to are valid only during
@@ -50,6 +51,7 @@ var ErrClosed = errors.New("the collector is ending: the batch was dropped")
 type Options struct {
 	Capture  *capture.Writer
 	Baseline *baseline.Fold
+	Stale    *stale.Detector // nil: stale reads are not looked for
 	Folds    []Fold
 	// OnLoss is told when the capture could not be written, at most every ten seconds.
 	OnLoss func(error)
@@ -114,6 +116,11 @@ func (e *Engine) Events(batch []event.Event) error {
 		e.opt.Baseline.Add(&batch[i])
 		e.seen.Add(&batch[i])
 	}
+	if e.opt.Stale != nil {
+		if err := e.opt.Stale.Add(batch); err != nil {
+			return err
+		}
+	}
 	for _, f := range e.opt.Folds {
 		for i := range batch {
 			f.Add(&batch[i])
@@ -137,6 +144,38 @@ func (e *Engine) Report() baseline.Report {
 	rep := e.opt.Baseline.Report()
 	rep.Coverage.MissingEvidence = append(rep.Coverage.MissingEvidence, e.seen.Missing()...)
 	return rep
+}
+
+// Stale is what is known of stale reads so far; nil where nobody looks for them.
+func (e *Engine) Stale() *stale.Report {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.opt.Stale == nil {
+		return nil
+	}
+	return e.opt.Stale.Report()
+}
+
+// NewFindings returns the findings about stale reads that were confirmed since the last call, with now as the time of the
+// clock that the events were timed by. Called about twice a second, it gives each within the detector's bound for late
+// events and half a second of the event that proves it.
+func (e *Engine) NewFindings(now time.Time) []stale.Finding {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.opt.Stale == nil {
+		return nil
+	}
+	e.opt.Stale.Advance(now.UnixNano())
+	return e.opt.Stale.Drain()
+}
+
+// SettleStale says that no more events come, so that the last ones are judged too.
+func (e *Engine) SettleStale() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.opt.Stale != nil {
+		e.opt.Stale.Finish()
+	}
 }
 
 // Mark puts a named point in time into the capture and the report.

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/demarc-dev/demarc/internal/baseline"
+	"github.com/demarc-dev/demarc/internal/stale"
 )
 
 //go:embed page.html
@@ -32,16 +33,17 @@ var page = template.Must(template.New("page").Funcs(template.FuncMap{
 		}
 		return number(*v)
 	},
-}).Parse(pageText))
+}).Parse(pageText + staleSection))
 
-// HTML writes the report as one page that needs nothing else: no script, nothing loaded, light and dark.
-func HTML(w io.Writer, rep *baseline.Report) error {
+// HTML writes the report as one page that needs nothing else: no script, nothing loaded, light and dark. st are the stale
+// reads of the same events; nil leaves their section out.
+func HTML(w io.Writer, rep *baseline.Report, st *stale.Report) error {
 	sum := sha256.Sum256([]byte(pageStyle))
 	v := view{
 		Rep: rep, Style: template.CSS(pageStyle), StyleHash: "sha256-" + base64.StdEncoding.EncodeToString(sum[:]),
 		Service: cmp.Or(plain(service(rep)), "Baseline"), Window: window(rep.Window),
 		Coverage: strings.Join(coverageFacts(rep), "; ") + ".",
-		FewP95:   baseline.FewForP95, FewP99: baseline.FewForP99,
+		FewP95:   baseline.FewForP95, FewP99: baseline.FewForP99, Stale: newStaleView(st),
 	}
 	if ofSpans(rep) {
 		for _, g := range rep.Coverage.MissingEvidence {
@@ -80,6 +82,7 @@ type view struct {
 	Groups                           []group
 	FewP95, FewP99                   int
 	Missing                          []string // what spans do not tell
+	Stale                            *staleView
 }
 
 type emptyView struct {

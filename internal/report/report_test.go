@@ -128,7 +128,7 @@ func TestHTML(t *testing.T) {
 	rep.Routes[0].Route = `GET /<script>alert(1)</script>"'&`
 	rep.Routes[0].ExampleTarget = `/?q="><img src=x onerror=alert(1)>`
 	var b bytes.Buffer
-	if err := HTML(&b, &rep); err != nil {
+	if err := HTML(&b, &rep, nil); err != nil {
 		t.Fatal(err)
 	}
 	s := b.String()
@@ -151,7 +151,7 @@ func TestHTML(t *testing.T) {
 	if out := os.Getenv("REPORT_HTML"); out != "" { // for a look at the page
 		rep := sample()
 		b.Reset()
-		if err := HTML(&b, &rep); err != nil {
+		if err := HTML(&b, &rep, nil); err != nil {
 			t.Fatal(err)
 		}
 		if err := os.WriteFile(out, b.Bytes(), 0o644); err != nil {
@@ -161,7 +161,7 @@ func TestHTML(t *testing.T) {
 
 	spans := spansReport()
 	b.Reset()
-	if err := HTML(&b, &spans); err != nil {
+	if err := HTML(&b, &spans, nil); err != nil {
 		t.Fatal(err)
 	}
 	if s := b.String(); !strings.Contains(s, "<li>question 7: &lt;b&gt; absent from 3 of 4; do 7</li>") {
@@ -170,7 +170,7 @@ func TestHTML(t *testing.T) {
 
 	empty := baseline.New(baseline.Options{}).Report()
 	b.Reset()
-	if err := HTML(&b, &empty); err != nil {
+	if err := HTML(&b, &empty, nil); err != nil {
 		t.Fatal(err)
 	}
 	if !strings.Contains(b.String(), "Nothing was recorded.") {

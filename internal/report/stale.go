@@ -1,0 +1,640 @@
+package report
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/demarc-dev/demarc/internal/stale"
+)
+
+// StaleJSON writes stale reads as one indented JSON object (schema stale.Schema), members in a fixed order.
+func StaleJSON(w io.Writer, rep *stale.Report) error { return indented(w, rep) }
+
+// ExplainSchema names the JSON form of one finding.
+const ExplainSchema = "demarc.explain/1"
+
+// ExplainJSON writes one finding as one indented JSON object (schema ExplainSchema): the members of a finding of
+// demarc.stale/1 behind the schema.
+func ExplainJSON(w io.Writer, f *stale.Finding) error {
+	return indented(w, struct {
+		Schema string `json:"schema"`
+		*stale.Finding
+	}{ExplainSchema, f})
+}
+
+// DependentsJSON writes the answer to a dry run (schema demarc.would-delete/1).
+func DependentsJSON(w io.Writer, d *stale.Dependents) error { return indented(w, d) }
+
+func indented(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
+
+// causeTexts say in a line what each cause means; docs/stale.md says more.
+var causeTexts = map[string]string{
+	"forgot":       "the writer drops nothing of this family, although others do",
+	"bypass":       "this kind of write does not fire the invalidation that one-row writes do",
+	"external":     "something outside the service wrote the row",
+	"dependency":   "the written entity's own keys were dropped; this entry read the row too",
+	"key-drift":    "the delete names another key than the set",
+	"order":        "the delete stands on the wrong side of the commit",
+	"stale-set":    "a fill in flight read before the write and stored after the delete",
+	"rollback":     "the cached value comes from a transaction that never committed",
+	"peer":         "dropped in one process, alive in another one's own cache",
+	"lost":         "the invalidation was attempted and did not take effect",
+	"index":        "the tag no longer knew the key that was set under it",
+	"replica":      "filled after the invalidation from a replica that lagged behind",
+	"vary":         "one key serves several people or inputs, whose values differ",
+	"negative":     "\"none\", empty or an error was cached, and there is a value since",
+	"version":      "another version of the code filled the entry, under the same key",
+	"ttl":          "nothing but its lifetime ends an entry of this family",
+	"alias":        "a caller changed the object that the in-process cache handed out",
+	"outer":        "a layer above the service (browser, CDN, page cache) kept the old answer",
+	"stampede":     "several readers computed one key at the same time: slow, not stale",
+	"unstable-key": "the key differs each time for the same question: never hit, and no delete meets it",
+	"not-a-cache":  "an old value that no cache held: a prefetch, an identity map, a long transaction",
+}
+
+// Leak says whether a finding is one key that serves several people.
+func Leak(f *stale.Finding) bool { return f.Cause == "vary" }
+
+// causeOf is the cause, or those that are possible.
+func causeOf(f *stale.Finding) string {
+	if f.Verdict == stale.CannotTell {
+		if len(f.Candidates) == 0 {
+			return "unknown"
+		}
+		return plain(strings.Join(f.Candidates, " or "))
+	}
+	return plain(f.Cause)
+}
+
+// verdictOf is the verdict with what it lacks.
+func verdictOf(f *stale.Finding) string {
+	switch {
+	case f.Verdict == stale.CannotTell && f.MissingField != "":
+		return "cannot tell: " + plain(f.MissingField)
+	case f.Verdict == stale.CannotTell:
+		return "cannot tell"
+	case !f.Confirmed:
+		return f.Verdict + ", unconfirmed"
+	}
+	return f.Verdict
+}
+
+// readsOf is how many reads a finding is about; those that no later fill confirms have a question mark.
+func readsOf(f *stale.Finding) string {
+	switch {
+	case f.StaleReads == 0 && f.UnconfirmedReads > 0:
+		return integer(f.UnconfirmedReads) + "?"
+	case f.UnconfirmedReads > 0:
+		return integer(f.StaleReads) + "+" + integer(f.UnconfirmedReads) + "?"
+	}
+	return integer(f.StaleReads)
+}
+
+func writerOf(f *stale.Finding) string {
+	w := &f.Writer
+	switch {
+	case w.Route != "" && w.Code != "":
+		return plain(w.Route + " at " + w.Code)
+	case w.Route+w.Code != "":
+		return plain(w.Route + w.Code)
+	case w.SQL != "":
+		return plain(w.SQL)
+	case w.Table != "":
+		return "table " + plain(w.Table)
+	}
+	return unknown
+}
+
+// StaleLine is one line about a finding, for a running service's terminal.
+func StaleLine(f *stale.Finding) string {
+	head := "stale read"
+	if Leak(f) {
+		head = "LEAK"
+	}
+	parts := []string{fmt.Sprintf("%s: %s, %s", head, causeOf(f), verdictOf(f)), clip(plain(f.Family), 60)}
+	if n := f.StaleReads + f.UnconfirmedReads; n > 0 {
+		reads := readsOf(f) + one(n, " read", " reads")
+		if f.MaxStalenessMs > 0 {
+			reads += " over " + millis(f.MaxStalenessMs)
+		}
+		parts = append(parts, reads)
+	}
+	if s := writerOf(f); s != unknown {
+		parts = append(parts, "written by "+clip(s, 80))
+	}
+	return strings.Join(parts, " · ") + " · demarc explain " + plain(f.ID)
+}
+
+// StaleTerminal writes stale reads as text: leaks first, then findings by their reads, what only looks like it, the
+// families, and what all that rests on. Nothing found at low coverage is said to be just that.
+func StaleTerminal(w io.Writer, rep *stale.Report, opt TerminalOptions) error {
+	t := &staleTerminal{terminal: terminal{width: max(cmp.Or(opt.Width, 100), 60), color: opt.Color, rows: cmp.Or(opt.Rows, 30)}, st: rep}
+	t.staleSummary()
+	t.staleFindings()
+	t.lookalikes()
+	t.families()
+	t.marks()
+	t.staleCoverage()
+	_, err := io.WriteString(w, t.b.String())
+	return err
+}
+
+// StaleShort writes the findings alone, as they stand at the end of a run: nothing where there are none and every hit
+// that counts was judged, or where no cache was used.
+func StaleShort(w io.Writer, rep *stale.Report, opt TerminalOptions) error {
+	t := &staleTerminal{terminal: terminal{width: max(cmp.Or(opt.Width, 100), 60), color: opt.Color, rows: 8}, st: rep}
+	if rep.Coverage.Hits == 0 && len(rep.Findings) == 0 {
+		return nil
+	}
+	t.head("STALE READS", "")
+	t.staleSummary()
+	t.staleFindings()
+	_, err := io.WriteString(w, t.b.String())
+	return err
+}
+
+type staleTerminal struct {
+	terminal
+	st *stale.Report
+}
+
+func (t *staleTerminal) staleSummary() {
+	st := t.st
+	var parts []part
+	switch {
+	case len(st.Findings) > 0:
+		n := int64(len(st.Findings))
+		parts = append(parts, part{bold, integer(n) + one(n, " finding", " findings")})
+		if st.Leaks > 0 {
+			parts = append(parts, part{red, integer(st.Leaks) + one(st.Leaks, " leak", " leaks")})
+		}
+		if st.StaleReads > 0 {
+			parts = append(parts, part{red, integer(st.StaleReads) + one(st.StaleReads, " stale read", " stale reads") + ofHits(st)})
+		}
+		if st.Unjudged > 0 {
+			parts = append(parts, part{yellow, integer(st.Unjudged) + " more that no later fill confirms"})
+		}
+	case st.Coverage.Hits == 0:
+		parts = append(parts, part{yellow, "No cache hit was seen: there was nothing to judge"})
+	case StaleClean(st):
+		parts = append(parts, part{bold, "No stale read was found"}, part{"", integer(st.Coverage.Hits) + one(st.Coverage.Hits, " hit", " hits") + " judged"})
+	default:
+		parts = append(parts, part{yellow, "No stale read was found, which is not to say that there was none"})
+	}
+	if st.From > 0 && st.To > st.From {
+		parts = append(parts, part{"", "in " + millis(float64(st.To-st.From)/1e6)})
+	}
+	t.flow(parts)
+	for _, d := range StaleDoubts(st) {
+		t.wrap(t.style(yellow, "!")+" ", plain(d))
+	}
+}
+
+func ofHits(st *stale.Report) string {
+	if st.Coverage.Hits < st.StaleReads || st.Coverage.Hits == 0 {
+		return ""
+	}
+	return " of " + integer(st.Coverage.Hits) + " hits (" + percent(float64(st.StaleReads)/float64(st.Coverage.Hits)) + ")"
+}
+
+// enoughCoverage is the share above which what could not be seen is not pointed out beside the results.
+const enoughCoverage = 0.95
+
+// StaleClean says whether "nothing found" can be read as "nothing there": there were hits, nearly all of them were
+// judged, the reads behind nearly all fills are known, and nothing of what was seen had to be left out.
+func StaleClean(st *stale.Report) bool {
+	return len(st.Findings) == 0 && st.Coverage.Hits > 0 && len(StaleDoubts(st)) == 0
+}
+
+// StaleDoubts are the reasons for which stale reads may have been missed, for people.
+func StaleDoubts(st *stale.Report) []string {
+	c := &st.Coverage
+	var out []string
+	say := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
+	low := func(v *float64) bool { return v != nil && *v < enoughCoverage }
+	if low(c.HitsJudged) {
+		say("%s of %s hits could be judged; the entries behind the others were filled before the first event, or their reads are not known",
+			percent(*c.HitsJudged), integer(c.Hits))
+	}
+	if low(c.FillsWithReads) {
+		say("of %s of %s fills the database reads are known; what the others depend on is not", percent(*c.FillsWithReads), integer(c.Fills))
+	}
+	if low(c.WritesWithRequest) {
+		say("%s of %s writes belong to a request or job that was seen; the others' deletes cannot be told from anybody's", percent(*c.WritesWithRequest),
+			integer(c.Writes))
+	}
+	for _, x := range []struct {
+		n    int64
+		text string
+	}{
+		{c.Dropped, "were dropped by recorders"},
+		{c.Late, "came later than the bound, and what they concern was not judged"},
+		{c.Skewed, "came from hosts whose clocks are out of step, and were not judged"},
+		{c.Overflow, "were left out at a bound (" + strings.Join(c.Reached, ", ") + ")"},
+	} {
+		if x.n > 0 {
+			say("%s %s %s", integer(x.n), one(x.n, "event", "events"), x.text)
+		}
+	}
+	if c.Evicted > 0 {
+		say("%s keys were forgotten for want of room; later hits on them could not be judged", integer(c.Evicted))
+	}
+	if len(c.Silent) > 0 {
+		say("fell silent without an end: %s", strings.Join(c.Silent[:min(len(c.Silent), 5)], ", "))
+	}
+	return out
+}
+
+func (t *staleTerminal) staleFindings() {
+	shown := t.st.Findings[:min(len(t.st.Findings), t.rows)]
+	if len(shown) == 0 {
+		return
+	}
+	cols := []struct {
+		title string
+		cell  func(*stale.Finding) string
+		right bool
+		most  int
+	}{
+		{"ID", func(f *stale.Finding) string { return plain(f.ID) }, false, 20},
+		{"CAUSE", causeOf, false, 28},
+		{"VERDICT", verdictOf, false, 26},
+		{"FAMILY", func(f *stale.Finding) string { return plain(f.Family) }, false, 30},
+		{"READS", readsOf, true, 14},
+		{"LONGEST", func(f *stale.Finding) string {
+			if f.MaxStalenessMs == 0 {
+				return "·"
+			}
+			return millis(f.MaxStalenessMs)
+		}, true, 12},
+		{"WRITER", writerOf, false, 60},
+	}
+	widths := make([]int, len(cols))
+	rest := t.width
+	for i, c := range cols {
+		widths[i] = width(c.title)
+		for k := range shown {
+			widths[i] = max(widths[i], min(width(c.cell(&shown[k])), c.most))
+		}
+		rest -= widths[i] + 2
+	}
+	// The widest give way on narrow terminals: the writer, the family, the causes.
+	for _, i := range []int{6, 3, 1, 2} {
+		if rest < -2 {
+			give := min(-2-rest, max(widths[i]-10, 0))
+			widths[i] -= give
+			rest += give
+		}
+	}
+	row := func(cell func(i int) string, style string) {
+		var b strings.Builder
+		for i, c := range cols {
+			s := fit(cell(i), widths[i])
+			if c.right {
+				s = padLeft(s, widths[i])
+			} else {
+				s = padRight(s, widths[i])
+			}
+			b.WriteString(s + "  ")
+		}
+		t.line(t.style(style, strings.TrimRight(b.String(), " ")))
+	}
+	t.line("")
+	row(func(i int) string { return cols[i].title }, dim)
+	for k := range shown {
+		f := &shown[k]
+		style := ""
+		switch {
+		case Leak(f):
+			style = red
+		case f.Verdict == stale.CannotTell:
+			style = yellow
+		}
+		row(func(i int) string { return cols[i].cell(f) }, style)
+	}
+	if n := len(t.st.Findings) - len(shown); n > 0 {
+		t.line(t.style(dim, fmt.Sprintf("… and %d more (--json has them all)", n)))
+	}
+	t.line("")
+	t.wrap("", "demarc explain "+plain(shown[0].ID)+" tells the events of a finding in order, and what helps.")
+}
+
+func (t *staleTerminal) lookalikes() {
+	if len(t.st.Lookalikes) == 0 {
+		return
+	}
+	t.head("LOOK-ALIKES", "not stale, but worth knowing")
+	for _, l := range t.st.Lookalikes[:min(len(t.st.Lookalikes), t.rows)] {
+		t.wrap("  ", fmt.Sprintf("%s %s, %s times, such as %s: %s", plain(l.Cause), clip(plain(l.Family), 50), integer(l.Count),
+			clip(plain(l.Key), 60), causeTexts[l.Cause]))
+	}
+}
+
+func (t *staleTerminal) families() {
+	list := slices.Clone(t.st.Families)
+	slices.SortStableFunc(list, func(a, b stale.Family) int {
+		return cmp.Or(cmp.Compare(b.StaleReads+b.Leaks, a.StaleReads+a.Leaks), cmp.Compare(b.Hits+b.Misses, a.Hits+a.Misses))
+	})
+	if len(list) == 0 {
+		return
+	}
+	seconds := float64(t.st.To-t.st.From) / 1e9
+	type col struct {
+		title string
+		cell  func(*stale.Family) string
+	}
+	cols := []col{
+		{"HITS", func(f *stale.Family) string { return integer(f.Hits) }},
+		{"RATIO", func(f *stale.Family) string { return percentOr(f.HitRatio) }},
+		{"STALE", func(f *stale.Family) string { return integer(f.StaleReads) }},
+		{"P50", func(f *stale.Family) string { return millisOr(f.P50StalenessMs) }},
+		{"LONGEST", func(f *stale.Family) string { return millisOr(f.MaxStalenessMs) }},
+		{"DELETES", func(f *stale.Family) string { return integer(f.Deletes) }},
+		{"OF NONE", func(f *stale.Family) string { return integer(f.DeletesRemoved) }},
+		{"LAG P99", func(f *stale.Family) string { return millisOr(f.LagP99Ms) }},
+	}
+	if seconds > 0 {
+		cols = append(cols, col{"WRITES", func(f *stale.Family) string {
+			if f.Writes == 0 {
+				return "·"
+			}
+			rate := float64(f.Writes) / seconds
+			return perSecond(&rate)
+		}})
+	}
+	shown := list[:min(len(list), t.rows)]
+	t.head("FAMILIES", "of keys, by their shape; WRITES to what their fills read")
+	longest := width("FAMILY")
+	for k := range shown {
+		longest = max(longest, width(plain(shown[k].Family)))
+	}
+	var widths []int
+	var name int
+	for {
+		widths = widths[:0]
+		rest := t.width
+		for _, c := range cols {
+			w := width(c.title)
+			for k := range shown {
+				w = max(w, width(c.cell(&shown[k])))
+			}
+			widths = append(widths, w)
+			rest -= w + 2
+		}
+		name = max(min(longest, rest), 12)
+		// Narrow terminals lose what matters least.
+		drop := slices.IndexFunc(cols, func(c col) bool { return slices.Contains([]string{"OF NONE", "P50"}, c.title) })
+		if drop < 0 {
+			drop = slices.IndexFunc(cols, func(c col) bool { return slices.Contains([]string{"LAG P99", "RATIO", "WRITES"}, c.title) })
+		}
+		if rest >= min(longest, 20) || drop < 0 {
+			break
+		}
+		cols = slices.Delete(cols, drop, drop+1)
+	}
+	b := padRight("FAMILY", name)
+	for i, c := range cols {
+		b += "  " + padLeft(c.title, widths[i])
+	}
+	t.line(t.style(dim, b))
+	for k := range shown {
+		f := &shown[k]
+		b := padRight(fit(plain(f.Family), name), name)
+		for i, c := range cols {
+			s := padLeft(c.cell(f), widths[i])
+			if c.title == "STALE" && f.StaleReads > 0 {
+				s = t.style(red, s)
+			}
+			b += "  " + s
+		}
+		t.line(b)
+	}
+	if n := len(list) - len(shown); n > 0 {
+		t.line(t.style(dim, fmt.Sprintf("… and %d more (--json has them all)", n)))
+	}
+}
+
+// marks says how many findings and stale reads first showed after each mark: what a deploy brought.
+func (t *staleTerminal) marks() {
+	if len(t.st.Marks) == 0 || len(t.st.Findings) == 0 {
+		return
+	}
+	t.head("BY MARK", "where a finding's first stale read lies")
+	say := func(name string, at int64) {
+		findings, reads := int64(0), int64(0)
+		for i := range t.st.Findings {
+			if f := &t.st.Findings[i]; f.Mark == name {
+				findings++
+				reads += f.StaleReads
+			}
+		}
+		text := "before the first mark"
+		if name != "" {
+			text = "after " + plain(name)
+			if at > 0 {
+				text += " (" + clockTime(at) + ")"
+			}
+		}
+		t.line(fmt.Sprintf("  %s: %s %s, %s stale %s", text, integer(findings), one(findings, "finding", "findings"), integer(reads), one(reads, "read", "reads")))
+	}
+	if slices.ContainsFunc(t.st.Findings, func(f stale.Finding) bool { return f.Mark == "" }) {
+		say("", 0)
+	}
+	seen := map[string]bool{}
+	for _, m := range t.st.Marks {
+		if !seen[m.Name] {
+			seen[m.Name] = true
+			say(m.Name, m.At)
+		}
+	}
+}
+
+func (t *staleTerminal) staleCoverage() {
+	t.head("COVERAGE", "")
+	t.wrap("", strings.Join(staleFacts(t.st), "; ")+".")
+}
+
+// staleFacts say what the findings rest on.
+func staleFacts(st *stale.Report) []string {
+	c := &st.Coverage
+	facts := []string{
+		integer(c.Events) + one(c.Events, " event", " events") + " from " + integer(c.Processes) + one(c.Processes, " process", " processes"),
+		"hits judged: " + percentOr(c.HitsJudged) + " of " + integer(c.Hits),
+		"fills with their reads: " + percentOr(c.FillsWithReads) + " of " + integer(c.Fills),
+		"writes joined to a request: " + percentOr(c.WritesWithRequest) + " of " + integer(c.Writes),
+		integer(c.Dropped) + " events dropped",
+	}
+	if c.Unconfirmed > 0 {
+		facts = append(facts, integer(c.Unconfirmed)+" hits after a possible write whose entry was never filled again")
+	}
+	if c.Doubled > 0 {
+		facts = append(facts, integer(c.Doubled)+" events came twice")
+	}
+	if !c.ChangeLog {
+		facts = append(facts, "the database's log was not read, so writes from outside the service were not seen")
+	}
+	return facts
+}
+
+func clockTime(at int64) string { return time.Unix(0, at).UTC().Format("15:04:05.000") }
+
+// ExplainTerminal writes one finding: its story as a timeline, the code lines, and what helps.
+func ExplainTerminal(w io.Writer, f *stale.Finding, opt TerminalOptions) error {
+	t := &terminal{width: max(cmp.Or(opt.Width, 100), 60), color: opt.Color}
+	style := bold
+	if Leak(f) {
+		style = red
+	}
+	parts := []part{{style, causeOf(f)}, {"", verdictOf(f)}, {"", plain(f.Family)}}
+	if n := f.StaleReads + f.UnconfirmedReads; n > 0 {
+		parts = append(parts, part{"", readsOf(f) + " stale" + one(n, " read", " reads")})
+	}
+	if f.MaxStalenessMs > 0 {
+		parts = append(parts, part{"", "up to " + millis(f.MaxStalenessMs) + " old"})
+	}
+	if f.Principals > 0 {
+		n := int64(f.Principals)
+		parts = append(parts, part{"", integer(n) + one(n, " identity", " identities")})
+	}
+	t.flow(parts)
+	if f.Verdict == stale.CannotTell {
+		for _, c := range f.Candidates {
+			t.wrap("  ", plain(c)+": "+causeTexts[c])
+		}
+		if f.MissingField != "" {
+			t.wrap("", "What is missing to tell them apart: "+plain(f.MissingField)+".")
+		}
+	} else {
+		t.wrap("", causeTexts[f.Cause]+".")
+	}
+	where := plain(f.Key) + " in " + plain(cmp.Or(f.Store, "an unnamed store"))
+	if f.Layer != "" {
+		where += " (" + plain(f.Layer) + ")"
+	}
+	if f.Entries > 1 {
+		where += ", the first of " + integer(f.Entries) + " entries"
+	}
+	t.line("")
+	t.wrap("key      ", where)
+	t.timeline(f.Witness)
+	t.line("")
+	if s := writerOf(f); s != unknown {
+		t.wrap("writer   ", s)
+	}
+	if f.Writer.SQL != "" && f.Writer.Route+f.Writer.Code != "" {
+		t.wrap("         ", plain(f.Writer.SQL))
+	}
+	if f.Deleter != "" {
+		t.wrap("delete   ", "at "+plain(f.Deleter))
+	}
+	if f.Uninstrumented {
+		t.wrap("         ", "or a process of the service that has no recorder")
+	}
+	if f.Mark != "" {
+		t.wrap("since    ", "after the mark "+plain(f.Mark))
+	}
+	if f.Advice != "" {
+		t.wrap("advice   ", plain(f.Advice))
+	}
+	if f.Misses > 0 {
+		t.wrap("cost     ", "a delete of the whole family makes "+integer(f.Misses)+one(f.Misses, " miss", " misses")+" at once")
+	}
+	_, err := io.WriteString(w, t.b.String())
+	return err
+}
+
+// timeline writes steps with their time, how long after the one before, and where they happened.
+func (t *terminal) timeline(steps []stale.Step) {
+	if len(steps) == 0 {
+		return
+	}
+	t.line("")
+	gap, name := 0, 0
+	gaps := make([]string, len(steps))
+	for i, s := range steps {
+		if i > 0 {
+			gaps[i] = "+" + millis(float64(s.At-steps[i-1].At)/1e6)
+		}
+		gap, name = max(gap, width(gaps[i])), max(name, width(plain(s.What)))
+	}
+	for i, s := range steps {
+		lead := fmt.Sprintf("  %s  %s  %s  ", clockTime(s.At), padLeft(gaps[i], gap), padRight(plain(s.What), name))
+		text := plain(s.Detail)
+		if s.Code != "" {
+			text += " at " + plain(s.Code)
+		}
+		var from []string
+		if s.Trace != "" {
+			from = append(from, "trace "+plain(s.Trace))
+		}
+		if s.Pid != 0 {
+			from = append(from, fmt.Sprintf("pid %d", s.Pid))
+		}
+		if len(from) > 0 {
+			text += " (" + strings.Join(from, ", ") + ")"
+		}
+		t.wrap(lead, text)
+	}
+}
+
+// DependentsTerminal writes what a statement or a route would make old, and what nobody drops today.
+func DependentsTerminal(w io.Writer, d *stale.Dependents, opt TerminalOptions) error {
+	t := &terminal{width: max(cmp.Or(opt.Width, 100), 60), color: opt.Color}
+	what := "It writes no table that was seen"
+	if len(d.Tables) > 0 {
+		what = "Writes " + plain(strings.Join(d.Tables, ", "))
+	}
+	parts := []part{{bold, what}, {"", integer(d.Keys) + one(d.Keys, " live key depends", " live keys depend") + " on it"}}
+	if d.Keys > 0 {
+		parts = append(parts, part{"", integer(d.Dropped) + " in families that are dropped today"})
+		style := ""
+		if d.Nobody > 0 {
+			style = red
+		}
+		parts = append(parts, part{style, integer(d.Nobody) + " that nothing drops"})
+	}
+	t.flow(parts)
+	if len(d.List) == 0 {
+		_, err := io.WriteString(w, t.b.String())
+		return err
+	}
+	keys, families := width("KEY"), width("FAMILY")
+	for _, x := range d.List {
+		keys, families = max(keys, min(width(plain(x.Key)), 44)), max(families, min(width(plain(x.Family)), 30))
+	}
+	t.line("")
+	t.line(t.style(dim, padRight("KEY", keys)+"  "+padRight("FAMILY", families)+"  DEPENDS BY  DROPPED TODAY"))
+	for _, x := range d.List {
+		by := "table"
+		if x.Row {
+			by = "row"
+		}
+		dropped, style := "nobody drops it", red
+		if x.Dropped != "" {
+			dropped, style = "by "+plain(x.Dropped), ""
+			if x.Tag != "" {
+				dropped += " " + plain(x.Tag)
+			}
+			if x.By != "" {
+				dropped += ", " + plain(x.By)
+			}
+		}
+		t.line(padRight(fit(plain(x.Key), keys), keys) + "  " + padRight(fit(plain(x.Family), families), families) + "  " + padRight(by, 10) + "  " +
+			t.style(style, dropped))
+	}
+	if n := d.Keys - int64(len(d.List)); n > 0 {
+		t.line(t.style(dim, "… and "+integer(n)+" more"))
+	}
+	_, err := io.WriteString(w, t.b.String())
+	return err
+}
