@@ -138,7 +138,7 @@ func (t TTL) String() string {
 }
 
 // keyPart is what may stand in a key.
-var keyPart = regexp.MustCompile(`^(principal|method|(path|query|header|cookie|arg|param)\.[^\s\pC]+)$`)
+var keyPart = regexp.MustCompile(`^(principal|method|path|(path|query|header|cookie|arg|param)\.[^\s\pC]+)$`)
 
 // KeyPart says whether a text names an input: path.NAME, query.NAME, header.NAME, cookie.NAME, arg.NAME (of a function),
 // param.N (of a statement), method or principal.

@@ -23,6 +23,7 @@ type checkFlags struct {
 	config, baseline, since, junit, logs string
 	lines                                []string
 	asJSON, allowUndecided               bool
+	boundaries                           string
 
 	watch            time.Duration
 	log, baselineLog string
@@ -42,7 +43,7 @@ func newCheckCommand() *cobra.Command {
 		Example: "  demarc check\n  demarc check --baseline .demarc/captures/before --junit check.xml\n" +
 			"  demarc check --check 'p95_ms of \"GET /articles\" < 300' --check 'error_rate < 1%'\n" +
 			"  demarc check --json | jq '.checks[] | select(.verdict != \"pass\")'\n" +
-			"  demarc check --watch 15m --log /var/log/shop.log --fail-fast",
+			"  demarc check --boundaries boundaries.yaml\n  demarc check --watch 15m --log /var/log/shop.log --fail-fast",
 		ValidArgsFunction: completeOneCapture,
 		RunE:              func(cmd *cobra.Command, args []string) error { return f.run(cmd, args) },
 	}
@@ -54,6 +55,7 @@ func newCheckCommand() *cobra.Command {
 	cmd.Flags().StringVar(&f.junit, "junit", "", "write JUnit XML into this `file`, too")
 	cmd.Flags().StringVar(&f.logs, "logs", "", "keep the whole output of commands in this `folder`")
 	cmd.Flags().BoolVar(&f.allowUndecided, "allow-undecided", false, "exit with 0 where there is too little to decide")
+	cmd.Flags().StringVar(&f.boundaries, "boundaries", "", "in place of the configured checks: do the caches keep to this `file`, which demarc choose -o writes?")
 	cmd.Flags().DurationVar(&f.watch, "watch", 0, "follow the live service for this long (15m), then answer")
 	cmd.Flags().StringVar(&f.log, "log", "", "with --watch: a log `file`, \"run: COMMAND\" that shows one, or - for standard input")
 	cmd.Flags().StringVar(&f.baselineLog, "baseline-log", "", "`file` or \"run: COMMAND\" with the log of before; else what --log FILE holds already")
@@ -72,10 +74,29 @@ func (f *checkFlags) run(cmd *cobra.Command, args []string) error {
 		return f.runWatch(cmd, round)
 	}
 	rep, err := round.run(cmd.Context())
+	if err == nil && f.boundaries != "" {
+		err = f.addBoundaries(cmd, round, rep)
+	}
 	if err != nil {
 		return named(cmd, err)
 	}
 	return f.tell(cmd, rep)
+}
+
+// addBoundaries adds to a report what the capture's caches show of the boundaries.
+func (f *checkFlags) addBoundaries(cmd *cobra.Command, round *checkRound, rep *check.Report) error {
+	if len(round.captures) == 0 {
+		newest, err := capture.Newest(capture.Root)
+		if err != nil {
+			return err
+		}
+		round.captures = []string{newest}
+	}
+	rep.Capture = round.captures[0]
+	var err error
+	rep.Boundaries, err = checkBoundaries(cmd.Context(), round.op, f.boundaries, rep.Capture)
+	rep.Finish()
+	return err
 }
 
 // runWatch watches, and writes what it saw even if it is interrupted.
@@ -105,6 +126,8 @@ func (f *checkFlags) checkWatchFlags(cmd *cobra.Command) error {
 		return usageError(cmd, "--log, --baseline-log and --fail-fast belong to --watch 15m")
 	case f.baselineLog != "" && f.log == "":
 		return usageError(cmd, "--baseline-log belongs to --log")
+	case watching && f.boundaries != "":
+		return usageError(cmd, "--boundaries looks at a capture, so --watch does not go with it")
 	case watching && f.since != "":
 		return usageError(cmd, "--watch looks at what comes from now on, so --since does not go with it")
 	}
@@ -131,7 +154,7 @@ func (f *checkFlags) round(cmd *cobra.Command, args []string) (*checkRound, erro
 	if len(args) > 0 {
 		r.captures = args[:1]
 	}
-	if len(f.lines) > 0 {
+	if len(f.lines) > 0 || f.boundaries != "" {
 		r.list = nil
 		for _, line := range f.lines {
 			c, err := check.Parse(line)
@@ -149,7 +172,7 @@ func (f *checkFlags) round(cmd *cobra.Command, args []string) (*checkRound, erro
 			return nil, &fault.Error{Op: op, What: "cannot make the folder " + f.logs, Cause: plainCause(err), Retry: fault.RetrySafe}
 		}
 	}
-	if len(r.list) == 0 && f.log == "" {
+	if len(r.list) == 0 && f.log == "" && f.boundaries == "" {
 		name := f.config
 		if name == "" {
 			name = config.File
