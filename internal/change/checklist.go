@@ -63,7 +63,7 @@ func (r *Record) Do(ctx context.Context, item *Item, o ItemOptions) (*Run, error
 	if err == nil || ctx.Err() != nil {
 		step.At = res.Start
 		step.Duration = (time.Duration(res.DurationMS) * time.Millisecond).String()
-		if step.Output = res.Tail; res.Bytes > int64(len(res.Tail)) {
+		if step.Output = res.Tail; res.Bytes > command.DefaultTail {
 			_, step.Output, _ = strings.Cut(res.Tail, "\n") // the first line may be cut
 			step.Output = "…\n" + step.Output
 		}

@@ -206,7 +206,7 @@ var hunk = regexp.MustCompile(`^@@ -\d+(?:,\d+)? \+(\d+)(?:,(\d+))? @@`)
 // The values are not read.
 func securitySettings(diff string) []SecuritySetting {
 	var list []SecuritySetting
-	seen := map[SecuritySetting]bool{}
+	at := map[[2]string]int{} // file and setting to its place in the list
 	var file string
 	line := 0
 	lines := bufio.NewScanner(strings.NewReader(diff))
@@ -228,15 +228,15 @@ func securitySettings(diff string) []SecuritySetting {
 			}
 		case inHunk && file != "" && (strings.HasPrefix(text, "+") || strings.HasPrefix(text, "-")):
 			for _, m := range securityName.FindAllStringSubmatch(text[1:], 20) {
-				s := SecuritySetting{File: file, Setting: m[1]}
-				if !seen[s] && len(list) < MaxList {
-					seen[s] = true
-					if text[0] == '+' {
-						s.Line = line
-					} else {
-						s.Note = "taken out"
-					}
-					list = append(list, s)
+				key := [2]string{file, m[1]}
+				i, known := at[key]
+				if !known && len(list) < MaxList {
+					i, at[key] = len(list), len(list)
+					list = append(list, SecuritySetting{File: file, Setting: m[1], Note: "taken out"})
+					known = true
+				}
+				if known && text[0] == '+' && list[i].Line == 0 {
+					list[i].Line, list[i].Note = line, ""
 				}
 			}
 			if text[0] == '+' {

@@ -39,8 +39,10 @@ func (r *Record) WriteNote(in NoteInput) (string, error) {
 	}
 	status := r.Status(in.Runs)
 	for i := range status.Items {
-		if in.Final && r.Checklist[i].Step == StepNote {
-			status.Items[i].State, status.Items[i].Detail = ItemDone, ""
+		if r.Checklist[i].Step == StepNote { // which is being done now
+			if status.Items[i].State, status.Items[i].Detail = ItemOpen, ""; in.Final {
+				status.Items[i].State = ItemDone
+			}
 			status.Items[i].Command = "demarc change note " + r.Name()
 		}
 	}
@@ -185,9 +187,12 @@ func (n *noteWriter) routeRows() []compare.Row {
 	if n.in.Compared == nil {
 		return nil
 	}
-	rows := slices.DeleteFunc(slices.Clone(n.in.Compared.Routes), func(r compare.Row) bool { return r.Route != n.r.Baseline.Route })
+	of := func(rows []compare.Row, other func(compare.Row) bool) []compare.Row {
+		return slices.DeleteFunc(slices.Clone(rows), func(r compare.Row) bool { return other(r) || r.Before == nil && r.After == nil })
+	}
+	rows := of(n.in.Compared.Routes, func(r compare.Row) bool { return r.Route != n.r.Baseline.Route })
 	if len(rows) == 0 {
-		return n.in.Compared.Totals
+		return of(n.in.Compared.Totals, func(compare.Row) bool { return false })
 	}
 	return rows
 }
@@ -562,7 +567,7 @@ func (n *noteWriter) touched() {
 			n.f("- %s\n", code(f))
 		}
 	}
-	if n.r.Base != "" {
+	if n.in.Files != nil {
 		n.f("\nFrom `git diff --name-only %s`.\n", n.span())
 	}
 	security := n.r.Security

@@ -100,7 +100,7 @@ func (v *View) Text(w io.Writer) error {
 		if i.Command != "" {
 			fmt.Fprintf(&b, "        %s%s\n", firstLine(i.Command), i.outcome())
 		}
-		if i.Detail != "" {
+		if i.Detail != "" && (i.ExitCode == nil || i.Detail != fmt.Sprintf("exit %d", *i.ExitCode)) {
 			fmt.Fprintf(&b, "        %s\n", firstLine(i.Detail))
 		}
 		if i.State == ItemFailed {
@@ -201,7 +201,6 @@ func lastLines(text string, n int) string {
 type runbookStep struct {
 	target, title string
 	command       *Command
-	demarc        string // command of demarc that does the same and keeps the result
 }
 
 // runbook returns the steps of a change on an environment, in the order in which they are done; those without a command are
@@ -238,6 +237,20 @@ func (r *Record) Runbook(w io.Writer) error {
 	paragraph("Why", r.Reason)
 	for _, environment := range []string{"staging", "production"} {
 		fmt.Fprintf(&b, "\n## On %s\n", environment)
+		if list := r.own(environment); len(list) > 0 {
+			b.WriteString("\nThe commands use variables that demarc sets; here they are set by hand:\n")
+			var lines []string
+			for _, v := range list {
+				value := quoteLine(v[1])
+				if v[0] == "DEMARC_BACKUP" || v[0] == "DEMARC_SCRATCH" {
+					value = `"$PWD"/` + value
+				}
+				if lines = append(lines, "export "+v[0]+"="+value); v[0] == "DEMARC_SCRATCH" {
+					lines = append(lines, `mkdir -p "$DEMARC_SCRATCH"`)
+				}
+			}
+			b.WriteString(fenced("sh", strings.Join(lines, "\n")))
+		}
 		n := 0
 		var rollback *runbookStep
 		steps := r.runbook(environment)
@@ -245,6 +258,9 @@ func (r *Record) Runbook(w io.Writer) error {
 			if steps[i].target == "rollback" {
 				rollback = &steps[i]
 				continue
+			}
+			if steps[i].target == "restore" && environment == "production" {
+				continue // only into a scratch target, which is tried on staging
 			}
 			n++
 			fmt.Fprintf(&b, "\n%d. %s%s\n", n, steps[i].title, steps[i].needs())
@@ -259,15 +275,14 @@ func (r *Record) Runbook(w io.Writer) error {
 				fmt.Fprintf(&b, "- %s\n", code(l))
 			}
 		}
-		b.WriteString("\nIf it does not hold:\n")
 		if rollback == nil {
-			b.WriteString("\n**The record names no command that takes it back.**\n")
-		} else {
-			b.WriteString(strings.TrimSuffix("\n"+strings.TrimPrefix(rollback.needs()+"\n", ": "), "\n\n"))
-			b.WriteString(fenced("sh", rollback.command.Run))
+			b.WriteString("\nIf it does not hold: **the record names no command that takes it back.**\n")
+			continue
 		}
+		fmt.Fprintf(&b, "\nIf it does not hold, take it back%s:\n", rollback.needs())
+		b.WriteString(fenced("sh", rollback.command.Run))
 	}
-	paragraph("\nAfter a rollback", r.Rollback)
+	paragraph("After a rollback", r.Rollback)
 	if len(r.Config) > 0 {
 		b.WriteString("\n## What must be equal on staging and production\n\n")
 		for _, c := range r.Config {
@@ -343,7 +358,7 @@ func (r *Record) Makefile(w io.Writer) error {
 	b.WriteString("#   make -f FILE change                       backup, deploy, health and verify on production\n" +
 		"#   make -f FILE change ENVIRONMENT=staging\n#   make -f FILE rollback                     take it back\n\n")
 	b.WriteString("ENVIRONMENT ?= production\nifeq ($(filter $(ENVIRONMENT),staging production),)\n$(error ENVIRONMENT is staging or production)\nendif\n" +
-		"SHELL := /bin/sh\n.NOTPARALLEL:\n.PHONY: help change checklist " + strings.Join(CommandNames, " ") + "\n\n" +
+		"SHELL := /bin/sh\n" + r.makeVariables() + ".NOTPARALLEL:\n.PHONY: help change checklist " + strings.Join(CommandNames, " ") + "\n\n" +
 		"help:\n\t@echo 'targets: change " + strings.Join(CommandNames, " ") + " checklist'\n\n")
 	for _, environment := range []string{"staging", "production"} {
 		fmt.Fprintf(&b, "ifeq ($(ENVIRONMENT),%s)\n\n", environment)
@@ -362,6 +377,9 @@ func (r *Record) Makefile(w io.Writer) error {
 		for _, name := range CommandNames {
 			fmt.Fprintf(&b, "\n%s:\n", name)
 			if c := r.Command(environment, name); c != nil {
+				if name == "restore" && r.mentions(environment, "DEMARC_SCRATCH") {
+					b.WriteString("\t@mkdir -p \"$$DEMARC_SCRATCH\"\n")
+				}
 				fmt.Fprintf(&b, "\t%s\n", strings.ReplaceAll(shellLine(c), "$", "$$"))
 			} else {
 				fmt.Fprintf(&b, "\t@echo 'the record has no %s command for %s' >&2; exit 1\n", name, environment)
@@ -384,9 +402,65 @@ func (r *Record) Makefile(w io.Writer) error {
 	return err
 }
 
+// ownVariables are the variables that demarc gives to a record's commands, with what stands for them elsewhere.
+var ownVariables = []struct{ name, value string }{
+	{"DEMARC_BACKUP", "backup-of-ENVIRONMENT"}, {"DEMARC_SCRATCH", "scratch"}, {"DEMARC_SCRATCH_NAME", "demarc_scratch"},
+	{"DEMARC_ENVIRONMENT", "ENVIRONMENT"}, {"DEMARC_CHANGE", "NAME"}, {"DEMARC_RUN", "by-hand"}, {"DEMARC_URL", "URL"},
+}
+
+// mentions says whether a command of an environment uses a variable.
+func (r *Record) mentions(environment, variable string) bool {
+	for _, name := range CommandNames {
+		if c := r.Command(environment, name); c != nil && strings.Contains(c.Run+c.Artifact, variable) {
+			return true
+		}
+	}
+	return false
+}
+
+// own returns the variables of demarc that the commands of an environment use, with values.
+func (r *Record) own(environment string) [][2]string {
+	var list [][2]string
+	url := ""
+	if e := r.Environments.Get(environment); e != nil {
+		url = e.URL
+	}
+	values := strings.NewReplacer("ENVIRONMENT", environment, "NAME", r.Name(), "URL", url)
+	for _, v := range ownVariables {
+		if r.mentions(environment, v.name) {
+			list = append(list, [2]string{v.name, values.Replace(v.value)})
+		}
+	}
+	return list
+}
+
+// makeVariables writes the variables of demarc that the commands use for make; paths are below the current folder.
+func (r *Record) makeVariables() string {
+	var b strings.Builder
+	for _, environment := range []string{"staging", "production"} {
+		list := r.own(environment)
+		if len(list) == 0 {
+			continue
+		}
+		fmt.Fprintf(&b, "ifeq ($(ENVIRONMENT),%s)\n", environment)
+		for _, v := range list {
+			value := strings.ReplaceAll(strings.ReplaceAll(v[1], "$", "$$"), "#", `\#`)
+			if v[0] == "DEMARC_BACKUP" || v[0] == "DEMARC_SCRATCH" {
+				value = "$(CURDIR)/" + value
+			}
+			fmt.Fprintf(&b, "export %s ?= %s\n", v[0], value)
+		}
+		b.WriteString("endif\n")
+	}
+	return b.String()
+}
+
 // shellLine writes a command, with its variables and its folder, as one line of the shell.
 func shellLine(c *Command) string {
 	var parts []string
+	if c.Dir != "" {
+		parts = append(parts, "cd "+quoteLine(c.Dir)+" || exit 1")
+	}
 	for _, k := range sortedKeys(c.Env) {
 		parts = append(parts, "export "+k+"="+quoteLine(c.Env[k]))
 	}
@@ -397,9 +471,6 @@ func shellLine(c *Command) string {
 		} else {
 			parts = append(parts, fmt.Sprintf(`%s="$(cat %s)" || exit 1; export %s`, k, quoteLine(where), k))
 		}
-	}
-	if c.Dir != "" {
-		parts = append(parts, "cd "+quoteLine(c.Dir)+" || exit 1")
 	}
 	run := strings.TrimSpace(c.Run)
 	if strings.Contains(run, "\n") || strings.HasSuffix(run, "\\") || len(parts) == 0 && strings.ContainsAny(run[:1], "@+-") {
