@@ -7,6 +7,8 @@
 package stale
 
 import (
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/demarc-dev/demarc/event"
@@ -39,36 +41,253 @@ type Options struct {
 	MaxReads    int // reads kept behind one entry: 64
 }
 
+func (o Options) withDefaults() Options {
+	def := func(p *int, v int) {
+		if *p <= 0 {
+			*p = v
+		}
+	}
+	def(&o.MaxKeys, 1_000_000)
+	def(&o.MaxFamilies, 10_000)
+	def(&o.MaxBuffered, 1<<18)
+	def(&o.MaxTraces, 1<<16)
+	def(&o.MaxTables, 4096)
+	def(&o.MaxWrites, 4096)
+	def(&o.MaxDeletes, 256)
+	def(&o.MaxCases, 1<<14)
+	def(&o.MaxReads, 64)
+	if o.Grace <= 0 {
+		o.Grace = time.Second
+	}
+	if o.Late <= 0 {
+		o.Late = time.Second
+	}
+	return o
+}
+
 // Detector finds stale reads. It is not safe for concurrent use.
 type Detector struct {
-	opt Options
-	n   int64
+	opt     Options
+	sharded bool
+	wheel   wheel
+	now     int64 // end of the event that is being judged
+	from    int64
+	free    []*aside
+
+	names  names
+	routes routes
+	fams   families
+
+	sources map[event.Source]*source
+	lastSrc *source
+	procs   map[string]*proc
+	hosts   map[string]int // how often each was ahead of all others
+	onTrial bool           // one of them is
+
+	traces    map[uint64]*trace
+	oldest    trace // head of the list of traces, the last used at its end
+	lastTrace *trace
+	ended     []endedTrace
+	txns      map[uint64]*txn
+	txnRing   []uint64
+	jobs      map[uint64]*job
+	jobRing   []uint64
+
+	texts, oldTexts map[textKey]*stmt
+	textBytes       int
+	lastText        textKey
+	lastStmt        *stmt
+	tables          map[string]*table
+	writeSeq        uint64
+	aheads          []*ahead
+	xids            map[uint64]*txn
+	xidRing         []uint64
+
+	stores    map[[2]string]*store
+	lastStore *store
+	tagCount  int
+	keys      map[uint64]*key
+	everSet   map[uint64]bool
+	clock     []*key
+	hand      int
+	suspects  map[*key]bool
+	waiting   map[*caller][]*key
+
+	looks   map[lookKey]*lookalike
+	groups  map[uint64]*group
+	groupOf map[uint64][]*group
+
+	stories []*story
+	fresh   []*story
+	sums    map[string]*sum
+
+	marks          []Mark
+	cov            Coverage
+	reached        map[string]bool
+	judged         int64
+	fillsWithReads int64
+	writesJoined   int64
+	unsure         int64
 }
 
 // New returns a Detector that has seen nothing.
-func New(opt Options) *Detector { return &Detector{opt: opt} }
+func New(opt Options) *Detector {
+	opt = opt.withDefaults()
+	d := &Detector{
+		opt: opt, sharded: opt.Shards > 1,
+		sources: map[event.Source]*source{}, procs: map[string]*proc{}, traces: map[uint64]*trace{}, txns: map[uint64]*txn{},
+		jobs: map[uint64]*job{}, texts: map[textKey]*stmt{}, tables: map[string]*table{}, xids: map[uint64]*txn{},
+		stores: map[[2]string]*store{}, keys: map[uint64]*key{}, everSet: map[uint64]bool{}, suspects: map[*key]bool{},
+		waiting: map[*caller][]*key{}, looks: map[lookKey]*lookalike{}, groups: map[uint64]*group{}, groupOf: map[uint64][]*group{},
+		sums: map[string]*sum{}, reached: map[string]bool{}, hosts: map[string]int{},
+	}
+	d.fams.max, d.fams.opt = opt.MaxFamilies, &d.opt
+	d.oldest.next, d.oldest.prev = &d.oldest, &d.oldest
+	d.wheel.init(int64(opt.Late))
+	return d
+}
 
 // Add takes a batch of events in the order in which they arrived. The batch, and what it points to, is only read, and
 // only during the call. The error is nil: no event is refused, what cannot be used is counted in Coverage.
 func (d *Detector) Add(batch []event.Event) error {
-	d.n += int64(len(batch))
+	for i := range batch {
+		d.take(&batch[i])
+	}
 	return nil
 }
 
 // Advance says that the clock of whoever feeds the Detector shows now (Unix nanoseconds), and that no event from before
 // now-Options.Late is still to come. A live run calls it about once a second, so that the last events are judged too
 // while nothing happens.
-func (d *Detector) Advance(now int64) {}
-
-// Finish says that no more events come: those still held back for late ones are judged. More may follow all the same.
-func (d *Detector) Finish() {}
-
-// Report returns what the events so far said. It may be called at any time.
-func (d *Detector) Report() *Report {
-	return &Report{Schema: Schema, Findings: []Finding{}, Lookalikes: []Lookalike{}, Families: []Family{}, Routes: []Route{},
-		Marks: []Mark{}, Coverage: Coverage{Events: d.n}}
+func (d *Detector) Advance(now int64) {
+	if d.wheel.begun {
+		d.wheel.takeBelow(min(d.wheel.slotOf(now)-wheelSlots, d.wheel.slotOf(d.wheel.high)+1), d.step)
+	}
 }
 
-// Drain returns the findings that were confirmed since the last call, each as it stands now; for lines while the service
-// runs. Their causes may be revised by later events.
-func (d *Detector) Drain() []Finding { return nil }
+// Finish says that no more events come: those still held back for late ones are judged. More may follow all the same.
+func (d *Detector) Finish() { d.wheel.flush(d.step) }
+
+// step judges one event; all that ended before it were judged.
+func (d *Detector) step(r *rec) {
+	d.now = max(d.now, r.end)
+	switch r.kind {
+	case kGet:
+		d.got(r)
+	case kSet:
+		d.stored(r)
+	case kDelete:
+		d.deleted(r)
+	case kEvict, kExpire:
+		d.expired(r)
+	case kRead:
+		d.asked(r)
+	case kWrite, kOther:
+		d.statementEnd(r)
+	case kBegin, kCommit, kRollback:
+		d.transaction(r)
+	case kAhead:
+		d.enter(r.x.ahead)
+	case kRequest:
+		d.request(r)
+		d.dropReads()
+	case kTask:
+		d.task(r)
+	case kStart, kFork, kExit:
+		d.lifeCycle(r)
+	case kChange:
+		d.change(r)
+	}
+	d.unpin(r)
+}
+
+// asked remembers a statement that only reads: the next set of its trace may rest on it.
+func (d *Detector) asked(r *rec) {
+	t := d.context(r)
+	if r.txn != nil && r.txn.first == 0 {
+		r.txn.first, r.txn.firstEnd = r.at, r.end
+	}
+	if r.failed {
+		return
+	}
+	q := read{at: r.at, end: r.end, stmt: r.stmt, txn: r.txn, result: r.x.result, role: r.x.role, rows: r.n, hasPKs: len(r.x.pks) > 0}
+	q.params, q.names, q.pks = append(q.params, r.x.params...), append(q.names, r.x.names...), append(q.pks, r.x.pks...)
+	if len(t.reads) >= maxReads {
+		t.reads = lastOf(t.reads, q, maxReads)
+		if t.traced() {
+			d.reach("statements of a trace")
+		}
+		return
+	}
+	t.reads = append(t.reads, q)
+}
+
+// blame notes which writes a delete belongs to: for the lag of its families, and for who drops what.
+func (d *Detector) blame(x *del) {
+	if !x.tr.traced() {
+		return
+	}
+	job := d.jobOf(x.tr)
+	if job != "" && !x.failed {
+		for _, f := range x.fams {
+			f.find().job(job)
+		}
+	}
+	for t, n := x.tr, 0; t != nil && n < 16; t, n = t.parent, n+1 {
+		var last *write
+		for _, w := range t.writes {
+			d.pairUp(w, x)
+			if w.end <= x.at && (last == nil || w.end > last.end) {
+				last = w
+			}
+		}
+		if last != nil && !x.failed {
+			for _, f := range x.fams {
+				if f := f.find(); f.tables[last.table.name] {
+					f.lag.note(x.end-last.end, 1)
+				}
+			}
+		}
+	}
+}
+
+// pairUp notes that a delete belongs to a write.
+func (d *Detector) pairUp(w *write, x *del) {
+	for _, f := range x.fams {
+		p := f.find().drop(w.table.name)
+		if p == nil {
+			continue
+		}
+		if w.oneRow {
+			p.oneRow = true
+		} else {
+			p.many = true
+		}
+		by := d.routes.shown(x.tr.who.route)
+		if by == "" {
+			by = d.names.of(x.code)
+		}
+		if by != "" && (p.by == "" || by < p.by) {
+			p.by, p.how = by, [...]string{"key", "tag", "pattern", "clear"}[x.by]
+		}
+	}
+}
+
+func (d *Detector) mark(e *event.Event) {
+	if e.Mark == nil {
+		return
+	}
+	m := Mark{Name: strings.Clone(cut(e.Mark.Name, maxText)), At: e.At, Text: strings.Clone(cut(e.Mark.Text, maxText))}
+	i := len(d.marks)
+	for i > 0 && d.marks[i-1].At > m.At {
+		i--
+	}
+	d.marks = slices.Insert(d.marks, i, m)
+	if len(d.marks) > maxMarks {
+		d.marks = d.marks[1:]
+	}
+}
+
+const maxMarks = 200
+
+func (d *Detector) reach(bound string) { d.reached[bound] = true }

@@ -37,8 +37,8 @@ type Report struct {
 
 // Finding is one cause, writer and family; its reads are added up. Key and Witness are those of the earliest story.
 type Finding struct {
-	ID           string   `json:"id"` // from store, key and entry of the earliest story
-	Cause        string   `json:"cause"`
+	ID           string   `json:"id"`              // from store, key and entry of the earliest story
+	Cause        string   `json:"cause,omitempty"` // none where the verdict is cannot-tell
 	Verdict      string   `json:"verdict"`
 	Candidates   []string `json:"candidates,omitempty"`    // of cannot-tell, in the order of the questions
 	MissingField string   `json:"missing_field,omitempty"` // of cannot-tell

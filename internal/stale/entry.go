@@ -1,0 +1,560 @@
+package stale
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/demarc-dev/demarc/event"
+)
+
+// States of an entry.
+const (
+	none   = iota
+	live   // set, and as far as is known still there
+	closed // deleted, or found to be gone
+)
+
+// How an entry ended.
+const (
+	byMiss = iota + 1
+	byDelete
+	byEvict
+)
+
+// entry is one value of one key.
+type entry struct {
+	state   uint8
+	how     uint8 // of its end
+	kind    uint8
+	form    uint8
+	inherit bool // its reads are those of the entry before: it was stored without any
+	again   bool // hit after a delete that should have removed it
+	serial  uint32
+	code    uint32
+	hits    uint32
+	others  uint32 // hits by another identity than that of who filled it
+	newer   uint32 // hits by another version of the code than filled it
+	at, end int64  // of the set
+	pos     int64  // read position; 0: not known
+	ttl     int64  // ms
+	closed  int64  // when its end began
+	val     event.Hash
+	src     *source
+	who     *caller
+	reads   *reads
+	susp    *suspicion
+	checked uint64 // number of the last write that it was compared with
+}
+
+// key is one key of one store, with its entry.
+type key struct {
+	id   uint64 // with the process for local stores
+	name string
+	fam  *family
+	st   *store
+	proc *proc // whose it is, in a local store
+	e    entry
+	more *keyMore
+	pins int32
+	used bool // since the hand of the clock came by
+	dead bool
+	set  bool // some time
+	cut  bool // its name was too long
+	full uint64
+}
+
+// keyMore is what only some keys have.
+type keyMore struct {
+	dels   []*del
+	tags   []string
+	txn    *txn // in which the entry was set
+	endDel *del // that ended the entry
+	prev   event.Hash
+	prevAt int64 // start and end of the set of the entry before
+	prevTo int64
+	ghost  *ghost
+	fills  []span // the last fills, where they overlap
+	hist   []fillOf
+	vary   *story
+	ttlEff int64
+	role   uint8
+	alias  *story
+	unsaid bool // whether a read was a hit is not known
+}
+
+type span struct{ from, to int64 }
+
+func (k *key) extra() *keyMore {
+	if k.more == nil {
+		k.more = &keyMore{}
+	}
+	return k.more
+}
+
+// hashOfKey is the number of a key in its store, whosever copy.
+func hashOfKey(k *key) uint64 { return k.full }
+
+// key returns a key of a store. Where probe is set, a key that is not known is only made if there is room.
+func (d *Detector) key(st *store, p *proc, full uint64, name string, probe bool) *key {
+	id := full
+	if p != nil {
+		id = mix(full, p.id)
+	}
+	if k := d.keys[id]; k != nil {
+		k.used = true
+		return k
+	}
+	k := &key{id: id, full: full, st: st, proc: p, used: !probe}
+	k.cut = len(name) > maxKey
+	k.name = strings.Clone(cut(name, maxKey))
+	k.fam = d.fams.of(k.name)
+	d.keys[id] = k
+	d.clock = append(d.clock, k)
+	if p != nil {
+		p.local = append(p.local, k)
+		if len(p.local) > 2*len(d.keys)+1024 {
+			p.local = slices.DeleteFunc(p.local, func(k *key) bool { return k.dead })
+		}
+	}
+	for len(d.keys) > d.opt.MaxKeys {
+		if !d.evictOne() {
+			break
+		}
+	}
+	return k
+}
+
+// evictOne forgets a key that was not used since the hand last came by.
+func (d *Detector) evictOne() bool {
+	for n := 0; n < 2*len(d.clock)+2; n++ {
+		if len(d.clock) == 0 {
+			return false
+		}
+		d.hand %= len(d.clock)
+		k := d.clock[d.hand]
+		if k.dead {
+			d.clock[d.hand] = d.clock[len(d.clock)-1]
+			d.clock = d.clock[:len(d.clock)-1]
+			continue
+		}
+		if k.used || k.pins > 0 {
+			k.used = false
+			d.hand++
+			continue
+		}
+		d.cov.Evicted++
+		d.forget(k)
+		d.clock[d.hand] = d.clock[len(d.clock)-1]
+		d.clock = d.clock[:len(d.clock)-1]
+		return true
+	}
+	return false
+}
+
+// forget drops a key; what is suspected of its entry and will never be confirmed becomes a story of its own.
+func (d *Detector) forget(k *key) {
+	d.unconfirmed(k, false)
+	k.e.susp = nil
+	delete(d.suspects, k)
+	d.setLive(k, false)
+	k.dead = true
+	delete(d.keys, k.id)
+	if k.set {
+		d.noteSet(k.full)
+	}
+}
+
+// noteSet remembers that a key was set that this detector does not keep, or that lives in one of several processes.
+func (d *Detector) noteSet(full uint64) {
+	if len(d.everSet) < d.opt.MaxKeys {
+		d.everSet[full] = true
+	} else {
+		d.reach("keys that were set")
+	}
+}
+
+// wasSet says whether a key was ever set, as far as is known.
+func (d *Detector) wasSet(full uint64) bool {
+	k := d.keys[full]
+	return k != nil && k.set || d.everSet[full]
+}
+
+func (d *Detector) setLive(k *key, is bool) {
+	was := k.e.state == live
+	if was == is {
+		return
+	}
+	if is {
+		k.fam.find().live++
+	} else {
+		k.fam.find().live--
+		k.e.state = closed
+	}
+}
+
+// dropLocal forgets what a process had cached in itself.
+func (d *Detector) dropLocal(p *proc) {
+	for _, k := range p.local {
+		if !k.dead {
+			if k.pins > 0 {
+				d.unconfirmed(k, false)
+				delete(d.suspects, k)
+				d.setLive(k, false)
+				k.e = entry{serial: k.e.serial + 1}
+				k.more = nil
+				continue
+			}
+			d.forget(k)
+		}
+	}
+	p.local = slices.DeleteFunc(p.local, func(k *key) bool { return k.dead })
+}
+
+// lose makes an entry unknown: what was stored is not what was seen.
+func (d *Detector) lose(k *key) {
+	d.setLive(k, false)
+	if k.e.susp != nil {
+		delete(d.suspects, k)
+	}
+	k.e = entry{serial: k.e.serial + 1}
+	if k.more != nil {
+		k.more.prev, k.more.endDel, k.more.hist = 0, nil, nil
+	}
+}
+
+// got takes a get.
+func (d *Detector) got(r *rec) {
+	k := r.key
+	f := k.fam.find()
+	if r.hit == 0 {
+		f.misses += r.n
+		if r.failed {
+			return
+		}
+		e := &k.e
+		if e.state == live && r.at >= e.end {
+			d.setLive(k, false)
+			e.how, e.closed = byMiss, r.at
+		}
+		return
+	}
+	asIf := r.hit < 0 && k.st.http() && r.val != 0 && r.val == k.e.val // not said, and the value is the one kept
+	if r.hit != 1 && !asIf || r.failed {
+		return
+	}
+	if asIf && k.e.state == live {
+		k.extra().unsaid = true
+	}
+	f.hits += r.n
+	d.cov.Hits += r.n
+	e := &k.e
+	if r.at < e.end && e.state == live { // begun before this value was stored: whose it is is not known
+		return
+	}
+	if d.ghostHit(k, r) {
+		return
+	}
+	if e.state == closed && !d.revive(k, r) {
+		return
+	}
+	if e.state != live {
+		if e.state == none {
+			d.unseen(k, r)
+		}
+		return
+	}
+	if r.val != 0 && e.val != 0 && r.val != e.val && r.form == e.form {
+		if d.aliased(k, r) {
+			return
+		}
+		d.lose(k)
+		d.unseen(k, r)
+		return
+	}
+	e.hits += uint32(r.n)
+	if e.reads != nil {
+		d.judged += r.n
+	}
+	if e.ttl > 0 && r.at-e.end > e.ttl*1e6+e.ttl*1e6/20+1e9 {
+		f.factor.over += r.n
+	}
+	if e.src != r.src && e.src != nil && e.src.version != "" && r.src.version != "" && e.src.version != r.src.version {
+		e.newer += uint32(r.n)
+	}
+	if e.checked != d.writeSeq {
+		d.compare(k)
+	}
+	mask := uint16(0)
+	if e.susp != nil {
+		mask = e.susp.hit(d, k, r)
+	}
+	if r.tr != nil && len(r.tr.touch) < maxOfTrace {
+		t := touch{k: k, serial: e.serial, n: int32(r.n), s: e.susp, mask: mask}
+		if r.tr.who.done {
+			d.touched(&t, r.tr.who)
+		} else {
+			r.tr.touch = append(r.tr.touch, t)
+		}
+	}
+}
+
+// unseen is a hit on a value whose set was not seen.
+func (d *Detector) unseen(k *key, r *rec) {}
+
+// revive says whether a hit on an entry that was thought gone shows that it was not: a delete whose count is not known
+// did not remove it.
+func (d *Detector) revive(k *key, r *rec) bool {
+	e := &k.e
+	if e.how != byDelete || r.val == 0 || r.val != e.val || k.more == nil || k.more.endDel == nil || r.at < k.more.endDel.end {
+		return false
+	}
+	if k.more.endDel.removed > 0 && !(k.st.local && k.proc.pid == 0) {
+		return false
+	}
+	d.setLive(k, true)
+	e.state, e.how, e.again = live, 0, true
+	return true
+}
+
+// touched is a hit whose reader is known now.
+func (d *Detector) touched(t *touch, w *caller) {
+	if t.story != nil {
+		t.story.hit.by(w, int64(t.n))
+	}
+	if t.s != nil && t.mask != 0 {
+		t.s.reader(t.mask, w, int64(t.n))
+	}
+	if t.k.dead || t.k.e.serial != t.serial {
+		return
+	}
+	f := t.k.e.who
+	if f != nil && f.principal != 0 && w.principal != 0 && f.principal != w.principal {
+		t.k.e.others += uint32(t.n)
+		if m := t.k.more; m != nil && m.vary != nil {
+			m.vary.leak(w, int64(t.n))
+		}
+	}
+}
+
+// stored takes a set.
+func (d *Detector) stored(r *rec) {
+	k := r.key
+	f := k.fam.find()
+	f.sets++
+	first := !k.set && !d.everSet[k.full]
+	k.set = true
+	if k.st.local {
+		d.noteSet(k.full)
+	}
+	if r.failed {
+		return
+	}
+	old := k.e
+	if old.state != none && r.end < old.end {
+		return // of two sets that overlap the later one stays
+	}
+	n := entry{state: live, kind: r.vkind, form: r.form, serial: old.serial + 1, code: r.code, at: r.at, end: r.end, ttl: r.ttl, val: r.val,
+		src: r.src}
+	tr := d.context(r)
+	n.who = tr.who
+	rd, role := d.readsBehind(tr, r)
+	fill := r.fill != 0 || rd != nil
+	if fill {
+		f.fills++
+		d.cov.Fills++
+		if rd != nil {
+			f.withReads++
+			d.fillsWithReads++
+			for i := range rd.deps {
+				f.reads(rd.deps[i].use.table.name)
+			}
+		}
+	}
+	n.reads = rd
+	if rd == nil && old.state != none && old.reads != nil {
+		n.reads, n.inherit = old.reads, true
+	}
+	n.pos = r.fill
+	if n.pos != 0 && rd != nil && rd.from != 0 && rd.from < n.pos {
+		n.pos = rd.from
+	}
+	if n.pos > n.end {
+		n.pos = 0
+	}
+	var m *keyMore
+	tagged := r.x != nil && len(r.x.texts) > 0
+	if k.more != nil || old.state != none || tagged || r.txn != nil || r.x != nil || role == roleReplica {
+		m = k.extra()
+	}
+	d.refill(k, &old, &n, r, fill)
+	if m != nil {
+		if old.state != none {
+			m.prev, m.prevAt, m.prevTo = old.val, old.at, old.end
+			if old.form != n.form {
+				m.prev = 0
+			}
+		}
+		was := m.tags
+		m.tags, m.txn, m.endDel, m.role, m.ttlEff = nil, r.txn, nil, role, 0
+		if tagged {
+			k.st.tagged = true
+			m.tags = slices.Clone(r.x.texts)
+			for _, t := range m.tags {
+				tg := d.tag(k.st, t)
+				if !slices.Contains(was, t) {
+					tg.keys = append(tg.keys, k)
+				}
+				if !slices.Contains(tg.fams, k.fam) && len(tg.fams) < maxPerFamily {
+					tg.fams = append(tg.fams, k.fam)
+				}
+			}
+		}
+		if r.x != nil && r.x.ttlEff > 0 {
+			m.ttlEff = r.x.ttlEff
+			f.factor.note(r.ttl, r.x.ttlEff)
+		}
+	}
+	carried := n.susp
+	n.susp = nil
+	d.setLive(k, false)
+	k.e = n
+	k.e.state = closed
+	d.setLive(k, true)
+	k.e.state = live
+	k.e.susp = carried
+	d.atSet(k, r)
+	if k.e.susp != nil {
+		d.suspects[k] = true
+	} else {
+		delete(d.suspects, k)
+	}
+	if fill {
+		d.stampede(k, &old, r)
+	}
+	d.unstable(k, r, fill, first)
+}
+
+// expire takes a new lifetime, or the end that it brings.
+func (d *Detector) expired(r *rec) {
+	k := r.key
+	if r.kind == kExpire && r.ttl > 0 {
+		if k.e.state == live {
+			k.e.ttl = r.ttl + (r.end-k.e.end)/1e6
+		}
+		return
+	}
+	if r.failed || r.at < k.e.end {
+		return
+	}
+	if k.e.state == live {
+		d.setLive(k, false)
+		k.e.how, k.e.closed = byEvict, r.at
+	}
+}
+
+// deleted takes a delete of a key, a tag, a pattern or everything.
+func (d *Detector) deleted(r *rec) {
+	x := &del{at: r.at, end: r.end, tr: d.context(r), src: r.src, txn: r.txn, st: r.st, by: r.by, removed: r.n, err: r.x.err, failed: r.failed,
+		code: r.code, tag: r.x.tag, pattern: r.x.pattern}
+	if r.by == byKey {
+		x.key, x.keyID, x.fam = r.x.delKey, r.x.delID, r.x.delFam
+	}
+	if len(x.tr.dels) < maxOfTrace {
+		x.tr.dels = append(x.tr.dels, x)
+	} else if !x.tr.traced() {
+		x.tr.dels = lastOf(x.tr.dels, x, maxOfTrace)
+	}
+	first := !d.sharded || d.opt.Shard == 0
+	var fams []*family
+	switch r.by {
+	case byKey:
+		f := x.fam.find()
+		f.covered = true
+		if r.key != nil {
+			f.deletes++
+			if r.n == 0 {
+				f.removed0++
+			}
+			k := r.key
+			m := k.extra()
+			m.dels = lastOf(m.dels, x, maxKeyDels)
+			d.endBy(k, x)
+		}
+		f.removed = f.removed || r.n > 0
+		fams = append(fams, x.fam)
+	case byTag:
+		t := d.tag(r.st, x.tag)
+		t.dels = lastOf(t.dels, x, maxTagDels)
+		fams = t.fams
+		t.keys = slices.DeleteFunc(t.keys, func(k *key) bool {
+			if k.dead || k.more == nil || !slices.Contains(k.more.tags, x.tag) {
+				return true
+			}
+			if k.proc == nil || k.proc == x.src.proc {
+				d.endBy(k, x)
+			}
+			return false
+		})
+		for _, f := range fams {
+			f.find().covered = true
+			if first {
+				f.find().deletes++
+				if r.n == 0 {
+					f.find().removed0++
+				}
+			}
+		}
+	default:
+		r.st.wide = lastOf(r.st.wide, x, d.opt.MaxDeletes)
+		fams = d.coveredBy(x, first)
+	}
+	x.fams = slices.Clone(fams[:min(len(fams), maxPerFamily)])
+	d.blame(x)
+}
+
+// endBy ends the entry of a key that a delete covers, where the delete took effect.
+func (d *Detector) endBy(k *key, x *del) {
+	e := &k.e
+	if e.state != live || x.failed || x.at < e.end {
+		return
+	}
+	if e.checked != d.writeSeq {
+		d.compareWith(k, x)
+	}
+	if x.by == byTag && x.removed == 0 { // the map from the tag to its keys was lost
+		return
+	}
+	d.setLive(k, false)
+	e.how, e.closed = byDelete, x.at
+	k.extra().endDel = x
+}
+
+// coveredBy ends the entries that a wide delete covers and returns the families it names. It looks at every key of the
+// store, which a service does rarely.
+func (d *Detector) coveredBy(x *del, first bool) []*family {
+	seen := map[*family]bool{}
+	for _, k := range d.clock {
+		if k.dead || k.st != x.st || !k.set {
+			continue
+		}
+		if !x.names(k, nil) {
+			continue
+		}
+		seen[k.fam.find()] = true
+		if k.proc == nil || k.proc == x.src.proc {
+			d.endBy(k, x)
+		}
+	}
+	var out []*family
+	for f := range seen {
+		f.covered = true
+		if first {
+			f.deletes++
+			if x.removed == 0 {
+				f.removed0++
+			}
+		}
+		out = append(out, f)
+	}
+	return out
+}

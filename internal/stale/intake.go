@@ -1,0 +1,600 @@
+package stale
+
+import (
+	"strings"
+
+	"github.com/demarc-dev/demarc/event"
+)
+
+// kinds of records.
+const (
+	kGet = iota + 1
+	kSet
+	kDelete // of a key, a tag, a pattern or everything
+	kEvict
+	kExpire
+	kRead  // a statement that only reads
+	kWrite // a statement that writes
+	kOther // any other statement
+	kBegin
+	kCommit
+	kRollback
+	kAhead // a commit or a write outside a transaction, at its start: changes from the log fall into it
+	kRequest
+	kTask
+	kStart
+	kFork
+	kExit
+	kChange
+)
+
+// What a delete names.
+const (
+	byKey = iota
+	byTag
+	byPattern
+	byClear
+)
+
+// rec is an event on its way through the wheel, with names resolved. One record takes about 150 bytes, with what it
+// points to at most maxList entries of each list.
+type rec struct {
+	at, end int64
+	seq     uint64
+	src     *source
+	tr      *trace
+	key     *key
+	st      *store
+	txn     *txn
+	stmt    *stmt
+	val     event.Hash
+	n       int64 // count, removed (-1 not known), rows (-1 not known), parent's pid
+	fill    int64
+	ttl     int64 // ms, 0: none or not known
+	code    uint32
+	kind    uint8
+	by      uint8
+	vkind   uint8
+	form    uint8
+	hit     int8 // 1 hit, 0 miss, -1 not known
+	failed  bool
+	x       *aside
+}
+
+// aside is what few records have; it is used again.
+type aside struct {
+	texts          []string // tags; columns of a change
+	params         []event.Hash
+	names          []string
+	tag, pattern   string
+	name, op       string // of a task
+	err            string
+	ttlEff         int64
+	many           int64
+	result         event.Hash
+	table          string
+	pks            []event.Hash
+	xid            uint64
+	colsKnown      bool
+	role           uint8
+	iso            uint8
+	route          uint32
+	principal      uint64
+	inputs         []input
+	delKey         string
+	delID          uint64
+	delFam         *family
+	ahead          *ahead
+	job            *job
+	errored, isJob bool
+}
+
+// Bounds on what is taken of one event.
+const (
+	maxList = 512  // hashes of parameters or rows, tags
+	maxKey  = 1024 // bytes of a key that are kept; a longer one is told apart by its hash
+	maxText = 512  // bytes of any other text kept
+)
+
+const (
+	formUnknown = iota
+	formCanonical
+	formRaw
+)
+
+const (
+	valueUnknown = iota
+	valueValue
+	valueNone
+	valueEmpty
+	valueError
+)
+
+const (
+	roleUnknown = iota
+	rolePrimary
+	roleReplica
+)
+
+const (
+	isoUnknown   = iota
+	isoCommitted // READ COMMITTED or weaker
+	isoSnapshot
+)
+
+func cut(s string, n int) string {
+	if len(s) > n {
+		s = s[:n]
+	}
+	return s
+}
+
+func (d *Detector) aside() *aside {
+	if n := len(d.free); n > 0 {
+		x := d.free[n-1]
+		d.free = d.free[:n-1]
+		return x
+	}
+	return &aside{}
+}
+
+func (d *Detector) release(x *aside) {
+	if x == nil || len(d.free) >= 4096 {
+		return
+	}
+	clear(x.texts)
+	*x = aside{texts: x.texts[:0], params: x.params[:0], names: x.names[:0], pks: x.pks[:0]}
+	d.free = append(d.free, x)
+}
+
+// take makes a record of an event and puts it on the wheel, or counts why not.
+func (d *Detector) take(e *event.Event) {
+	d.cov.Events++
+	src := d.source(e.Source)
+	p := src.proc
+	end := e.End()
+	if end < e.At || e.At <= 0 { // a duration below zero, or one beyond all times
+		end = e.At
+	}
+	if e.Type == event.TypeProcess && e.Process != nil && e.Process.Op != "exit" {
+		p.seen = seen{}
+	}
+	if e.Seq != 0 && p.pid != 0 {
+		fresh, known := p.seen.first(e.Seq, end)
+		if !fresh {
+			if known {
+				d.cov.Doubled++
+			} else {
+				d.cov.Late++
+			}
+			return
+		}
+	}
+	if d.from == 0 || e.At < d.from {
+		d.from = e.At
+	}
+	switch e.Type {
+	case event.TypeMark:
+		d.mark(e)
+		return
+	case event.TypeRecorder:
+		if r := e.Recorder; r != nil && r.Dropped.Known {
+			p.dropped = max(p.dropped, r.Dropped.V)
+		}
+		p.last = max(p.last, end)
+		return
+	case event.TypeRequest, event.TypeQuery, event.TypeTxn, event.TypeCache, event.TypeTask, event.TypeProcess, event.TypeChange:
+	default:
+		return
+	}
+	p.last = max(p.last, end)
+	if !d.inStep(src, end) {
+		d.cov.Skewed++
+		d.taint(e, src)
+		return
+	}
+	d.wheel.advance(end, d.step)
+	if d.wheel.late(end) {
+		d.cov.Late++
+		d.taint(e, src)
+		return
+	}
+	r := rec{at: e.At, end: end, seq: e.Seq, src: src, n: -1, hit: -1}
+	if e.Trace != "" {
+		r.tr = d.trace(e.Trace)
+		r.tr.pins++
+	}
+	ok := false
+	switch e.Type {
+	case event.TypeCache:
+		ok = e.Cache != nil && d.takeCache(&r, e.Cache)
+	case event.TypeQuery:
+		ok = e.Query != nil && d.takeQuery(&r, e.Query)
+	case event.TypeRequest:
+		ok = e.Request != nil && d.takeRequest(&r, e.Request)
+	case event.TypeTxn:
+		ok = e.Txn != nil && d.takeTxn(&r, e.Txn)
+	case event.TypeTask:
+		ok = e.Task != nil && d.takeTask(&r, e.Task)
+	case event.TypeProcess:
+		ok = e.Process != nil && d.takeProcess(&r, e.Process)
+	case event.TypeChange:
+		ok = e.Change != nil && d.takeChange(&r, e.Change)
+	}
+	if !ok {
+		d.unpin(&r)
+		return
+	}
+	d.wheel.put(&r)
+	for d.wheel.n > d.opt.MaxBuffered {
+		d.reach("buffered")
+		d.wheel.takeSlot(d.step)
+	}
+}
+
+func (d *Detector) unpin(r *rec) {
+	if r.tr != nil {
+		r.tr.pins--
+	}
+	if r.key != nil {
+		r.key.pins--
+	}
+	d.release(r.x)
+}
+
+func (d *Detector) takeCache(r *rec, c *event.Cache) bool {
+	r.st = d.store(c.Layer, c.Store)
+	r.code = d.names.id(c.Code)
+	r.failed = c.Error != ""
+	if c.Txn != "" {
+		r.txn = d.txn(c.Txn)
+	}
+	switch c.Op {
+	case "get":
+		r.kind = kGet
+		r.n = max(c.Count.Or(1), 1)
+		if c.Hit.Known {
+			r.hit = 0
+			if c.Hit.V {
+				r.hit = 1
+			}
+		}
+	case "set":
+		r.kind = kSet
+	case "delete", "clear", "delete-tag":
+		r.kind = kDelete
+		r.n = c.Removed.Or(-1)
+		r.x = d.aside()
+		r.x.err = d.names.text(c.Error)
+		switch {
+		case c.Op == "clear":
+			r.by = byClear
+		case c.Op == "delete-tag":
+			r.by = byTag
+			r.x.tag = d.names.text(cut(c.Tag, maxKey))
+		case c.Pattern != "":
+			r.by = byPattern
+			r.x.pattern = d.names.text(cut(c.Pattern, maxKey))
+		case c.Key == "":
+			return false
+		}
+	case "expire":
+		r.kind = kExpire
+	case "evict":
+		r.kind = kEvict
+	default:
+		return false
+	}
+	if c.Key == "" && (r.kind != kDelete || r.by == byKey) {
+		if r.kind == kGet && r.hit == 1 {
+			d.cov.Hits += r.n
+		}
+		return false // hits that were only counted
+	}
+	r.val = c.ValueHash
+	switch c.ValueForm {
+	case "canonical":
+		r.form = formCanonical
+	case "raw":
+		r.form = formRaw
+	}
+	switch c.ValueKind {
+	case "value":
+		r.vkind = valueValue
+	case "none":
+		r.vkind = valueNone
+	case "empty":
+		r.vkind = valueEmpty
+	case "error":
+		r.vkind = valueError
+	}
+	r.ttl, r.fill = c.TTLMs.Or(0), c.FillStart
+	if r.kind == kSet && (len(c.Tags) > 0 || c.TTLEffectiveMs.Known) {
+		r.x = d.aside()
+		r.x.ttlEff = c.TTLEffectiveMs.Or(0)
+		for _, t := range c.Tags[:min(len(c.Tags), maxList)] {
+			r.x.texts = append(r.x.texts, d.names.text(cut(t, maxKey)))
+		}
+	}
+	if r.kind != kDelete || r.by == byKey {
+		return d.takeKey(r, c.Key)
+	}
+	return true
+}
+
+func (d *Detector) takeKey(r *rec, name string) bool {
+	id := hashText(r.st.id, name)
+	if r.kind == kDelete {
+		r.x.delID = id
+		r.x.delKey = cut(name, maxKey)
+	}
+	own := !d.sharded || int(id%uint64(d.opt.Shards)) == d.opt.Shard
+	if !own {
+		switch r.kind {
+		case kSet:
+			d.noteSet(id)
+			d.fams.of(name)
+			return false
+		case kDelete:
+			r.x.delKey = strings.Clone(r.x.delKey)
+			r.x.delFam = d.fams.of(name)
+			return true
+		}
+		return false
+	}
+	k := d.key(r.st, d.scope(r), id, name, r.kind == kGet && r.hit != 1)
+	if k == nil {
+		return false
+	}
+	r.key = k
+	k.pins++
+	if r.kind == kDelete {
+		r.x.delKey = k.name
+		r.x.delFam = k.fam
+	}
+	return true
+}
+
+// scope is the process whose own store an event concerns; nil for stores that processes share.
+func (d *Detector) scope(r *rec) *proc {
+	if r.st.local {
+		return r.src.proc
+	}
+	return nil
+}
+
+func (d *Detector) takeQuery(r *rec, q *event.Query) bool {
+	r.stmt = d.statement(q.DB, q.Text)
+	switch {
+	case r.stmt.writes:
+		r.kind = kWrite
+	case len(r.stmt.reads) > 0:
+		r.kind = kRead
+	default:
+		r.kind = kOther
+		if r.stmt.control == 0 {
+			return q.Txn != "" && d.touchTxn(r, q.Txn)
+		}
+	}
+	r.code = d.names.id(q.Code)
+	r.failed = q.Error != ""
+	if q.Txn != "" {
+		r.txn = d.txn(q.Txn)
+	}
+	r.n = q.Rows.Or(-1)
+	x := d.aside()
+	r.x = x
+	x.params = append(x.params, q.Params[:min(len(q.Params), maxList)]...)
+	if len(q.ParamNames) > 0 && r.stmt.named {
+		for _, n := range q.ParamNames[:min(len(q.ParamNames), maxList)] {
+			x.names = append(x.names, d.names.text(n))
+		}
+	}
+	x.pks = append(x.pks, q.PKs[:min(len(q.PKs), maxList)]...)
+	x.result, x.many = q.ResultHash, q.Many.Or(0)
+	switch q.Role {
+	case "primary":
+		x.role = rolePrimary
+	case "replica":
+		x.role = roleReplica
+	default:
+		if q.DB == "sqlite" {
+			x.role = rolePrimary
+		}
+	}
+	if r.kind == kWrite && r.txn == nil && !r.failed {
+		d.ahead(r)
+	}
+	return true
+}
+
+// touchTxn keeps a statement that says nothing but that its transaction has begun.
+func (d *Detector) touchTxn(r *rec, id string) bool {
+	r.txn = d.txn(id)
+	r.kind = kOther
+	return true
+}
+
+func (d *Detector) takeTxn(r *rec, t *event.Txn) bool {
+	if t.Txn == "" {
+		return false
+	}
+	r.txn = d.txn(t.Txn)
+	r.failed = t.Error != ""
+	r.x = d.aside()
+	r.x.xid = t.Xid
+	switch t.Op {
+	case "begin":
+		r.kind = kBegin
+	case "commit":
+		r.kind = kCommit
+		d.ahead(r)
+	case "rollback":
+		r.kind = kRollback
+	default:
+		return false
+	}
+	switch iso := strings.ToUpper(strings.ReplaceAll(t.Isolation, "_", " ")); {
+	case iso == "":
+	case strings.Contains(iso, "COMMITTED") || iso == "AUTOCOMMIT":
+		r.x.iso = isoCommitted
+	default:
+		r.x.iso = isoSnapshot
+	}
+	return true
+}
+
+func (d *Detector) takeRequest(r *rec, q *event.Request) bool {
+	if r.tr == nil {
+		return false
+	}
+	r.kind = kRequest
+	x := d.aside()
+	r.x = x
+	x.isJob = q.Kind == "job" || q.Kind == "" && q.Method == ""
+	name := q.Route
+	if name == "" {
+		name = "(no route)"
+	}
+	x.route = d.routes.id(q.Method, name)
+	if q.Principal != "" {
+		x.principal = hashText(1, q.Principal) | 1
+	}
+	for _, v := range q.Vary[:min(len(q.Vary), maxInputs-1)] {
+		if v.Hash != 0 {
+			x.inputs = append(x.inputs, newInput(d.names.id(v.Name), uint64(v.Hash)))
+		}
+	}
+	if q.Target != "" && !x.isJob {
+		x.inputs = append(x.inputs, newInput(d.names.id("target"), hashText(2, q.Target)))
+	}
+	r.val = q.BodyHash
+	return true
+}
+
+func (d *Detector) takeTask(r *rec, t *event.Task) bool {
+	if t.ID == "" {
+		return false
+	}
+	r.kind = kTask
+	r.x = d.aside()
+	r.x.job = d.job(t.ID)
+	r.x.name, r.x.op = d.names.text(cut(t.Name, maxText)), d.names.text(t.Op)
+	r.x.errored = t.Error != ""
+	return true
+}
+
+func (d *Detector) takeProcess(r *rec, p *event.Process) bool {
+	switch p.Op {
+	case "start":
+		r.kind = kStart
+	case "fork":
+		r.kind = kFork
+	case "exit":
+		r.kind = kExit
+	default:
+		return false
+	}
+	r.n = p.Ppid
+	return true
+}
+
+func (d *Detector) takeChange(r *rec, c *event.Change) bool {
+	if c.Table == "" {
+		return false
+	}
+	r.kind = kChange
+	x := d.aside()
+	r.x = x
+	x.table, x.op, x.xid = d.names.text(cut(c.Table, maxText)), d.names.text(c.Op), c.Xid
+	x.pks = append(x.pks, c.PK[:min(len(c.PK), 16)]...)
+	x.colsKnown = len(c.Columns) > 0 || c.Op != "update"
+	for _, col := range c.Columns[:min(len(c.Columns), maxList)] {
+		x.texts = append(x.texts, d.names.text(col))
+	}
+	return true
+}
+
+// names keeps the texts that come again and again: code lines, tags, columns. Beyond maxNames a text is kept apart, or
+// for numbers forgotten.
+const maxNames = 1 << 16
+
+type names struct {
+	ids  map[string]uint32
+	list []string
+}
+
+func (n *names) id(s string) uint32 {
+	if s == "" {
+		return 0
+	}
+	if i, ok := n.ids[s]; ok {
+		return i
+	}
+	if len(n.list) >= maxNames {
+		return 0
+	}
+	if n.ids == nil {
+		n.ids, n.list = map[string]uint32{}, []string{""}
+	}
+	s = strings.Clone(cut(s, maxText))
+	i := uint32(len(n.list))
+	n.list = append(n.list, s)
+	n.ids[s] = i
+	return i
+}
+
+func (n *names) text(s string) string {
+	if s == "" {
+		return ""
+	}
+	if i, ok := n.ids[s]; ok {
+		return n.list[i]
+	}
+	if i := n.id(s); i != 0 && len(s) <= maxText {
+		return n.list[i]
+	}
+	return strings.Clone(s)
+}
+
+func (n *names) of(i uint32) string {
+	if int(i) >= len(n.list) {
+		return ""
+	}
+	return n.list[i]
+}
+
+// routes numbers routes; a route is told without its method where it has one, as Writer does.
+type routes struct {
+	ids  map[[2]string]uint32
+	list [][2]string
+}
+
+func (t *routes) id(method, route string) uint32 {
+	if i, ok := t.ids[[2]string{method, route}]; ok {
+		return i
+	}
+	if len(t.list) >= maxNames {
+		return 0
+	}
+	if t.ids == nil {
+		t.ids, t.list = map[[2]string]uint32{}, [][2]string{{}}
+	}
+	k := [2]string{strings.Clone(method), strings.Clone(cut(route, maxText))}
+	i := uint32(len(t.list))
+	t.list = append(t.list, k)
+	t.ids[k] = i
+	return i
+}
+
+func (t *routes) of(i uint32) (method, route string) {
+	if i == 0 || int(i) >= len(t.list) {
+		return "", ""
+	}
+	return t.list[i][0], t.list[i][1]
+}
+
+func (t *routes) shown(i uint32) string {
+	m, r := t.of(i)
+	return strings.TrimSpace(m + " " + r)
+}

@@ -1,0 +1,434 @@
+package stale
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/demarc-dev/demarc/event"
+)
+
+// What a story is about, as far as the entry alone tells.
+const (
+	aboutWrite  = iota // the entry is older than a write
+	aboutOld           // it was filled after a write, with the value from before
+	aboutInside        // it was set in a transaction that did not commit, or may not have
+	aboutGhost         // without pid: a value that was dropped is read again
+	aboutVary          // fills follow who asks
+	aboutVersion
+	aboutAlias
+	aboutError  // an error was cached
+	aboutUnseen // fills differ and no write was seen
+	aboutMaybe  // only A, then B, for two identities
+)
+
+// story is one entry that was, or may have been, read stale. Its cause is decided when a report is made, for what
+// happens later may revise it.
+type story struct {
+	id        uint64
+	about     uint8
+	k         *key
+	key       string
+	st        *store
+	proc      *proc
+	fam       *family
+	e         entry
+	tags      []string
+	dels      []*del // that named the key
+	endDel    *del
+	txn       *txn
+	role      uint8
+	ttlEff    int64
+	hit       suspect
+	others    []suspect // writes that may be to blame as well: their columns are not known
+	confirmed bool
+	refill    brief
+	inputName string
+	fills     []fillOf
+	fresh     bool // not drained yet
+	sharp     bool // the fills' reads differ in a parameter, or a value returned
+	lacks     string
+}
+
+// brief is a later set, as a story tells it.
+type brief struct {
+	at, end int64
+	who     *caller
+	src     *source
+	kind    uint8
+	val     event.Hash
+	role    uint8
+	pos     int64
+}
+
+func same(a, b *entry) bool   { return a.val != 0 && a.val == b.val && a.form == b.form }
+func differ(a, b *entry) bool { return a.val != 0 && b.val != 0 && a.val != b.val && a.form == b.form }
+
+// refill compares an entry with the next one of its key.
+func (d *Detector) refill(k *key, old, n *entry, r *rec, fill bool) {
+	if old.state == none {
+		return
+	}
+	if old.checked != d.writeSeq && old.state == live {
+		d.compare(k)
+		*old = k.e
+	}
+	if same(old, n) {
+		d.carry(k, old, n, r)
+		d.filled(k, old, n, r, false)
+		return
+	}
+	if !differ(old, n) {
+		d.filled(k, old, n, r, true)
+		return
+	}
+	if k.st.local && k.proc.pid == 0 {
+		d.haunt(k, old, n)
+	}
+	blamed := false
+	if old.susp != nil {
+		blamed = d.blameWrite(k, old, n, r)
+	}
+	if !blamed && old.kind == valueError && n.kind == valueValue && old.hits > 0 {
+		s := d.tell(k, old, aboutError)
+		s.hit = suspect{n: int64(old.hits), first: old.end, last: n.at}
+		s.confirm(n)
+		d.keep(s)
+		blamed = true
+	}
+	unmoved := !blamed && d.noWriteBetween(k, old, n, r)
+	d.filled(k, old, n, r, !unmoved)
+	if unmoved {
+		d.unmoved(k, old, n, r)
+	}
+}
+
+// blameWrite finds the write that made an entry stale, and tells the story. It says whether any write could have.
+func (d *Detector) blameWrite(k *key, old, n *entry, r *rec) bool {
+	s := d.accuse(k, old)
+	if s == nil {
+		return len(old.susp.ws) > 0
+	}
+	if s.hit.n == 0 {
+		return true
+	}
+	s.confirm(n)
+	if n.src != nil {
+		if m := k.more; m != nil {
+			s.refill.role = m.role
+		}
+	}
+	d.keep(s)
+	return true
+}
+
+// accuse makes the story of an entry and the write to blame: of those that touched a row that was read, else of all, the
+// first whose columns were read. nil where nothing can be held against any.
+func (d *Detector) accuse(k *key, old *entry) *story {
+	ws := make([]suspect, 0, len(old.susp.ws))
+	for _, x := range old.susp.ws {
+		if x.lapse == lapseInside && x.txn.state == txnCommitted {
+			continue
+		}
+		if x.lapse == lapseWrite && d.lagged(k, old, x.w) {
+			continue
+		}
+		ws = append(ws, x)
+	}
+	if len(ws) == 0 {
+		return nil
+	}
+	slices.SortStableFunc(ws, func(a, b suspect) int {
+		return cmp.Or(cmp.Compare(a.w.end, b.w.end), cmp.Compare(a.w.seq, b.w.seq))
+	})
+	if slices.ContainsFunc(ws, func(x suspect) bool { return x.level == levelRow }) {
+		ws = slices.DeleteFunc(ws, func(x suspect) bool { return x.level != levelRow })
+	}
+	// A write that surely came after the reads leaves those open that may have come before them only if these exist.
+	i := slices.IndexFunc(ws, func(x suspect) bool { return x.cols == colsYes })
+	blame := i
+	if i < 0 {
+		blame = 0
+	}
+	about := uint8(aboutWrite)
+	switch ws[blame].lapse {
+	case lapseOld:
+		about = aboutOld
+	case lapseInside:
+		about = aboutInside
+	}
+	s := d.tell(k, old, about)
+	s.hit = ws[blame]
+	for j := range ws {
+		if j != blame && (i < 0 || j < i) {
+			s.others = append(s.others, ws[j])
+		}
+	}
+	if len(s.others) > 0 && s.hit.n == 0 {
+		for _, o := range s.others {
+			if o.n > 0 {
+				s.hit.n, s.hit.first, s.hit.last = o.n, o.first, o.last
+				break
+			}
+		}
+	}
+	return s
+}
+
+// lagged says whether an entry was dropped soon enough after a write, by who wrote.
+func (d *Detector) lagged(k *key, e *entry, w *write) bool {
+	if e.how == byDelete && k.more != nil && k.more.endDel != nil {
+		x := k.more.endDel
+		return x.tr.startedBy(w.tr) && w.tr.traced() && x.at >= w.at && x.end-w.end <= int64(d.opt.Grace)
+	}
+	return false
+}
+
+// tell begins a story.
+func (d *Detector) tell(k *key, e *entry, about uint8) *story {
+	s := &story{about: about, k: k, key: k.name, st: k.st, proc: k.proc, fam: k.fam, e: *e, fresh: true}
+	s.e.susp = nil
+	s.id = mix(mix(k.id, uint64(e.end)), uint64(about>>7))
+	s.dels = d.delsOf(k, e)
+	if m := k.more; m != nil {
+		s.tags, s.endDel, s.txn, s.role, s.ttlEff = m.tags, m.endDel, m.txn, m.role, m.ttlEff
+		if m.unsaid {
+			s.lacks = "hit"
+		}
+	}
+	return s
+}
+
+// delsOf are the deletes that named a key, in order.
+func (d *Detector) delsOf(k *key, e *entry) []*del {
+	var out []*del
+	if m := k.more; m != nil {
+		out = append(out, m.dels...)
+		for _, t := range m.tags {
+			out = append(out, d.tag(k.st, t).dels...)
+		}
+	}
+	for _, x := range k.st.wide {
+		if x.covers(k, nil) {
+			out = append(out, x)
+		}
+	}
+	slices.SortStableFunc(out, func(a, b *del) int { return cmp.Compare(a.end, b.end) })
+	return out
+}
+
+func (s *story) confirm(n *entry) {
+	s.confirmed = true
+	s.refill = brief{at: n.at, end: n.end, who: n.who, src: n.src, kind: n.kind, val: n.val, pos: n.pos}
+}
+
+// keep adds a story; beyond MaxCases the oldest is added up with its like for good.
+func (d *Detector) keep(s *story) {
+	d.stories = append(d.stories, s)
+	d.fresh = append(d.fresh, s)
+	if len(d.stories) > d.opt.MaxCases {
+		d.reach("stories")
+		d.settle(d.stories[:len(d.stories)/2])
+		d.stories = append(d.stories[:0], d.stories[len(d.stories)/2:]...)
+	}
+	if len(d.fresh) > d.opt.MaxCases {
+		d.fresh = d.fresh[len(d.fresh)/2:]
+	}
+}
+
+// carry takes what is suspected of an entry to the next one with the same value, where that one's reads are as old: it
+// says nothing of the write.
+func (d *Detector) carry(k *key, old, n *entry, r *rec) {
+	if old.susp == nil || n.pos == 0 {
+		return
+	}
+	for _, x := range old.susp.ws {
+		if x.lapse == lapseWrite && n.pos < x.w.at && !d.lagged(k, old, x.w) {
+			if n.susp == nil {
+				n.susp = &suspicion{}
+			}
+			n.susp.ws = append(n.susp.ws, x)
+		}
+	}
+}
+
+// noWriteBetween says whether nothing was written to the tables behind two entries between their reads.
+func (d *Detector) noWriteBetween(k *key, old, n *entry, r *rec) bool {
+	if old.reads == nil || n.reads == nil || old.inherit || n.inherit {
+		return false
+	}
+	if old.susp != nil && len(old.susp.ws) > 0 {
+		return false
+	}
+	from := old.pos
+	if from == 0 {
+		from = old.at
+	}
+	if n.pos != 0 && n.pos < from {
+		from = n.pos
+	}
+	for _, rd := range []*reads{old.reads, n.reads} {
+		for i := range rd.deps {
+			t := rd.deps[i].use.table
+			if t.taint >= from {
+				return false
+			}
+			for j := len(t.log) - 1; j >= 0; j-- {
+				w := t.log[j]
+				if w.end <= from {
+					break
+				}
+				if level, cols, _ := rd.relevance(w); level != levelNone && cols != colsNo {
+					return false
+				}
+				if j == 0 && t.lost > 0 {
+					return false
+				}
+			}
+		}
+	}
+	return true
+}
+
+// unmoved takes two fills that differ although nothing was written between.
+func (d *Detector) unmoved(k *key, old, n *entry, r *rec) {
+	if n.form != formCanonical {
+		return
+	}
+	if old.src != nil && n.src != nil && old.src.version != "" && n.src.version != "" && old.src.version != n.src.version {
+		if old.newer > 0 {
+			s := d.tell(k, old, aboutVersion)
+			s.hit = suspect{n: int64(old.newer), first: old.end, last: n.at}
+			s.confirm(n)
+			d.keep(s)
+		}
+		return
+	}
+	if old.hits == 0 {
+		return
+	}
+	if old.reads.sig == n.reads.sig && !(old.reads.result != 0 && old.reads.result == n.reads.result) {
+		s := d.tell(k, old, aboutUnseen)
+		s.hit = suspect{n: int64(old.hits), first: old.end, last: n.at}
+		s.confirm(n)
+		d.keep(s)
+	}
+}
+
+// ghost is the value that a key had before, in a local store whose processes cannot be told apart.
+type ghost struct {
+	val   event.Hash
+	form  uint8
+	story *story
+	kept  bool
+}
+
+// haunt remembers a value that was dropped, together with the write that made it old.
+func (d *Detector) haunt(k *key, old, n *entry) {
+	if old.susp == nil && old.reads != nil {
+		d.compareAll(k, old)
+	}
+	var s *story
+	if old.susp != nil {
+		s = d.accuse(k, &entry{state: old.state, kind: old.kind, form: old.form, serial: old.serial, code: old.code, at: old.at, end: old.end,
+			pos: old.pos, ttl: old.ttl, val: old.val, src: old.src, who: old.who, reads: old.reads, susp: old.susp})
+	}
+	if s == nil || s.about != aboutWrite {
+		return
+	}
+	s.about = aboutGhost
+	s.hit.n, s.hit.ids, s.hit.routes, s.hit.times, s.hit.stride, s.hit.first, s.hit.last = 0, nil, nil, nil, 0, 0, 0
+	s.confirm(n)
+	k.extra().ghost = &ghost{val: old.val, form: old.form, story: s}
+}
+
+// compareAll looks for all writes since an entry's reads.
+func (d *Detector) compareAll(k *key, old *entry) {
+	for i := range old.reads.deps {
+		t := old.reads.deps[i].use.table
+		for j := len(t.log) - 1; j >= 0 && t.log[j].end > old.pos; j-- {
+			d.suspect(k, t.log[j])
+		}
+	}
+	old.susp = k.e.susp
+}
+
+// ghostHit counts a hit on a value that was dropped before, in another process or in vain.
+func (d *Detector) ghostHit(k *key, r *rec) bool {
+	if k.more == nil || k.more.ghost == nil || r.val == 0 {
+		return false
+	}
+	g := k.more.ghost
+	if r.val != g.val || r.form != g.form || r.val == k.e.val {
+		return false
+	}
+	s := &suspicion{ws: []suspect{g.story.hit}}
+	if s.hit(d, k, r) != 0 {
+		g.story.hit = s.ws[0]
+		if !g.kept {
+			g.kept = true
+			d.keep(g.story)
+		}
+	}
+	return true
+}
+
+// aliased takes a hit whose value is not the one that was set, if nobody else could have set another.
+func (d *Detector) aliased(k *key, r *rec) bool {
+	lacks := ""
+	switch {
+	case r.form == formRaw:
+		return false
+	case k.st.layer == "":
+		lacks = "layer"
+	case !k.st.local || k.proc.pid == 0:
+		return false
+	case r.form == formUnknown:
+		lacks = "value_form"
+	}
+	m := k.extra()
+	if m.alias == nil || m.alias.e.serial != k.e.serial {
+		m.alias = d.tell(k, &k.e, aboutAlias)
+		m.alias.confirmed, m.alias.lacks = true, lacks
+		m.alias.refill = brief{at: r.at, end: r.end, src: r.src, val: r.val, who: d.context(r).who}
+		d.keep(m.alias)
+	}
+	s := &m.alias.hit
+	s.n += r.n
+	if s.first == 0 {
+		s.first = r.at
+	}
+	s.last = max(s.last, r.at)
+	d.judged += r.n
+	if r.tr != nil && len(r.tr.touch) < maxOfTrace {
+		r.tr.touch = append(r.tr.touch, touch{k: k, serial: k.e.serial, n: int32(r.n), story: m.alias})
+	}
+	return true
+}
+
+// unconfirmed makes a story of an entry that may be stale and was never filled again. Where the write surely touched
+// what was read it is a finding, else its reads are counted in coverage. Nothing is kept where only is set.
+func (d *Detector) unconfirmed(k *key, only bool) *story {
+	e := k.e
+	if e.susp == nil {
+		return nil
+	}
+	s := d.accuse(k, &e)
+	if s == nil || s.hit.n == 0 {
+		return nil
+	}
+	sure := s.hit.level == levelRow && s.hit.cols == colsYes && s.hit.stood != readUnknown && s.about == aboutWrite && len(s.others) == 0
+	if s.about == aboutInside && s.txn != nil && s.txn.state == txnRolledBack {
+		sure = true
+	}
+	if !sure {
+		if !only {
+			d.unsure += s.hit.n
+		}
+		s.about = 255
+		return s
+	}
+	if !only {
+		d.keep(s)
+	}
+	return s
+}

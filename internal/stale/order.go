@@ -1,0 +1,156 @@
+package stale
+
+import (
+	"cmp"
+	"slices"
+)
+
+// The wheel puts events in the order of their ends. An event waits until all that ended before it have had
+// Options.Late to arrive; one that comes later than that is late.
+//
+// Slots of equal width cover the time of Options.Late; a slot is sorted when it is taken out, which is cheap, because
+// what arrives is nearly in order. Whole slots are taken, so what is late does not depend on how events are batched.
+// It holds MaxBuffered events at most: beyond, the oldest slots are taken out early.
+const wheelSlots = 256
+
+type wheel struct {
+	width int64
+	next  int64 // number of the first slot that was not taken out
+	high  int64 // greatest end seen
+	begun bool
+	n     int
+	slots [wheelSlots + 2][]rec
+}
+
+func (w *wheel) init(late int64) { w.width = max(late/wheelSlots, 1) }
+
+// slotOf is the number of the slot that a time lies in.
+func (w *wheel) slotOf(t int64) int64 {
+	s := t / w.width
+	if t < 0 && t%w.width != 0 {
+		s--
+	}
+	return s
+}
+
+// late says whether an event that ended at t comes too late.
+func (w *wheel) late(t int64) bool { return w.begun && w.slotOf(t) < w.next }
+
+// put takes an event that is not late; the wheel must have been advanced to its end.
+func (w *wheel) put(r *rec) {
+	i := int(uint64(w.slotOf(r.end)) % uint64(len(w.slots)))
+	w.slots[i] = append(w.slots[i], *r)
+	w.n++
+}
+
+// advance takes out all slots that lie wholly before t-wheelSlots*width, after a new greatest end t.
+func (w *wheel) advance(t int64, take func(*rec)) {
+	if !w.begun {
+		w.begun, w.high = true, t
+		w.next = w.slotOf(t) - wheelSlots
+		return
+	}
+	if t <= w.high {
+		return
+	}
+	w.high = t
+	w.takeBelow(w.slotOf(t)-wheelSlots, take)
+}
+
+// takeBelow takes out the slots with a number below end.
+func (w *wheel) takeBelow(end int64, take func(*rec)) {
+	for w.next < end {
+		if w.n == 0 {
+			w.next = end
+			return
+		}
+		w.takeSlot(take)
+	}
+}
+
+func (w *wheel) takeSlot(take func(*rec)) {
+	i := int(uint64(w.next) % uint64(len(w.slots)))
+	list := w.slots[i]
+	w.next++
+	if len(list) == 0 {
+		return
+	}
+	for j := 1; j < len(list); j++ {
+		if inOrder(&list[j-1], &list[j]) > 0 {
+			slices.SortStableFunc(list, func(a, b rec) int { return inOrder(&a, &b) })
+			break
+		}
+	}
+	for j := range list {
+		take(&list[j])
+	}
+	w.n -= len(list)
+	clear(list)
+	if cap(list) > 4096 {
+		list = nil
+	}
+	w.slots[i] = list[:0]
+}
+
+// flush takes out everything.
+func (w *wheel) flush(take func(*rec)) {
+	if w.begun {
+		w.takeBelow(w.slotOf(w.high)+1, take)
+	}
+}
+
+// inOrder compares two events: by end, then by start, then by process and the order in it. Events that are equal in all
+// of that keep the order in which they arrived.
+func inOrder(a, b *rec) int {
+	if a.end != b.end {
+		return cmp.Compare(a.end, b.end)
+	}
+	if a.src != b.src && a.src.proc == b.src.proc || a.src == b.src {
+		if a.seq != 0 && b.seq != 0 {
+			return cmp.Compare(a.seq, b.seq)
+		}
+		return cmp.Compare(a.at, b.at)
+	}
+	return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.src.proc.name, b.src.proc.name))
+}
+
+// seen tells doubled events of one process apart by their seq: it remembers the last seqWindow of them.
+const seqWindow = 1 << 15
+
+type seen struct {
+	max  uint64
+	at   int64 // greatest end
+	bits []uint64
+}
+
+// first says whether the event is seen for the first time. A seq far below the greatest, on an event that ended later
+// than all others, is a process that began anew under the old number.
+func (s *seen) first(seq uint64, end int64) (fresh, known bool) {
+	if s.bits == nil {
+		s.bits = make([]uint64, seqWindow/64)
+	}
+	switch {
+	case seq > s.max:
+		if seq-s.max >= seqWindow {
+			clear(s.bits)
+		} else {
+			for i := s.max + 1; i < seq; i++ {
+				s.bits[i/64%(seqWindow/64)] &^= 1 << (i % 64)
+			}
+		}
+		s.max = seq
+	case s.max-seq >= seqWindow:
+		if end <= s.at {
+			return false, false
+		}
+		clear(s.bits)
+		s.max = seq
+	default:
+		if s.bits[seq/64%(seqWindow/64)]&(1<<(seq%64)) != 0 {
+			return false, true
+		}
+	}
+	s.bits[seq/64%(seqWindow/64)] |= 1 << (seq % 64)
+	s.at = max(s.at, end)
+	return true, true
+}

@@ -1,0 +1,292 @@
+package stale
+
+import (
+	"slices"
+
+	"github.com/demarc-dev/demarc/event"
+)
+
+// reads are the statements behind an entry. One takes about 150 bytes for each use of a table, MaxReads at most.
+type reads struct {
+	deps   []dep
+	from   int64      // where the reads stood, if that is before the miss: the first statement of their transaction
+	sig    uint64     // statements and parameters
+	result event.Hash // of all results, 0 where one is not known
+	txn    *txn
+}
+
+// dep is one use of a table behind an entry.
+type dep struct {
+	use     *use
+	at, end int64 // when the database read, at the earliest and the latest
+	ownAt   int64 // start of the statement
+	bound   []boundTo
+	pks     []event.Hash // of the rows returned, where they were seen
+	hasPKs  bool
+	found   bool // it returned rows
+	empty   bool // it returned none
+}
+
+// How sure it is that a write touched what an entry read.
+const (
+	levelNone  = iota
+	levelTable // some row of the table
+	levelRow   // a row that was read, or one that comes under the read's predicate
+)
+
+const (
+	colsNo = iota
+	colsUnknown
+	colsYes
+)
+
+// readsBehind builds the reads of an entry from what its trace asked between the miss and the set.
+func (d *Detector) readsBehind(tr *trace, r *rec) (*reads, uint8) {
+	var out *reads
+	role := uint8(roleUnknown)
+	roles := 0
+	for i := range tr.reads {
+		q := &tr.reads[i]
+		if q.end > r.at || r.fill != 0 && q.at < r.fill {
+			continue
+		}
+		if out == nil {
+			out = &reads{}
+		}
+		out.sig = mix(out.sig, hashText(9, q.stmt.shown))
+		for _, p := range q.params {
+			out.sig = mix(out.sig, uint64(p))
+		}
+		if q.result == 0 {
+			out.result = 0
+			roles |= 1 << 7
+		} else if roles&(1<<7) == 0 {
+			out.result = event.Hash(mix(uint64(out.result), uint64(q.result)) | 1)
+		}
+		roles |= 1 << q.role
+		role = q.role
+		at, end := q.at, q.end
+		if t := q.txn; t != nil {
+			out.txn = t
+			if t.first != 0 && t.first < q.at && t.iso != isoCommitted {
+				if out.from == 0 || t.first < out.from {
+					out.from = t.first
+				}
+				at = t.first
+				if t.iso == isoSnapshot {
+					end = t.firstEnd
+				}
+			}
+		}
+		b := bind(q.stmt, q.params, q.names, 0)
+		for _, u := range q.stmt.reads {
+			if len(out.deps) >= d.opt.MaxReads {
+				d.reach("reads")
+				break
+			}
+			x := dep{use: u, at: at, end: end, ownAt: q.at, found: q.rows > 0, empty: q.rows == 0}
+			for j := range u.bound {
+				if vs, ok := b.values(&u.bound[j], nil); ok {
+					x.bound = append(x.bound, boundTo{u.bound[j].col, vs})
+				}
+			}
+			if q.hasPKs && len(q.stmt.reads) == 1 {
+				x.pks, x.hasPKs = slices.Clone(q.pks), true
+			}
+			out.deps = append(out.deps, x)
+		}
+	}
+	if roles&^(1<<7) != 1<<role {
+		role = roleUnknown // several
+		if roles&(1<<roleReplica) != 0 && roles&(1<<roleUnknown) == 0 {
+			role = roleReplica
+		}
+	}
+	return out, role
+}
+
+// touches says how surely a write touched what a use of a table read.
+func (x *dep) touches(w *write) int {
+	if w.op == opTruncate {
+		return levelRow
+	}
+	matched := false
+	for i := range x.bound {
+		b := &x.bound[i]
+		vs, ok := w.values(b.col)
+		if ok {
+			if meet(vs, b.vals) {
+				matched = true
+				continue
+			}
+			if w.op != opUpdate || !w.movesTo(b) {
+				return levelNone
+			}
+			matched = matched || w.setsTo(b)
+			continue
+		}
+		if w.rowsSeen && w.pkLen == 1 && !w.table.sure && w.table.pk == nil && meet(w.pks, b.vals) {
+			matched = true
+			continue
+		}
+		if w.op == opInsert && x.found && (b.col == w.table.pk) {
+			return levelNone // that row was there before
+		}
+	}
+	if x.hasPKs && w.rowKeys() != nil {
+		switch {
+		case meet(w.rowKeys(), x.pks):
+			return levelRow
+		case w.op == opDelete && !matched:
+			return levelNone
+		case w.op == opUpdate:
+			return levelTable
+		}
+	}
+	if matched {
+		return levelRow
+	}
+	return levelTable
+}
+
+// rowKeys are the keys of all rows that a write touched; nil where they are not known.
+func (w *write) rowKeys() []event.Hash {
+	if w.rowsSeen && w.pkLen == 1 {
+		return w.pks
+	}
+	if w.table.pk != nil {
+		if vs, ok := w.values(w.table.pk); ok {
+			return vs
+		}
+	}
+	return nil
+}
+
+// movesTo says whether an update may bring rows under a predicate by setting its column.
+func (w *write) movesTo(b *boundTo) bool {
+	if !slices.Contains(w.cols, b.col.name) {
+		return false
+	}
+	for i := range w.sets {
+		if w.sets[i].col == b.col {
+			return meet(w.sets[i].vals, b.vals)
+		}
+	}
+	return true
+}
+
+func (w *write) setsTo(b *boundTo) bool {
+	for i := range w.sets {
+		if w.sets[i].col == b.col && meet(w.sets[i].vals, b.vals) {
+			return true
+		}
+	}
+	return false
+}
+
+func meet(a, b []event.Hash) bool {
+	for _, v := range a {
+		if v != 0 && slices.Contains(b, v) {
+			return true
+		}
+	}
+	return false
+}
+
+// meets says whether the columns written are among those read.
+func (x *dep) meets(w *write) int {
+	if w.op != opUpdate || w.all && !w.unknown {
+		return colsYes
+	}
+	if w.unknown {
+		return colsUnknown
+	}
+	if x.use.all {
+		return colsYes
+	}
+	for _, c := range w.cols {
+		if slices.Contains(x.use.cols, c) {
+			return colsYes
+		}
+	}
+	if x.use.partial {
+		return colsUnknown
+	}
+	return colsNo
+}
+
+// relevance says how surely a write touched what an entry read, and by what columns.
+func (rd *reads) relevance(w *write) (level, cols int, by *dep) {
+	for i := range rd.deps {
+		x := &rd.deps[i]
+		if x.use.table != w.table {
+			continue
+		}
+		l := x.touches(w)
+		if l == levelNone {
+			continue
+		}
+		c := x.meets(w)
+		if by == nil || c > cols || c == cols && l > level {
+			level, cols, by = l, c, x
+		}
+	}
+	return level, cols, by
+}
+
+// Where the reads behind an entry stood, seen from a write.
+const (
+	readBefore  = iota // they saw the state before it
+	readAfter          // they saw it
+	readOverlap        // they overlap
+	readUnknown        // fill_start is not known
+)
+
+// stood says where a read behind an entry stood, seen from a write. prevSame says that the value stored is the one from
+// before the write, prevDiffers that it is another one.
+func (e *entry) stood(x *dep, w *write, setTxn *txn, prevSame, prevDiffers bool) int {
+	// What the same transaction, or the same request, wrote before it read is no news to it.
+	ownAt := e.at
+	if x != nil && !e.inherit {
+		ownAt = x.ownAt
+	}
+	if w.stmtEnd <= ownAt {
+		if w.txn != nil && (w.txn == setTxn || !e.inherit && e.reads != nil && e.reads.txn == w.txn) {
+			return readAfter
+		}
+		if w.tr.traced() && e.who == w.tr.who {
+			return readAfter
+		}
+	}
+	if e.end <= w.at || e.at <= w.at { // reads come before their set
+		return readBefore
+	}
+	if e.pos == 0 {
+		switch {
+		case e.who != nil && e.who.done && e.who.at >= w.end:
+			return readAfter
+		case prevDiffers:
+			return readAfter
+		}
+		return readUnknown
+	}
+	switch {
+	case w.end <= e.pos:
+		return readAfter
+	case w.at < e.pos:
+		return readOverlap
+	case x == nil || e.inherit:
+		return readUnknown
+	case x.end <= w.at:
+		return readBefore
+	case prevDiffers:
+		return readAfter
+	case x.at < w.at && x.at < x.ownAt: // a snapshot may be that old, and is taken to be
+		return readBefore
+	case x.ownAt >= w.end && !prevSame:
+		return readAfter
+	case prevSame:
+		return readBefore
+	}
+	return readOverlap
+}

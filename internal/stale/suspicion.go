@@ -1,0 +1,331 @@
+package stale
+
+import "slices"
+
+// Bounds of what is noted of an entry that may be stale.
+const (
+	maxSuspects   = 8  // writes that it may be stale by
+	maxPrincipals = 64 // identities told apart, for each write
+	maxRoutes     = 8  // routes of readers told apart
+	maxSamples    = 16 // hits whose times are kept, to estimate the median staleness
+)
+
+// suspicion holds the writes that may have made an entry stale, and what was read after each. It takes about 200 bytes
+// and as much again for each write.
+type suspicion struct {
+	ws []suspect
+}
+
+// suspect is one write, and the reads after it.
+type suspect struct {
+	w     *write
+	level int
+	cols  int
+	stood int
+	// lapse says what the suspicion is: a write after the reads, a write before them that they do not show, or the
+	// transaction in which the value was set.
+	lapse   uint8
+	txn     *txn
+	n       int64
+	first   int64
+	last    int64
+	foreign bool // a reader on another host
+	ids     []uint64
+	routes  []routeCount
+	times   []int64
+	stride  int64
+}
+
+const (
+	lapseWrite  = iota // the entry is older than the write
+	lapseOld           // it is younger and holds the value from before
+	lapseInside        // it was set in a transaction that had not ended
+)
+
+type routeCount struct {
+	route uint32
+	n     int64
+}
+
+// start is when reads become stale by a suspect, without the family's budget.
+func (s *suspect) start(e *entry) int64 {
+	switch s.lapse {
+	case lapseOld:
+		return e.end
+	case lapseInside:
+		if s.txn.state == txnRolledBack {
+			return s.txn.end1
+		}
+		return e.end
+	}
+	return max(s.w.end, 0)
+}
+
+// hit counts a hit for each write that it came late enough after; the result says for which.
+func (s *suspicion) hit(d *Detector, k *key, r *rec) (mask uint16) {
+	budget := k.fam.find().budget
+	for i := range s.ws {
+		x := &s.ws[i]
+		from := x.start(&k.e)
+		base := from
+		if x.lapse == lapseOld {
+			base = x.w.end
+		}
+		if r.at < from || r.at-base < budget || budget > 0 && r.at-base == budget || r.at < d.opt.Since {
+			continue
+		}
+		x.n += r.n
+		if x.first == 0 {
+			x.first = r.at
+		}
+		x.last = max(x.last, r.at)
+		x.foreign = x.foreign || otherHost(r.src, x.w)
+		x.sample(r.at)
+		mask |= 1 << i
+	}
+	return mask
+}
+
+func otherHost(s *source, w *write) bool {
+	return w != nil && s != nil && w.src != nil && !w.external && s.proc.host != w.src.proc.host
+}
+
+// sample keeps the time of every stride-th hit, which is doubled whenever there are too many.
+func (x *suspect) sample(at int64) {
+	if x.stride == 0 {
+		x.stride = 1
+	}
+	if (x.n-1)%x.stride != 0 {
+		return
+	}
+	if len(x.times) >= maxSamples {
+		for i := range maxSamples / 2 {
+			x.times[i] = x.times[2*i]
+		}
+		x.times = x.times[:maxSamples/2]
+		x.stride *= 2
+		if (x.n-1)%x.stride != 0 {
+			return
+		}
+	}
+	x.times = append(x.times, at)
+}
+
+func (s *suspicion) reader(mask uint16, w *caller, n int64) {
+	for i := range s.ws {
+		if mask&(1<<i) != 0 {
+			s.ws[i].by(w, n)
+		}
+	}
+}
+
+func (x *suspect) by(w *caller, n int64) {
+	if w.principal != 0 && len(x.ids) < maxPrincipals && !slices.Contains(x.ids, w.principal) {
+		x.ids = append(x.ids, w.principal)
+	}
+	if w.route == 0 {
+		return
+	}
+	for i := range x.routes {
+		if x.routes[i].route == w.route {
+			x.routes[i].n += n
+			return
+		}
+	}
+	if len(x.routes) < maxRoutes {
+		x.routes = append(x.routes, routeCount{w.route, n})
+	}
+}
+
+// compare looks for writes since the entry was last compared that may have made it stale.
+func (d *Detector) compare(k *key) { d.compareWith(k, nil) }
+
+// compareWith does so; where only lag is in question (x is a delete that ends the entry) nothing is noted that no hit
+// followed.
+func (d *Detector) compareWith(k *key, x *del) {
+	e := &k.e
+	since := e.checked
+	e.checked = d.writeSeq
+	if e.reads == nil || x != nil {
+		return
+	}
+	for i := range e.reads.deps {
+		t := e.reads.deps[i].use.table
+		if t.last <= since || !e.reads.deps[i].changed(since) {
+			continue
+		}
+		if i > 0 && slices.ContainsFunc(e.reads.deps[:i], func(o dep) bool { return o.use.table == t && o.changed(since) }) {
+			continue
+		}
+		if t.lost > since {
+			d.cov.Overflow++
+		}
+		for j := len(t.log) - 1; j >= 0 && t.log[j].seq > since; j-- {
+			d.suspect(k, t.log[j])
+		}
+	}
+}
+
+// changed says whether a write after number since may have touched what was read.
+func (x *dep) changed(since uint64) bool {
+	if len(x.bound) == 0 {
+		return true
+	}
+	for i := range x.bound {
+		c := x.bound[i].col
+		if c.loose > since {
+			continue
+		}
+		some := false
+		for _, v := range x.bound[i].vals {
+			some = some || c.last[v] > since
+		}
+		if !some {
+			return false
+		}
+	}
+	return true
+}
+
+// suspect notes a write against an entry, if it may have made it stale.
+func (d *Detector) suspect(k *key, w *write) {
+	e := &k.e
+	level, cols, by := e.reads.relevance(w)
+	if level == levelNone || cols == colsNo {
+		return
+	}
+	var in *txn
+	same, differs := false, false
+	if m := k.more; m != nil {
+		in = m.txn
+		if m.prev != 0 && m.prevAt <= w.at {
+			same, differs = m.prev == e.val, m.prev != e.val
+		}
+	}
+	st := e.stood(by, w, in, same, differs)
+	if st != readBefore && st != readUnknown {
+		return
+	}
+	d.note(k, suspect{w: w, level: level, cols: cols, stood: st})
+}
+
+func (d *Detector) note(k *key, s suspect) {
+	if k.e.inherit {
+		s.level = levelTable
+	}
+	if k.e.susp == nil {
+		k.e.susp = &suspicion{}
+		d.suspects[k] = true
+	}
+	ws := k.e.susp.ws
+	for i := range ws {
+		if ws[i].w == s.w && ws[i].lapse == s.lapse {
+			return
+		}
+	}
+	// Bits of masks given out refer to places: nothing is moved, and the order of commits is found when it is needed.
+	if len(ws) >= maxSuspects {
+		d.cov.Overflow++
+		if s.level == levelRow && s.cols == colsYes {
+			for i := len(ws) - 1; i >= 0; i-- {
+				if (ws[i].level != levelRow || ws[i].cols != colsYes) && ws[i].n == 0 {
+					ws[i] = s
+					return
+				}
+			}
+		}
+		return
+	}
+	k.e.susp.ws = append(ws, s)
+}
+
+// atSet looks for writes that an entry just stored may be stale by from the beginning: those committed after its reads
+// began, and those that they should show and do not.
+func (d *Detector) atSet(k *key, r *rec) {
+	e := &k.e
+	e.checked = d.writeSeq
+	m := k.more
+	if m != nil && m.txn != nil && m.txn.state == txnOpen {
+		d.insideOpen(k, r)
+	}
+	if e.reads == nil {
+		return
+	}
+	same := m != nil && m.prev != 0 && m.prev == e.val
+	var seen [8]*table
+	tables := seen[:0]
+	for i := range e.reads.deps {
+		t := e.reads.deps[i].use.table
+		if slices.Contains(tables, t) {
+			continue
+		}
+		tables = append(tables, t)
+		n := 0
+		for j := len(t.log) - 1; j >= 0 && n < 64; j-- {
+			w := t.log[j]
+			after := e.pos != 0 && w.end <= e.pos
+			if after && (!same || w.end <= m.prevAt) {
+				break
+			}
+			if e.pos == 0 && m != nil && m.prev != 0 && w.end <= m.prevAt {
+				break
+			}
+			n++
+			if !after {
+				d.suspect(k, w)
+				if e.pos == 0 && n >= 4 {
+					break
+				}
+				continue
+			}
+			// It read after the write, and stored the value from before it.
+			if level, cols, by := e.reads.relevance(w); level != levelNone && cols != colsNo && m.prevTo <= w.at &&
+				e.stood(by, w, m.txn, true, false) == readAfter && !(w.tr.traced() && w.tr.who == e.who) {
+				d.note(k, suspect{w: w, level: level, cols: cols, stood: readAfter, lapse: lapseOld})
+			}
+		}
+	}
+}
+
+// insideOpen notes a set inside a transaction that has written before: until it commits nobody else should see it.
+func (d *Detector) insideOpen(k *key, r *rec) {
+	t := k.more.txn
+	var w *write
+	level := levelTable
+	for _, x := range t.writes {
+		if x.stmtEnd > r.at {
+			continue
+		}
+		if k.e.reads != nil {
+			l, c, _ := k.e.reads.relevance(x)
+			if l == levelNone || c == colsNo {
+				continue
+			}
+			if l == levelRow {
+				level = l
+			}
+		}
+		w = x
+	}
+	if w == nil {
+		return
+	}
+	d.note(k, suspect{w: w, level: level, cols: colsYes, stood: readAfter, lapse: lapseInside, txn: t})
+	if len(t.sets) < maxWritten {
+		t.sets = append(t.sets, setIn{k, k.e.serial, r.at})
+	}
+}
+
+// settled takes the end of a transaction in which an entry was set.
+func (d *Detector) settled(s setIn, t *txn) {
+	if s.k.dead || s.k.e.serial != s.serial || s.k.e.susp == nil {
+		return
+	}
+	ws := s.k.e.susp.ws
+	for i := range ws {
+		if ws[i].lapse == lapseInside && ws[i].txn == t {
+			// What was read before the end is no stale read; and after a commit nothing is.
+			ws[i].n, ws[i].first, ws[i].last, ws[i].ids, ws[i].routes, ws[i].times, ws[i].stride = 0, 0, 0, nil, nil, nil, 0
+		}
+	}
+}

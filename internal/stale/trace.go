@@ -1,0 +1,409 @@
+package stale
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/demarc-dev/demarc/event"
+)
+
+// Bounds of one trace, transaction or process.
+const (
+	maxReads   = 512     // statements remembered of a trace until they are tied to a set
+	maxOfTrace = 256     // writes, deletes, tasks, touches
+	maxWritten = 1024    // statements of one transaction
+	maxInputs  = 12      // inputs of a request that are compared
+	maxInherit = 1 << 16 // entries that a forked process inherits
+	maxSilent  = 20      // processes listed as silent
+)
+
+// source is one process with one version of the code.
+type source struct {
+	of      event.Source
+	proc    *proc
+	version string
+}
+
+// proc is one process, by host and number.
+type proc struct {
+	id      uint64
+	name    string // host:pid
+	host    string
+	pid     int64
+	seen    seen
+	last    int64
+	dropped int64
+	exited  bool
+	local   []*key
+	alone   *trace // what happened in no trace
+}
+
+func (d *Detector) source(s *event.Source) *source {
+	if s == nil {
+		s = &noSource
+	}
+	if d.lastSrc != nil && d.lastSrc.of == *s {
+		return d.lastSrc
+	}
+	src := d.sources[*s]
+	if src == nil {
+		of := event.Source{Service: strings.Clone(s.Service), Version: strings.Clone(s.Version), VersionFrom: strings.Clone(s.VersionFrom),
+			Host: strings.Clone(s.Host), Pid: s.Pid}
+		if len(d.sources) >= d.opt.MaxTraces {
+			d.reach("processes")
+			of = event.Source{Service: "(other processes)"}
+			if src = d.sources[of]; src != nil {
+				return src
+			}
+		}
+		src = &source{of: of, version: of.Version, proc: d.process(of.Host, of.Pid)}
+		d.sources[of] = src
+	}
+	d.lastSrc = src
+	return src
+}
+
+var noSource event.Source
+
+func (d *Detector) process(host string, pid int64) *proc {
+	name := host + ":" + strconv.FormatInt(pid, 10)
+	p := d.procs[name]
+	if p == nil {
+		p = &proc{id: hashText(3, name) | 1, name: name, host: host, pid: pid}
+		d.procs[name] = p
+	}
+	return p
+}
+
+// caller is what is kept of a request as long as an entry that it filled is kept.
+type caller struct {
+	id        string
+	route     uint32
+	done      bool // the request was seen
+	isJob     bool
+	principal uint64 // 0: not known
+	at        int64  // when the request began
+	inputs    []input
+}
+
+// input is an input of a request: 16 bits of name, 48 of its value's hash.
+type input uint64
+
+func newInput(name uint32, value uint64) input {
+	return input(uint64(name)<<48 | value>>16)
+}
+
+func (i input) name() uint32 { return uint32(i >> 48) }
+
+type trace struct {
+	h      uint64
+	who    *caller
+	parent *trace // that enqueued the job
+	reads  []read
+	writes []*write
+	dels   []*del
+	tasks  []*job
+	touch  []touch
+	asked  []asked
+	last   int64
+	pins   int
+	prev   *trace
+	next   *trace
+}
+
+// read is a statement that a trace sent, until a set shows what it was for.
+type read struct {
+	at, end int64
+	stmt    *stmt
+	params  []event.Hash
+	names   []string
+	pks     []event.Hash
+	txn     *txn
+	result  event.Hash
+	rows    int64
+	role    uint8
+	hasPKs  bool
+}
+
+// endedTrace is a trace whose request has ended; its statements are kept a little longer, for a layer above may store the
+// answer when it has it.
+type endedTrace struct {
+	t  *trace
+	at int64
+}
+
+const keepReads = 2e9
+
+func (d *Detector) dropReads() {
+	for len(d.ended) > 0 && (d.ended[0].at < d.now-keepReads || len(d.ended) > d.opt.MaxTraces) {
+		d.ended[0].t.reads = nil
+		d.ended = d.ended[1:]
+	}
+}
+
+// touch is a read of an entry, whose reader is known when its request ends.
+type touch struct {
+	k      *key
+	serial uint32
+	n      int32
+	s      *suspicion
+	story  *story
+	mask   uint16
+}
+
+// trace returns the trace with that id, which becomes the last one used.
+func (d *Detector) trace(id string) *trace {
+	h := hashText(4, id)
+	if t := d.lastTrace; t != nil && t.h == h {
+		return t
+	}
+	t := d.traces[h]
+	if t == nil {
+		t = &trace{h: h, who: &caller{id: strings.Clone(cut(id, event.MaxID))}}
+		d.traces[h] = t
+		d.useTrace(t)
+		for len(d.traces) > d.opt.MaxTraces {
+			old := d.oldest.next
+			for n := 0; old != &d.oldest && old.pins > 0 && n < 64; n++ {
+				old = old.next
+			}
+			if old == &d.oldest || old.pins > 0 {
+				break
+			}
+			old.unlink()
+			delete(d.traces, old.h)
+		}
+	} else {
+		d.useTrace(t)
+	}
+	d.lastTrace = t
+	return t
+}
+
+func (t *trace) unlink() {
+	if t.prev != nil {
+		t.prev.next, t.next.prev = t.next, t.prev
+		t.prev, t.next = nil, nil
+	}
+}
+
+func (d *Detector) useTrace(t *trace) {
+	t.unlink()
+	last := d.oldest.prev
+	last.next, t.prev = t, last
+	t.next, d.oldest.prev = &d.oldest, t
+}
+
+// context is the trace of a record, or what stands for it: all that its process did outside of traces.
+func (d *Detector) context(r *rec) *trace {
+	if r.tr != nil {
+		return r.tr
+	}
+	p := r.src.proc
+	if p.alone == nil {
+		p.alone = &trace{h: mix(p.id, 5), who: &caller{}}
+	}
+	return p.alone
+}
+
+// startedBy says whether a trace is the other, or a job that the other enqueued, at whatever remove.
+func (t *trace) startedBy(o *trace) bool {
+	for n := 0; t != nil && n < 16; n++ {
+		if t == o {
+			return true
+		}
+		t = t.parent
+	}
+	return false
+}
+
+func (t *trace) traced() bool { return t != nil && t.who.id != "" }
+
+// txn is a database transaction.
+type txn struct {
+	id       string
+	at       int64 // of its begin; 0: not seen
+	first    int64 // start and end of its first statement
+	firstEnd int64
+	iso      uint8
+	state    uint8
+	xid      uint64
+	end0     int64 // start and end of its commit or rollback
+	end1     int64
+	writes   []*write
+	saves    []savepoint
+	sets     []setIn
+	rows     []*rowChange
+	open     *ahead
+}
+
+const (
+	txnOpen = iota
+	txnCommitted
+	txnRolledBack
+)
+
+type savepoint struct {
+	name string
+	n    int
+	at   int64
+}
+
+type setIn struct {
+	k      *key
+	serial uint32
+	at     int64
+}
+
+func (d *Detector) txn(id string) *txn {
+	h := hashText(6, id)
+	if t := d.txns[h]; t != nil {
+		return t
+	}
+	t := &txn{id: strings.Clone(cut(id, event.MaxID))}
+	d.txns[h] = t
+	d.txnRing = append(d.txnRing, h)
+	if len(d.txnRing) > d.opt.MaxTraces {
+		delete(d.txns, d.txnRing[0])
+		d.txnRing = d.txnRing[1:]
+	}
+	return t
+}
+
+// job is a background job from its enqueuing on.
+type job struct {
+	name            string
+	from            *trace
+	enqAt, enqEnd   int64
+	start           int64
+	tr              *trace // that ran it
+	ended, failed   bool
+	errored         bool // could not be enqueued
+	src             *source
+	enqueued, began bool
+}
+
+func (d *Detector) job(id string) *job {
+	h := hashText(7, id)
+	if j := d.jobs[h]; j != nil {
+		return j
+	}
+	j := &job{}
+	d.jobs[h] = j
+	d.jobRing = append(d.jobRing, h)
+	if len(d.jobRing) > d.opt.MaxTraces {
+		delete(d.jobs, d.jobRing[0])
+		d.jobRing = d.jobRing[1:]
+	}
+	return j
+}
+
+// task takes a step of a job.
+func (d *Detector) task(r *rec) {
+	j := r.x.job
+	if r.x.name != "" {
+		j.name = r.x.name
+	}
+	switch r.x.op {
+	case "enqueue":
+		j.enqueued, j.enqAt, j.enqEnd, j.from, j.src, j.errored = true, r.at, r.end, r.tr, r.src, r.x.errored
+		if r.tr != nil && len(r.tr.tasks) < maxOfTrace {
+			r.tr.tasks = append(r.tr.tasks, j)
+		}
+	case "start":
+		j.began, j.start, j.tr = true, r.at, r.tr
+	case "end":
+		j.ended, j.began = true, true
+		return
+	case "fail":
+		j.failed, j.began = true, true
+		return
+	}
+	if j.began && j.from != nil && r.tr != nil && r.tr != j.from && !j.from.startedBy(r.tr) {
+		r.tr.parent = j.from
+	}
+}
+
+// jobOf is the name of the job that a trace runs, for families to remember who drops them.
+func (d *Detector) jobOf(t *trace) string {
+	if t == nil || t.parent == nil {
+		return ""
+	}
+	for _, j := range t.parent.tasks {
+		if j.began && j.name != "" {
+			return j.name
+		}
+	}
+	return ""
+}
+
+// request tells a trace whose request has ended who it was for.
+func (d *Detector) request(r *rec) {
+	w := r.tr.who
+	if w.done { // a trace through several requests keeps the outermost, which ends last
+		if r.at > w.at {
+			return
+		}
+	} else {
+		for _, wr := range r.tr.writes {
+			d.joined(wr)
+		}
+	}
+	w.done, w.at, w.route, w.isJob = true, r.at, r.x.route, r.x.isJob
+	if r.x.principal != 0 {
+		w.principal = r.x.principal
+	}
+	w.inputs = append([]input(nil), r.x.inputs...)
+	d.question(r.tr)
+	d.ended = append(d.ended, endedTrace{r.tr, r.end})
+	for i := range r.tr.touch {
+		d.touched(&r.tr.touch[i], w)
+	}
+	r.tr.touch = nil
+	d.fickleTurn(r.tr.who)
+}
+
+func (d *Detector) joined(w *write) {
+	if !w.joined {
+		w.joined = true
+		d.writesJoined++
+	}
+}
+
+// lifeCycle takes start, fork and exit of a process.
+func (d *Detector) lifeCycle(r *rec) {
+	p := r.src.proc
+	switch r.kind {
+	case kExit:
+		p.exited = true
+		d.dropLocal(p)
+	case kStart:
+		p.exited = false
+		d.dropLocal(p)
+		p.alone = nil
+	case kFork:
+		p.exited = false
+		d.dropLocal(p)
+		parent := d.procs[p.host+":"+strconv.FormatInt(r.n, 10)]
+		if parent == nil || parent == p {
+			return
+		}
+		for i, k := range parent.local {
+			if i >= maxInherit {
+				d.reach("inherited entries")
+				break
+			}
+			if k.dead || k.e.state != live || k.e.end > r.at {
+				continue
+			}
+			id := hashText(k.st.id, k.name)
+			c := d.key(k.st, p, id, k.name, false)
+			if c == nil || c.e.state == live {
+				continue
+			}
+			c.e = k.e
+			c.e.susp = nil
+			c.e.serial++
+		}
+	}
+}

@@ -1,0 +1,255 @@
+package stale
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// sum is one finding in the making: stories of one cause, writer and family.
+type sum struct {
+	f         Finding
+	first     *told
+	a         answer
+	best      int
+	ids       map[uint64]bool
+	routes    map[string]int64
+	times     []weighted
+	order     [3]string
+	at        int64
+	duplicate bool
+}
+
+type weighted struct {
+	staleness int64
+	n         int64
+}
+
+const maxIDs = 4096
+
+// verdict says how sure a cause is.
+func (s *story) verdict(a answer) string {
+	switch {
+	case a.open():
+		return CannotTell
+	case !s.confirmed || a.inferred:
+		return Likely
+	case s.about == aboutVary || s.about == aboutAlias || s.about == aboutVersion || s.about == aboutError:
+		return Proven
+	case s.about != aboutInside && s.hit.level != levelRow || s.e.inherit && s.about != aboutInside:
+		return Likely
+	case s.acrossHosts(a):
+		return Likely
+	}
+	return Proven
+}
+
+// acrossHosts says whether the order of a story rests on the clocks of several hosts.
+func (s *story) acrossHosts(a answer) bool {
+	w := s.hit.w
+	if w == nil || w.external || w.logged {
+		return false
+	}
+	host := w.src.proc.host
+	if s.hit.foreign || s.e.src != nil && s.e.src.proc.host != host && !s.st.http() {
+		return true
+	}
+	return a.del != nil && a.del.src.proc.host != host
+}
+
+// answers decides all stories and adds them up.
+func (p *partial) answers() (findings []*sum, looks []*lookalike) {
+	ask := func(f *family) *family {
+		if g := p.fams[f.find().name]; g != nil {
+			return g
+		}
+		return f.find()
+	}
+	sums := map[string]*sum{}
+	for _, s := range p.sums {
+		s.mergeInto(sums)
+	}
+	// A leak goes before all else that is said of a key.
+	leaks := map[uint64]bool{}
+	for _, t := range p.verdicts {
+		if t.s.about == aboutVary {
+			leaks[t.s.k.id] = true
+		}
+	}
+	looks = slices.Clone(p.looks)
+	for _, t := range p.verdicts {
+		s := t.s
+		if s.about != aboutVary && leaks[s.k.id] {
+			continue
+		}
+		a := t.d.decide(s, ask)
+		if a.cause == NotACache {
+			looks = append(looks, &lookalike{cause: NotACache, fam: s.fam, key: s.key, at: s.e.end, count: s.hit.n})
+			continue
+		}
+		if a.cause == "" && !a.open() {
+			continue
+		}
+		p.sum(t, a, ask).mergeInto(sums)
+		if f := ask(s.fam); s.about == aboutWrite && a.cause != TTL && !a.open() && f.factor.off() {
+			extra := p.sum(t, answer{cause: TTL, inferred: f.factor.n == 0}, ask)
+			extra.f.ID = fmt.Sprintf("%016x", mix(s.id, 13))
+			extra.duplicate = true
+			extra.mergeInto(sums)
+		}
+	}
+	for _, s := range sums {
+		findings = append(findings, s)
+	}
+	return findings, looks
+}
+
+// sum makes a finding of one story.
+func (p *partial) sum(t *told, a answer, ask func(*family) *family) *sum {
+	s, d := t.s, t.d
+	x := &sum{first: t, a: a, at: s.hit.first, ids: map[uint64]bool{}, routes: map[string]int64{}}
+	if x.at == 0 {
+		x.at = s.e.end
+	}
+	f := &x.f
+	f.ID = fmt.Sprintf("%016x", s.id)
+	f.Cause, f.MissingField, f.Candidates = a.cause, a.missing, a.candidates
+	f.Verdict = s.verdict(a)
+	f.Confirmed = s.confirmed
+	f.Family, f.Key, f.Store, f.Layer = ask(s.fam).name, s.key, s.st.name, s.st.layer
+	f.Entries = 1
+	f.StaleReads = s.hit.n
+	switch s.about {
+	case aboutUnseen:
+		f.StaleReads, f.UnconfirmedReads = 0, s.hit.n
+	default:
+		if !s.confirmed {
+			f.StaleReads, f.UnconfirmedReads = 0, s.hit.n
+		}
+	}
+	f.FirstAt, f.LastAt = s.hit.first, s.hit.last
+	if base := s.base(); base != 0 {
+		f.MaxStalenessMs = max(ms(s.hit.last-base), 0)
+		for _, at := range s.hit.times {
+			x.times = append(x.times, weighted{at - base, s.hit.stride})
+		}
+	}
+	if w := s.hit.w; w != nil {
+		f.Writer.Table = w.table.name
+		if w.stmt != nil {
+			f.Writer.SQL = w.stmt.shown
+		}
+		f.Writer.Code = d.names.of(w.code)
+		if !w.external && w.tr != nil {
+			_, f.Writer.Route = d.routes.of(w.tr.who.route)
+			f.Writer.Trace = w.tr.who.id
+		}
+		if w.external {
+			f.Uninstrumented = true
+		}
+	}
+	if a.del != nil {
+		f.Deleter = d.names.of(a.del.code)
+	}
+	for _, id := range s.hit.ids {
+		x.ids[id] = true
+	}
+	for _, r := range s.hit.routes {
+		x.routes[d.routes.shown(r.route)] += r.n
+	}
+	return x
+}
+
+// base is the time from which a story's reads were stale; 0 where that is not known.
+func (s *story) base() int64 {
+	switch s.about {
+	case aboutWrite, aboutOld, aboutGhost:
+		return s.hit.w.end
+	case aboutInside:
+		if s.hit.txn.state == txnRolledBack {
+			return s.hit.txn.end1
+		}
+	}
+	return 0
+}
+
+// like is what findings have in common that are one.
+func (x *sum) like() string {
+	f := &x.f
+	return strings.Join([]string{f.Cause, f.MissingField, strings.Join(f.Candidates, ","), f.Family, f.Store, f.Layer, f.Writer.Route,
+		f.Writer.Code, f.Writer.Table}, "\x00")
+}
+
+func rankOf(verdict string) int {
+	switch verdict {
+	case Proven:
+		return 0
+	case Likely:
+		return 1
+	}
+	return 2
+}
+
+// mergeInto adds a finding to another of its kind. The story told is the earliest of the surest.
+func (x *sum) mergeInto(sums map[string]*sum) {
+	k := x.like()
+	o := sums[k]
+	if o == nil {
+		c := *x
+		c.ids, c.routes = map[uint64]bool{}, map[string]int64{}
+		for id := range x.ids {
+			c.ids[id] = true
+		}
+		for r, n := range x.routes {
+			c.routes[r] = n
+		}
+		c.times = slices.Clone(x.times)
+		sums[k] = &c
+		return
+	}
+	a, b := &o.f, &x.f
+	n := Finding{StaleReads: a.StaleReads + b.StaleReads, UnconfirmedReads: a.UnconfirmedReads + b.UnconfirmedReads, Entries: a.Entries + b.Entries}
+	maxMs := max(a.MaxStalenessMs, b.MaxStalenessMs)
+	first, last := a.FirstAt, max(a.LastAt, b.LastAt)
+	if first == 0 || b.FirstAt != 0 && b.FirstAt < first {
+		first = b.FirstAt
+	}
+	confirmed := a.Confirmed || b.Confirmed
+	before := cmp.Or(cmp.Compare(rankOf(b.Verdict), rankOf(a.Verdict)), cmp.Compare(x.at, o.at), cmp.Compare(b.Key, a.Key), cmp.Compare(b.ID, a.ID)) < 0
+	if before {
+		o.f, o.first, o.a, o.at, o.duplicate = x.f, x.first, x.a, x.at, x.duplicate
+	}
+	f := &o.f
+	f.StaleReads, f.UnconfirmedReads, f.Entries = n.StaleReads, n.UnconfirmedReads, n.Entries
+	f.MaxStalenessMs, f.FirstAt, f.LastAt, f.Confirmed = maxMs, first, last, confirmed
+	for id := range x.ids {
+		if len(o.ids) < maxIDs {
+			o.ids[id] = true
+		}
+	}
+	for r, n := range x.routes {
+		if len(o.routes) < maxIDs {
+			o.routes[r] += n
+		}
+	}
+	if len(o.times) < 64*maxIDs {
+		o.times = append(o.times, x.times...)
+	}
+}
+
+// settle adds stories up for good, with what is known now.
+func (d *Detector) settle(list []*story) {
+	p := &partial{d: d, fams: map[string]*family{}}
+	for _, s := range list {
+		p.verdicts = append(p.verdicts, &told{s, d})
+	}
+	found, looks := p.answers()
+	for _, s := range found {
+		s.f.Witness = witness(s.first.s, s.a, d)
+		s.mergeInto(d.sums)
+	}
+	for _, l := range looks {
+		d.look(l.cause, l.fam, l.key, l.at, l.count)
+	}
+}
