@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,6 +23,8 @@ type ShipOptions struct {
 	Watch        time.Duration // how long to watch; 0: not at all
 	Log          string        // file, or command behind "run:", whose lines are watched; empty: none
 
+	logSize int64 // of Log when the ship began; -1: it is no file
+
 	// Watcher follows the live service for that long.
 	Watcher func(ctx context.Context, q WatchRequest) (WatchResult, error)
 	// Note drafts the final note and returns its path.
@@ -30,16 +34,17 @@ type ShipOptions struct {
 // WatchRequest is a watch after a release.
 type WatchRequest struct {
 	CheckRequest
-	For time.Duration
-	Log string
+	For     time.Duration
+	Log     string
+	LogSize int64     // bytes that Log had before the deploy, where it is a file; else -1
+	Talk    io.Writer // for progress
 }
 
 // WatchResult is what a watch saw.
 type WatchResult struct {
 	Checks []CheckResult
-	Detail string // what is worth a line, such as new error lines in the log with their counts
+	Detail string // what is worth a line beside the checks
 	Output string // the same at length
-	Failed bool   // beside the checks: the log has errors that the baseline did not have
 }
 
 // A ship's options in its journal.
@@ -47,6 +52,7 @@ const (
 	optWatch       = "watch"
 	optLog         = "log"
 	optKeep        = "keep"
+	optLogSize     = "log-size"
 	optUnrehearsed = "unrehearsed"
 )
 
@@ -81,19 +87,24 @@ func Ship(ctx context.Context, record *Record, o Options, s ShipOptions) (*Run, 
 	if err := r.gates(s); err != nil {
 		return nil, err
 	}
+	s.logSize = -1
+	if info, err := os.Stat(s.Log); err == nil && info.Mode().IsRegular() {
+		s.logSize = info.Size()
+	}
 	r.start(ctx, KindShip, s.journaled())
 	return r.shipping(ctx, s)
 }
 
 // journaled are the options that a resumed ship goes on with.
 func (s ShipOptions) journaled() map[string]string {
-	return map[string]string{optWatch: s.Watch.String(), optLog: s.Log, optKeep: strconv.FormatBool(s.KeepOnFailed),
-		optUnrehearsed: strconv.FormatBool(s.Unrehearsed)}
+	return map[string]string{optWatch: s.Watch.String(), optLog: s.Log, optLogSize: strconv.FormatInt(s.logSize, 10),
+		optKeep: strconv.FormatBool(s.KeepOnFailed), optUnrehearsed: strconv.FormatBool(s.Unrehearsed)}
 }
 
 func (s ShipOptions) kept(options map[string]string) ShipOptions {
 	s.Watch, _ = time.ParseDuration(options[optWatch])
 	s.Log = options[optLog]
+	s.logSize, _ = strconv.ParseInt(options[optLogSize], 10, 64)
 	s.KeepOnFailed = options[optKeep] == "true"
 	s.Unrehearsed = options[optUnrehearsed] == "true"
 	return s
@@ -266,7 +277,7 @@ func (r *runner) watch(ctx context.Context, s ShipOptions, since time.Time) Step
 		if e := r.record.Environments.Get(r.environment); e != nil && e.URL != "" {
 			list = append(list, check.Check{Kind: check.Health, URL: e.URL})
 		}
-		w, err := s.Watcher(ctx, WatchRequest{CheckRequest: r.request(StepWatch, list, since), For: s.Watch, Log: s.Log})
+		w, err := s.Watcher(ctx, WatchRequest{CheckRequest: r.request(StepWatch, list, since), For: s.Watch, Log: s.Log, LogSize: s.logSize, Talk: r.Talk})
 		if ctx.Err() != nil {
 			return
 		}
@@ -274,8 +285,6 @@ func (r *runner) watch(ctx context.Context, s ShipOptions, since time.Time) Step
 		step.State, step.Detail = verdict(w.Checks)
 		if err != nil {
 			step.State, step.Detail = StateFailed, err.Error()
-		} else if w.Failed {
-			step.State = StateFailed
 		}
 		if w.Detail != "" {
 			step.Detail = strings.TrimPrefix(step.Detail+"; "+w.Detail, "; ")

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/demarc-dev/demarc/internal/baseline"
 	"github.com/demarc-dev/demarc/internal/capture"
 	"github.com/demarc-dev/demarc/internal/change"
 	"github.com/demarc-dev/demarc/internal/check"
@@ -19,13 +18,12 @@ import (
 func answerChecks(ctx context.Context, q change.CheckRequest) ([]change.CheckResult, error) {
 	answers := make([][]change.CheckResult, len(q.Checks))
 	environment := q.Record.Environments.Get(q.Environment)
-	runner := check.Runner{Env: maps.Clone(q.Vars), LogDir: q.LogDir, Output: q.Output, Started: q.Started}
+	runner := runnerOf(q, environment)
 	var secrets map[string]string
-	figures := false
 	if environment != nil {
-		maps.Copy(runner.Env, environment.Env)
 		secrets = environment.Secrets
 	}
+	figures := false
 	for i, c := range q.Checks {
 		if c.Kind == check.Figure {
 			figures = true
@@ -83,42 +81,51 @@ func answerFigures(ctx context.Context, q change.CheckRequest, environment *chan
 }
 
 // readFigures reads the capture of an environment, and that of the record's baseline where it is named.
-func readFigures(ctx context.Context, q change.CheckRequest, environment *change.Environment) (f check.Figures, err error) {
+func readFigures(ctx context.Context, q change.CheckRequest, environment *change.Environment) (check.Figures, error) {
+	round, err := roundOf(q, environment)
+	if err != nil {
+		return check.Figures{}, err
+	}
+	f, _, err := round.read(ctx, &check.Report{})
+	return f, err
+}
+
+// roundOf is a round of a record's checks over the capture of an environment.
+func roundOf(q change.CheckRequest, environment *change.Environment) (*checkRound, error) {
+	const op = "demarc change"
 	dir := capture.Root
 	if environment != nil && environment.Capture != "" {
 		dir = environment.Capture
 	}
-	conf, err := config.Load("demarc change", "")
+	conf, err := config.Load(op, "")
 	if err != nil {
-		return f, err
+		return nil, err
 	}
-	budgets, err := stalenessBudgets(conf.Staleness)
+	r := &checkRound{op: op, list: q.Checks, staleness: conf.Staleness, runner: runnerOf(q, environment)}
+	if !q.Since.IsZero() {
+		r.since = q.Since.UnixNano()
+	}
+	if figures, _ := r.figures(); !figures {
+		return r, nil
+	}
+	path, err := captureIn(dir)
 	if err != nil {
-		return f, err
+		return nil, err
 	}
-	_, withStale := (&checkRound{list: q.Checks}).figures()
-	read := func(dir string, since time.Time) (*baseline.Report, *check.Stale, error) {
-		path, err := captureIn(dir)
-		if err != nil {
-			return nil, nil, err
-		}
-		reader, err := capture.Open(path)
-		if err != nil {
-			return nil, nil, err
-		}
-		from := int64(0)
-		if !since.IsZero() {
-			from = since.UnixNano()
-		}
-		return readCheckFigures(ctx, reader, from, withStale, budgets)
-	}
-	if f.Report, f.Stale, err = read(dir, q.Since); err != nil {
-		return f, err
-	}
+	r.captures = []string{path}
 	if before := q.Record.Baseline.Capture; before != "" {
-		f.Baseline, f.BaselineStale, err = read(before, time.Time{})
+		r.baseline, err = captureIn(before)
 	}
-	return f, err
+	return r, err
+}
+
+// runnerOf runs the commands among checks with the variables of an environment.
+func runnerOf(q change.CheckRequest, environment *change.Environment) check.Runner {
+	r := check.Runner{Env: maps.Clone(q.Vars), LogDir: q.LogDir, Output: q.Output, Started: q.Started}
+	if environment != nil {
+		maps.Copy(r.Env, environment.Env)
+	}
+	return r
 }
 
 // captureIn returns dir, or the newest capture in it where it is a folder of captures.

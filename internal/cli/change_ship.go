@@ -1,14 +1,15 @@
 package cli
 
 import (
-	"cmp"
 	"context"
+	"fmt"
+	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/demarc-dev/demarc/internal/change"
-	"github.com/demarc-dev/demarc/internal/check"
 )
 
 // defaultWatch is how long a ship watches where nobody says.
@@ -53,31 +54,44 @@ func newChangeShipCommand() *cobra.Command {
 	return cmd
 }
 
-// watchShip follows the live service after a release: it asks for its health again and again, and answers the record's
-// checks at the end, from what was seen since the release. A service that does not answer ends the watch.
+// watchShip follows the live service after a release, as demarc check --watch does. A log that is a file is followed from
+// where it ended before the deploy; what stood there before is its baseline.
 func watchShip(ctx context.Context, q change.WatchRequest) (change.WatchResult, error) {
-	const often = 5 * time.Second
-	for end := time.Now().Add(q.For); ; {
-		for _, c := range q.Checks {
-			if c.Kind != check.Health {
-				continue
+	environment := q.Record.Environments.Get(q.Environment)
+	round, err := roundOf(q.CheckRequest, environment)
+	if err != nil {
+		return change.WatchResult{}, err
+	}
+	if environment != nil {
+		for i := range round.list {
+			if round.list[i].Secrets == nil {
+				round.list[i].Secrets = environment.Secrets
 			}
-			once := q.CheckRequest
-			once.Checks = check.List{c}
-			if results, err := answerChecks(ctx, once); err != nil || results[0].State == change.StateFailed {
-				return change.WatchResult{Checks: results}, err
-			}
-		}
-		left := time.Until(end)
-		if left <= 0 {
-			break
-		}
-		select {
-		case <-ctx.Done():
-			return change.WatchResult{}, ctx.Err()
-		case <-time.After(min(left, cmp.Or(q.For/10, often), often)):
 		}
 	}
-	results, err := answerChecks(ctx, q.CheckRequest)
-	return change.WatchResult{Checks: results}, err
+	w := &checkWatch{checkRound: *round, length: q.For, log: q.Log, named: len(round.captures) > 0, told: q.Talk}
+	if info, err := os.Stat(q.Log); err == nil && info.Mode().IsRegular() && q.LogSize >= 0 && info.Size() >= q.LogSize {
+		w.baselineLog = fmt.Sprintf("run: head -c %d -- %s", q.LogSize, change.ShellQuote(q.Log))
+		w.log = fmt.Sprintf("run: tail -c +%d -F -- %s", q.LogSize+1, change.ShellQuote(q.Log))
+	}
+	rep, err := w.run(ctx)
+	if err != nil {
+		return change.WatchResult{}, err
+	}
+	var out change.WatchResult
+	for _, r := range rep.Checks {
+		out.Checks = append(out.Checks, checkResult(r))
+	}
+	var text strings.Builder
+	for _, shape := range rep.Watch.New {
+		fmt.Fprintf(&text, "new error, %d times: %s\n", shape.Count, plainText(shape.Shape))
+	}
+	for _, note := range rep.Watch.Notes {
+		text.WriteString("note: " + plainText(note) + "\n")
+	}
+	out.Output = text.String()
+	if q.Log != "" {
+		out.Detail = fmt.Sprintf("%d lines of the log, %d of them errors, %d kinds of errors new", rep.Watch.Lines, rep.Watch.Errors, len(rep.Watch.New))
+	}
+	return out, nil
 }
