@@ -42,6 +42,8 @@ const (
 	MinSecret      = 4        // shorter ones cannot be masked without masking everything
 	LogHead        = 8 << 20  // bytes of output that a log keeps from its beginning
 	LogTail        = 2 << 20  // and from its end
+
+	readBuffer = 256 << 10
 )
 
 // Kept are the variables of demarc's own environment that a command gets without being named.
@@ -109,7 +111,7 @@ const gate = `IFS= read -r go <&3 || exit 125; exec 3<&-; /bin/sh -c "$1"; exit 
 
 // watchdog waits on descriptor 3 for the word that all is done. If the other end is closed without it, demarc is dead:
 // the group goes too.
-const watchdog = `IFS= read -r done <&3 && exit 0; kill -TERM -- "-$1"; sleep "$2"; kill -KILL -- "-$1"`
+const watchdog = `IFS= read -r done <&3 && exit 0; kill -TERM "-$1"; sleep "$2"; kill -KILL "-$1"`
 
 // Run runs one command and waits for its end. The error tells why it was not run, or is ctx.Err() (with a valid result)
 // when the context ended it; a command that failed is not an error.
@@ -160,7 +162,8 @@ func Run(ctx context.Context, s Spec) (Result, error) {
 	copied := make(chan struct{})
 	go func() {
 		defer close(copied)
-		_, _ = io.Copy(out, r) // until every writer has gone, or r is closed below
+		// Until every writer has gone, or r is closed below. The reader is bare so that the buffer is used.
+		_, _ = io.CopyBuffer(out, struct{ io.Reader }{r}, make([]byte, readBuffer))
 	}()
 	_, _ = open.WriteString("go\n")
 	open.Close()
