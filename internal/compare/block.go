@@ -135,39 +135,58 @@ const resamples = 1000
 // routes of a report share them: each interval holds by itself.
 type draws struct {
 	seed uint64
-	byN  map[drawKey][]uint8
+	byN  map[drawKey][]float64
 }
+
+// maxDraws bounds how many tables of draws are kept, each of at most half a MB.
+const maxDraws = 16
 
 type drawKey struct{ side, blocks int }
 
-func (d *draws) of(side, blocks int) []uint8 {
+func (d *draws) of(side, blocks int) []float64 {
 	key := drawKey{side, blocks}
 	if x := d.byN[key]; x != nil {
 		return x
 	}
 	rng := rand.New(rand.NewPCG(d.seed, uint64(side)<<32|uint64(blocks)))
-	x := make([]uint8, resamples*blocks)
+	x := make([]float64, resamples*blocks)
 	for r := range resamples {
 		row := x[r*blocks:][:blocks]
 		for range blocks {
 			row[rng.IntN(blocks)]++
 		}
 	}
+	if len(d.byN) >= maxDraws {
+		clear(d.byN)
+	}
 	d.byN[key] = x
 	return x
 }
 
-// bootstrap fills out with the mean of each resample of the blocks.
+// dotProduct is the sum of the products, in a fixed order.
+func dotProduct(a, b []float64) float64 {
+	b = b[:len(a)]
+	var x, y, z, w float64
+	i := 0
+	for ; i+4 <= len(a); i += 4 {
+		x += a[i] * b[i]
+		y += a[i+1] * b[i+1]
+		z += a[i+2] * b[i+2]
+		w += a[i+3] * b[i+3]
+	}
+	for ; i < len(a); i++ {
+		x += a[i] * b[i]
+	}
+	return (x + y) + (z + w)
+}
+
+// means fills out with the mean of each resample of the blocks.
 func (d *draws) means(side int, x sums, out []float64) {
 	blocks := len(x.s)
 	times := d.of(side, blocks)
 	for r := range out {
-		var s, n float64
-		for i, k := range times[r*blocks:][:blocks] {
-			s += float64(k) * x.s[i]
-			n += float64(k) * x.n[i]
-		}
-		out[r] = s / n
+		drawn := times[r*blocks:][:blocks]
+		out[r] = dotProduct(drawn, x.s) / dotProduct(drawn, x.n)
 	}
 }
 

@@ -53,7 +53,7 @@ const leastRequests = 10
 func Compare(before, after *Samples, opt Options) *Result {
 	opt = opt.withDefaults()
 	c := &comparer{
-		opt: opt, sides: [2]*Samples{before, after}, draws: draws{seed: opt.Seed, byN: map[drawKey][]uint8{}},
+		opt: opt, sides: [2]*Samples{before, after}, draws: draws{seed: opt.Seed, byN: map[drawKey][]float64{}},
 		out: &Result{
 			Schema: Schema, Confidence: opt.Confidence, MinEffect: opt.MinEffect, Correction: "holm",
 			Totals: []Row{}, Routes: []Row{}, New: []Only{}, Gone: []Only{}, Warnings: []Doubt{}, Unasked: []string{},

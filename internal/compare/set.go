@@ -328,20 +328,11 @@ func (x *set) bootstrapQuantile(dr *draws, i int, q float64, out []float64) (blo
 	times := dr.of(i, blocks)
 	for r := range out {
 		drawn := times[r*blocks:][:blocks]
-		all := 0.0
-		for b, k := range drawn {
-			all += float64(k) * merged.n[b]
-		}
-		target := d.rank(q, all)
+		target := d.rank(q, dotProduct(drawn, merged.n))
 		j, to := 0, len(values)-1
 		for j < to {
 			mid := (j + to) / 2
-			up := 0.0
-			row := rows[mid*blocks:][:blocks]
-			for b, k := range drawn {
-				up += float64(k) * row[b]
-			}
-			if up > target {
+			if dotProduct(drawn, rows[mid*blocks:][:blocks]) > target {
 				to = mid
 			} else {
 				j = mid + 1
