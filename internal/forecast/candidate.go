@@ -27,6 +27,8 @@ type candidate struct {
 	judged   float64 // share of the units whose answer can be compared
 	chosen   *Point
 	peaks    Peaks
+	share    *JointMember // of the set; nil where it is not in it
+	levels   []string     // how it stands beside those around it and inside it
 	verdict  string
 	reason   string
 	warnings []string

@@ -65,7 +65,7 @@ func (f *Forecast) Report() *Report {
 			return cmp.Compare(a.verdict, b.verdict) // cache before leave
 		}
 		if a.verdict == Cache {
-			return cmp.Compare(b.chosen.SavedNs, a.chosen.SavedNs)
+			return cmp.Compare(b.share.SavedNs, a.share.SavedNs)
 		}
 		return cmp.Compare(b.total, a.total)
 	})
@@ -178,10 +178,13 @@ func (l *log) staleReason(c *candidate) string {
 }
 
 func (l *log) praise(c *candidate, all int64) string {
-	p := c.chosen
-	text := fmt.Sprintf("saves %s of the time of all requests", share(p.SavedNs, all))
-	if p.SavedQueries > 0 {
-		text += fmt.Sprintf(" and %d statements", p.SavedQueries)
+	p, saved, queries := c.chosen, c.chosen.SavedNs, c.chosen.SavedQueries
+	if c.share != nil { // of the set
+		saved, queries = c.share.SavedNs, c.share.SavedQueries
+	}
+	text := fmt.Sprintf("saves %s of the time of all requests", share(saved, all))
+	if queries > 0 {
+		text += fmt.Sprintf(" and %d statements", queries)
 	}
 	switch stale := p.Stale - p.Overlapping; {
 	case stale > 0:
@@ -312,18 +315,110 @@ func start(rep *Report, list []*candidate) string {
 	return "Start with none: " + list[0].name + ", which takes most of the time: " + list[0].reason + "."
 }
 
-// choose picks the set. (Selection by joint replay.)
+// maxMembers is how many candidates take part in the joint replay: those that would save most alone.
+const maxMembers = 12
+
+// choose picks the set by joint replay, and says of the others why they are not in it.
 func (l *log) choose(list []*candidate, all int64) Set {
-	set := Set{Names: []string{}}
+	var pool []*candidate
 	for _, c := range list {
-		if c.verdict != Cache {
+		if c.verdict == Cache {
+			pool = append(pool, c)
+		}
+	}
+	slices.SortStableFunc(pool, func(a, b *candidate) int { return cmp.Compare(b.chosen.SavedNs, a.chosen.SavedNs) })
+	if len(pool) > maxMembers {
+		for _, c := range pool[maxMembers:] {
+			c.verdict, c.reason = Leave, fmt.Sprintf("%d others save more", maxMembers)
+		}
+		pool = pool[:maxMembers]
+	}
+	set := Set{Names: []string{}}
+	if len(pool) == 0 {
+		return set
+	}
+	j := l.joint(pool)
+	on, res := j.Select(l.opt.CacheBytes, int64(worthShare*float64(all)), func(r *JointResult) bool {
+		for m := range r.Members {
+			p := &r.Members[m]
+			if b := l.budget(pool[m]); b.Age == 0 && float64(p.Stale-p.Overlapping) > b.Ratio*float64(p.Hits) {
+				return false
+			}
+		}
+		return true
+	})
+	for m, c := range pool {
+		c.rivals(l, pool, m, on)
+		if !on[m] {
+			c.verdict, c.reason = Leave, l.notInSet(j, pool, on, m, &res)
 			continue
 		}
 		set.Names = append(set.Names, c.name)
-		set.SavedMs += ms(c.chosen.SavedNs)
-		set.SavedQueries += c.chosen.SavedQueries
-		set.PeakBytes += c.peaks.Bytes
+		c.share = &res.Members[m]
+		c.reason = l.praise(c, all)
 	}
-	set.ShareOfTime = *round(set.SavedMs * 1e6 / float64(max(all, 1)))
+	set.SavedMs, set.SavedQueries, set.StaleServes = ms(res.SavedNs), res.SavedQueries, res.Stale
+	set.Overlapping, set.Evicted, set.PeakKeys, set.PeakBytes = res.Overlapping, res.Evicted, res.Peaks.Keys, res.Peaks.Bytes
+	set.ShareOfTime = *round(float64(res.SavedNs) / float64(max(all, 1)))
 	return set
+}
+
+// notInSet says why a candidate that is worth it alone is not in the set.
+func (l *log) notInSet(j *Joint, pool []*candidate, on []bool, m int, res *JointResult) string {
+	with := slices.Clone(on)
+	with[m] = true
+	r := j.Replay(with, l.opt.CacheBytes)
+	adds := r.SavedNs - res.SavedNs
+	text := "beside the others it would add nothing"
+	if adds > 0 {
+		text = fmt.Sprintf("beside the others it would add only %s of what it saves alone", share(adds, pool[m].chosen.SavedNs))
+	}
+	if own := &r.Members[m]; own.Spared > 0 {
+		text += fmt.Sprintf(": of its %d requests %d do not come when what lies around it is cached", pool[m].chosen.Requests, own.Spared)
+	} else if l.opt.CacheBytes > 0 && r.Evicted > res.Evicted {
+		text += ": the memory is too small for both"
+	}
+	return text
+}
+
+// rivals compares a candidate with those around it and inside it.
+func (c *candidate) rivals(l *log, pool []*candidate, m int, on []bool) {
+	mine := map[uint32]bool{}
+	for _, n := range c.units[:min(len(c.units), 1000)] {
+		in := l.units[n].inside
+		for range 64 {
+			if in < 0 {
+				break
+			}
+			mine[l.units[in].name] = true
+			in = l.units[in].inside
+		}
+	}
+	for o, other := range pool {
+		if o == m {
+			continue
+		}
+		around := mine[l.units[other.units[0]].name]
+		inside := false
+		if !around {
+			own := l.units[c.units[0]].name
+			for _, n := range other.units[:min(len(other.units), 1000)] {
+				if p := l.units[n].inside; p >= 0 && l.units[p].name == own {
+					inside = true
+					break
+				}
+			}
+		}
+		if around || inside {
+			where := "inside it"
+			if around {
+				where = "around it"
+			}
+			taken := "left"
+			if on[o] {
+				taken = "also taken"
+			}
+			c.levels = append(c.levels, fmt.Sprintf("%s %s would save %s alone (%s)", where, other.name, about3(time.Duration(other.chosen.SavedNs)), taken))
+		}
+	}
 }

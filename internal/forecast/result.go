@@ -57,6 +57,7 @@ type Boundary struct {
 	Forecast    *Figures     `json:"forecast"`
 	Curve       []CurvePoint `json:"curve"`
 	Notes       []string     `json:"notes"`
+	Levels      []string     `json:"levels"` // how it stands beside boundaries around it and inside it
 }
 
 // Dependency is a table behind a boundary, and whether its rows are known.
@@ -99,6 +100,8 @@ type Set struct {
 	SavedQueries int64    `json:"saved_queries"`
 	ShareOfTime  float64  `json:"share_of_time"` // of the time of all requests
 	StaleServes  int64    `json:"stale_serves"`
+	Overlapping  int64    `json:"overlapping"`
+	Evicted      int64    `json:"evicted"` // entries that the memory budget had no room for
 	PeakKeys     int64    `json:"peak_keys"`
 	PeakBytes    int64    `json:"peak_bytes"`
 }
@@ -157,7 +160,7 @@ func (p *Point) figures(peaks Peaks) *Figures {
 func (l *log) boundary(c *candidate, all int64) Boundary {
 	b := Boundary{
 		Name: c.name, Level: levelNames[c.level], Verdict: c.verdict, Reason: c.reason, Key: []string{}, Ignored: []string{},
-		Inputs: []KeyInput{}, On: []Dependency{}, Curve: []CurvePoint{}, Notes: c.notes(l), Requests: int64(len(c.units)),
+		Inputs: []KeyInput{}, On: []Dependency{}, Curve: []CurvePoint{}, Notes: c.notes(l), Levels: append([]string{}, c.levels...), Requests: int64(len(c.units)),
 		TotalMs: ms(c.total), How: None.String(),
 	}
 	if all > 0 {

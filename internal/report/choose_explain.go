@@ -96,14 +96,11 @@ func whichLifetime(b *forecast.Boundary) string {
 }
 
 func whichLevel(b *forecast.Boundary) string {
-	if len(b.Notes) > 0 {
-		for _, n := range b.Notes {
-			if strings.HasPrefix(n, "level: ") {
-				return strings.TrimPrefix(n, "level: ")
-			}
-		}
+	text := "The " + b.Level + ", by joint replay of all levels"
+	if len(b.Levels) == 0 {
+		return text + "; nothing around it or inside it would be worth a cache."
 	}
-	return "The " + b.Level + ": in the joint replay of all levels this one saves most."
+	return text + ": " + strings.Join(b.Levels, "; ") + "."
 }
 
 func leftOut(b *forecast.Boundary) string {
