@@ -88,6 +88,9 @@ func (d *Detector) decide(s *story, ask func(*family) *family) answer {
 	case aboutGhost:
 		return cannotTell("pid", Peer, Lost)
 	case aboutInside:
+		if s.hit.guessed && s.hit.txn.state != txnCommitted {
+			return cannotTell("txn", Rollback, External, Forgot)
+		}
 		switch s.hit.txn.state {
 		case txnRolledBack:
 			return answer{cause: Rollback, inferred: s.hit.level != levelRow && s.e.reads != nil && !s.e.inherit}
@@ -313,6 +316,8 @@ func (d *Detector) attempted(s *story, w *write, dels []*del, fam *family, ask f
 			} else {
 				offer(6, answer{cause: Peer, del: x})
 			}
+		case names && s.e.again && x.removed < 0: // it removed nothing, or it did and an unseen fill brought the value back
+			offer(7, cannotTell("removed", Lost, StaleSet))
 		case names && s.e.again:
 			offer(7, answer{cause: Lost, del: x, inferred: true})
 		case names && x.end <= w.at && x.at < s.e.end:
@@ -386,6 +391,11 @@ func (d *Detector) unattempted(s *story, w *write, dels []*del, fam *family, ask
 			return answer{cause: Bypass}
 		}
 	}
+	rest := answer{cause: Forgot}
+	if !fam.covered {
+		rest.cause = TTL
+	}
+	counted := true
 	for _, x := range dels {
 		if x.failed || x.removed == 0 {
 			continue
@@ -393,12 +403,15 @@ func (d *Detector) unattempted(s *story, w *write, dels []*del, fam *family, ask
 		for _, f := range x.fams {
 			f := ask(f)
 			if f != fam && (f.tables[w.table.name] || len(f.tables) == 0) || f == fam && x.by == byKey {
-				return answer{cause: Dependency, del: x}
+				if x.removed > 0 {
+					return answer{cause: Dependency, del: x}
+				}
+				counted = false
 			}
 		}
 	}
-	if !fam.covered {
-		return answer{cause: TTL}
+	if !counted {
+		return cannotTell("removed", Dependency, rest.cause)
 	}
-	return answer{cause: Forgot}
+	return rest
 }

@@ -518,9 +518,6 @@ func (d *Detector) endBy(k *key, x *del) {
 	if e.state != live || x.failed || x.at < e.end {
 		return
 	}
-	if e.checked != d.writeSeq {
-		d.compareWith(k, x)
-	}
 	if x.by == byTag && x.removed == 0 { // the map from the tag to its keys was lost
 		return
 	}

@@ -75,14 +75,13 @@ type keyTruth struct {
 type modelEntry struct {
 	value              string
 	setAt              int64
+	set                modelHit
 	fillStart          int64
 	readStart, readEnd int64
 	replica, through   bool
 	expires            int64
 	hits               []modelHit
 	next               string // value of the next fill, "" for none
-	endedBy            string // trace of the delete that ended it
-	endedAt            int64
 }
 
 type modelHit struct{ at, end int64 }
@@ -95,8 +94,9 @@ type modelCommit struct {
 }
 
 type modelStore struct {
-	live map[string]*modelEntry
-	all  map[string][]*modelEntry
+	live    map[string]*modelEntry
+	all     map[string][]*modelEntry
+	deletes map[string][]modelHit
 }
 
 type world struct {
@@ -129,7 +129,7 @@ const (
 )
 
 func newStore() modelStore {
-	return modelStore{live: map[string]*modelEntry{}, all: map[string][]*modelEntry{}}
+	return modelStore{live: map[string]*modelEntry{}, all: map[string][]*modelEntry{}, deletes: map[string][]modelHit{}}
 }
 
 // simulate runs a world to its end. Equal seeds give equal histories.
@@ -323,7 +323,7 @@ func (w *world) fill(name string, p int, trace string, missed int64, finish func
 			set.ValueHash, set.ValueForm, set.ValueKind = hashOf(e.value), "canonical", "value"
 			set.FillStart, set.TTLMs = e.fillStart, event.Some(ttl)
 			w.emit(p, trace, setStart, setEnd, event.Event{Type: event.TypeCache, Cache: set})
-			e.expires = w.now + ttl*ms
+			e.expires, e.set = w.now+ttl*ms, modelHit{setStart, setEnd}
 			w.put(w.store(p), name, e)
 			finish(setEnd)
 		})
@@ -458,9 +458,9 @@ func (w *world) drop(name string, p int, trace string, from, to int64, c *modelC
 		if e != nil {
 			del.Removed.V = 1
 			delete(st.live, key)
-			e.endedBy, e.endedAt = c.trace, end
 		}
 		w.emit(p, trace, start, end, event.Event{Type: event.TypeCache, Cache: del})
+		st.deletes[key] = append(st.deletes[key], modelHit{start, end})
 		if key == name {
 			c.deleted = append(c.deleted, end)
 		}
@@ -474,22 +474,26 @@ func (w *world) judge() {
 	for _, st := range stores {
 		for name, entries := range st.all {
 			for _, e := range entries {
-				w.judgeEntry(w.h.keys[name], w.commits[name][1:], e)
+				// Where set and delete overlap, nobody can say which came first.
+				unordered := slices.ContainsFunc(st.deletes[name], func(d modelHit) bool { return d.at < e.set.end && e.set.at < d.end })
+				w.judgeEntry(w.h.keys[name], w.commits[name][1:], e, unordered)
 			}
 		}
 	}
 }
 
-func (w *world) judgeEntry(k *keyTruth, commits []*modelCommit, e *modelEntry) {
+func (w *world) judgeEntry(k *keyTruth, commits []*modelCommit, e *modelEntry, unordered bool) {
 	after := slices.DeleteFunc(slices.Clone(commits), func(c *modelCommit) bool { return c.end <= e.fillStart || e.through && c.effect <= e.setAt })
 	for _, h := range e.hits {
 		// A write that the read certainly preceded, the hit certainly followed, and none before it that is uncertain.
 		var blamed *modelCommit
-		certain := !e.replica && !e.through && e.next != "" && e.next != e.value
+		followed := 0
+		certain := !unordered && !e.replica && !e.through && e.next != "" && e.next != e.value
 		for i, c := range after {
 			if c.end > h.at {
 				break
 			}
+			followed++
 			if i == 0 {
 				blamed = c
 				certain = certain && e.fillStart <= c.start && e.readEnd <= c.start
@@ -500,7 +504,7 @@ func (w *world) judgeEntry(k *keyTruth, commits []*modelCommit, e *modelEntry) {
 		}
 		// Its own delete within the grace makes it lag.
 		lag := slices.ContainsFunc(blamed.deleted, func(end int64) bool { return end > h.at && end-blamed.end <= modelGrace })
-		if lag && len(after) == 1 && e.endedBy == blamed.trace && certain {
+		if lag && followed == 1 && certain {
 			k.lag++
 		}
 		if certain && !lag {

@@ -72,7 +72,7 @@ const MaxWitness = 8
 
 // Writer is who made the change that the readers did not see.
 type Writer struct {
-	Route string `json:"route,omitempty"`
+	Route string `json:"route,omitempty"` // with its method: "PATCH /articles/{id}"; a job's name
 	Code  string `json:"code,omitempty"`
 	SQL   string `json:"sql,omitempty"` // fingerprint of the statement
 	Table string `json:"table,omitempty"`

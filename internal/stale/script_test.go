@@ -453,6 +453,10 @@ func withhold(e *event.Event, field string) (known, gone bool) {
 		if q != nil {
 			text(true, &q.Txn)
 		}
+	case "error":
+		if c != nil {
+			text(true, &c.Error)
+		}
 	case "role":
 		if q != nil {
 			text(true, &q.Role)

@@ -29,6 +29,7 @@ type suspect struct {
 	n       int64
 	first   int64
 	last    int64
+	guessed bool // that it was set inside
 	foreign bool // a reader on another host
 	ids     []uint64
 	routes  []routeCount
@@ -86,8 +87,13 @@ func (s *suspicion) hit(d *Detector, k *key, r *rec) (mask uint16) {
 	return mask
 }
 
+// otherHost says whether an event and a write are known to come from different hosts.
 func otherHost(s *source, w *write) bool {
-	return w != nil && s != nil && w.src != nil && !w.external && s.proc.host != w.src.proc.host
+	if w == nil || s == nil || w.src == nil || w.external {
+		return false
+	}
+	a, b := s.proc.host, w.src.proc.host
+	return a != b && a != "" && b != ""
 }
 
 // sample keeps the time of every stride-th hit, which is doubled whenever there are too many.
@@ -138,15 +144,11 @@ func (x *suspect) by(w *caller, n int64) {
 }
 
 // compare looks for writes since the entry was last compared that may have made it stale.
-func (d *Detector) compare(k *key) { d.compareWith(k, nil) }
-
-// compareWith does so; where only lag is in question (x is a delete that ends the entry) nothing is noted that no hit
-// followed.
-func (d *Detector) compareWith(k *key, x *del) {
+func (d *Detector) compare(k *key) {
 	e := &k.e
 	since := e.checked
 	e.checked = d.writeSeq
-	if e.reads == nil || x != nil {
+	if e.reads == nil {
 		return
 	}
 	for i := range e.reads.deps {
@@ -245,8 +247,10 @@ func (d *Detector) atSet(k *key, r *rec) {
 	e := &k.e
 	e.checked = d.writeSeq
 	m := k.more
-	if m != nil && m.txn != nil && m.txn.state == txnOpen {
-		d.insideOpen(k, r)
+	if m != nil && m.txn != nil {
+		d.insideOpen(k, r, m.txn, false)
+	} else if e.reads != nil && !e.inherit && e.reads.txn != nil {
+		d.insideOpen(k, r, e.reads.txn, true)
 	}
 	if e.reads == nil {
 		return
@@ -288,8 +292,11 @@ func (d *Detector) atSet(k *key, r *rec) {
 }
 
 // insideOpen notes a set inside a transaction that has written before: until it commits nobody else should see it.
-func (d *Detector) insideOpen(k *key, r *rec) {
-	t := k.more.txn
+// Where only the reads behind it are known to have been inside, guessed is set.
+func (d *Detector) insideOpen(k *key, r *rec, t *txn, guessed bool) {
+	if t.state != txnOpen && !(guessed && t.state == txnRolledBack) {
+		return
+	}
 	var w *write
 	level := levelTable
 	for _, x := range t.writes {
@@ -310,7 +317,7 @@ func (d *Detector) insideOpen(k *key, r *rec) {
 	if w == nil {
 		return
 	}
-	d.note(k, suspect{w: w, level: level, cols: colsYes, stood: readAfter, lapse: lapseInside, txn: t})
+	d.note(k, suspect{w: w, level: level, cols: colsYes, stood: readAfter, lapse: lapseInside, txn: t, guessed: guessed})
 	if len(t.sets) < maxWritten {
 		t.sets = append(t.sets, setIn{k, k.e.serial, r.at})
 	}

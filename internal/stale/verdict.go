@@ -51,11 +51,7 @@ func (s *story) acrossHosts(a answer) bool {
 	if w == nil || w.external || w.logged {
 		return false
 	}
-	host := w.src.proc.host
-	if s.hit.foreign || s.e.src != nil && s.e.src.proc.host != host && !s.st.http() {
-		return true
-	}
-	return a.del != nil && a.del.src.proc.host != host
+	return s.hit.foreign || otherHost(s.e.src, w) || a.del != nil && otherHost(a.del.src, w)
 }
 
 // answers decides all stories and adds them up.
@@ -142,7 +138,7 @@ func (p *partial) sum(t *told, a answer, ask func(*family) *family) *sum {
 		}
 		f.Writer.Code = d.names.of(w.code)
 		if !w.external && w.tr != nil {
-			_, f.Writer.Route = d.routes.of(w.tr.who.route)
+			f.Writer.Route = d.routes.shown(w.tr.who.route)
 			f.Writer.Trace = w.tr.who.id
 		}
 		if w.external {
