@@ -40,7 +40,7 @@ var causesOf = [disciplines][]string{
 	dropInside:   {"order", "stale-set"},
 	dropBoth:     {"order", "stale-set"},
 	dropNothing:  {"forgot", "ttl"},
-	dropSometime: {"forgot", "stale-set", "order"},
+	dropSometime: {"forgot", "ttl", "stale-set", "order"},
 	dropWrong:    {"key-drift"},
 	dropFails:    {"lost"},
 	dropByJob:    {"stale-set", "order", "lost"},
@@ -89,8 +89,13 @@ type modelHit struct{ at, end int64 }
 type modelCommit struct {
 	start, end, effect int64
 	value, trace       string
-	deleted            []int64 // ends of its own deletes
+	deleted            []ownDelete
 	outside            bool
+}
+
+type ownDelete struct {
+	end   int64
+	store *modelStore // that it was made in
 }
 
 type modelStore struct {
@@ -462,7 +467,7 @@ func (w *world) drop(name string, p int, trace string, from, to int64, c *modelC
 		w.emit(p, trace, start, end, event.Event{Type: event.TypeCache, Cache: del})
 		st.deletes[key] = append(st.deletes[key], modelHit{start, end})
 		if key == name {
-			c.deleted = append(c.deleted, end)
+			c.deleted = append(c.deleted, ownDelete{end, st})
 		}
 	})
 	return end
@@ -470,19 +475,22 @@ func (w *world) drop(name string, p int, trace string, from, to int64, c *modelC
 
 // judge says which hits the events decide.
 func (w *world) judge() {
-	stores := append([]modelStore{w.shared}, w.locals...)
+	stores := []*modelStore{&w.shared}
+	for p := range w.locals {
+		stores = append(stores, &w.locals[p])
+	}
 	for _, st := range stores {
 		for name, entries := range st.all {
 			for _, e := range entries {
 				// Where set and delete overlap, nobody can say which came first.
 				unordered := slices.ContainsFunc(st.deletes[name], func(d modelHit) bool { return d.at < e.set.end && e.set.at < d.end })
-				w.judgeEntry(w.h.keys[name], w.commits[name][1:], e, unordered)
+				w.judgeEntry(w.h.keys[name], w.commits[name][1:], e, st, unordered)
 			}
 		}
 	}
 }
 
-func (w *world) judgeEntry(k *keyTruth, commits []*modelCommit, e *modelEntry, unordered bool) {
+func (w *world) judgeEntry(k *keyTruth, commits []*modelCommit, e *modelEntry, st *modelStore, unordered bool) {
 	after := slices.DeleteFunc(slices.Clone(commits), func(c *modelCommit) bool { return c.end <= e.fillStart || e.through && c.effect <= e.setAt })
 	for _, h := range e.hits {
 		// A write that the read certainly preceded, the hit certainly followed, and none before it that is uncertain.
@@ -503,7 +511,12 @@ func (w *world) judgeEntry(k *keyTruth, commits []*modelCommit, e *modelEntry, u
 			continue
 		}
 		// Its own delete within the grace makes it lag.
-		lag := slices.ContainsFunc(blamed.deleted, func(end int64) bool { return end > h.at && end-blamed.end <= modelGrace })
+		lag := slices.ContainsFunc(blamed.deleted, func(d ownDelete) bool {
+			return d.store == st && d.end > h.at && d.end-blamed.end <= modelGrace
+		})
+		if h.at < e.set.end {
+			certain = false // it may have been the entry before
+		}
 		if lag && followed == 1 && certain {
 			k.lag++
 		}
