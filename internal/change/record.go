@@ -10,6 +10,7 @@
 package change
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -338,10 +339,11 @@ func unreadable(path string, cause error, try string) error {
 // Parse reads a record and validates it. The error shows the line and what was expected there.
 func Parse(data []byte) (*Record, error) {
 	var r Record
-	if err := yaml.UnmarshalWithOptions(data, &r, yaml.Strict()); err != nil {
-		if errors.Is(err, io.EOF) {
-			return nil, errors.New("the file is empty")
-		}
+	err := yaml.UnmarshalWithOptions(data, &r, yaml.Strict())
+	if errors.Is(err, io.EOF) || len(bytes.TrimSpace(data)) == 0 {
+		return nil, errors.New("the file is empty")
+	}
+	if err != nil {
 		return nil, errors.New(strings.TrimSpace(yaml.FormatError(err, false, true)))
 	}
 	if err := r.validate(data); err != nil {
