@@ -74,6 +74,7 @@ type keyTruth struct {
 
 type modelEntry struct {
 	value              string
+	key                string
 	setAt              int64
 	set                modelHit
 	fillStart          int64
@@ -336,7 +337,7 @@ func (w *world) fill(name string, p int, trace string, missed int64, finish func
 }
 
 func (w *world) put(st *modelStore, key string, e *modelEntry) {
-	e.setAt = w.now
+	e.key, e.setAt = key, w.now
 	all := st.all[key]
 	if n := len(all); n > 0 {
 		all[n-1].next = e.value
@@ -514,8 +515,9 @@ func (w *world) judgeEntry(k *keyTruth, commits []*modelCommit, e *modelEntry, s
 		lag := slices.ContainsFunc(blamed.deleted, func(d ownDelete) bool {
 			return d.store == st && d.end > h.at && d.end-blamed.end <= modelGrace
 		})
-		if h.at < e.set.end {
-			certain = false // it may have been the entry before
+		overlaps := func(d modelHit) bool { return d.at < h.end && h.at < d.end }
+		if h.at < e.set.end || slices.ContainsFunc(st.deletes[e.key], overlaps) {
+			certain = false // it may have been the entry before, or nobody's
 		}
 		if lag && followed == 1 && certain {
 			k.lag++
