@@ -21,6 +21,7 @@ func newChangeCommand() *cobra.Command {
 		Example: "  demarc change new --from 'GET /articles' --checklist boundary\n" +
 			"  demarc change rehearse\n  demarc change ship\n  demarc change note\n  demarc change list",
 		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(
 		newChangeNewCommand(),
