@@ -9,6 +9,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -19,13 +20,16 @@ import (
 	"github.com/demarc-dev/demarc/event"
 	"github.com/demarc-dev/demarc/internal/capture"
 	"github.com/demarc-dev/demarc/internal/compare"
+	"github.com/demarc-dev/demarc/internal/config"
 	"github.com/demarc-dev/demarc/internal/fault"
 	"github.com/demarc-dev/demarc/internal/report"
+	"github.com/demarc-dev/demarc/internal/stale"
 )
 
 // comparison is the command line of demarc compare.
 type comparison struct {
 	mark, since, until    string
+	stale, config         string
 	routes                []string
 	confidence, minEffect float64
 	json, markdown, html  bool
@@ -63,12 +67,15 @@ func newCompareCommand() *cobra.Command {
 	f.StringArrayVar(&x.routes, "route", nil, "compare only this `route` (\"GET /articles\", or a path for all its methods); may be given again")
 	f.Float64Var(&x.confidence, "confidence", 0.95, "of each interval, and of the report as a whole")
 	f.Float64Var(&x.minEffect, "min-effect", 0.01, "least relative change that is called better or worse")
+	f.StringVar(&x.stale, "stale", staleAuto, "find stale reads: always, never, or auto, which leaves them out of captures of over 2,000,000 events together")
+	f.StringVar(&x.config, "config", "", "configuration `file`, for the budgets in staleness (default "+config.File+", if it is there)")
 	f.BoolVar(&x.all, "all", false, "print every figure of every route")
 	f.BoolVar(&x.json, "json", false, "print JSON (demarc.compare/1)")
 	f.BoolVar(&x.markdown, "markdown", false, "print Markdown, as for a pull request")
 	f.BoolVar(&x.html, "html", false, "write one self-contained HTML page")
 	f.StringVarP(&x.output, "output", "o", "", "`file` to write instead of standard output")
 	f.BoolVar(&x.failOnWorse, "fail-on-worse", false, "exit with 10 where anything is worse")
+	_ = cmd.RegisterFlagCompletionFunc("stale", cobra.FixedCompletions([]string{staleAuto, staleAlways, staleNever}, cobra.ShellCompDirectiveNoFileComp))
 	cmd.MarkFlagsMutuallyExclusive("json", "html", "markdown")
 	cmd.MarkFlagsMutuallyExclusive("mark", "since")
 	cmd.MarkFlagsMutuallyExclusive("mark", "until")
@@ -102,6 +109,8 @@ func (x *comparison) check(cmd *cobra.Command, args []string) error {
 		err := usageError(cmd, fmt.Sprintf("two captures are compared, %d named", len(args)))
 		err.Expected = "BEFORE and AFTER, or --mark NAME for one capture"
 		return err
+	case x.stale != staleAuto && x.stale != staleAlways && x.stale != staleNever:
+		return usageError(cmd, fmt.Sprintf("--stale %s: auto, always or never was expected", x.stale))
 	case !(x.confidence > 0.5 && x.confidence < 1):
 		return usageError(cmd, fmt.Sprintf("--confidence %g: a number above 0.5 and below 1 was expected", x.confidence))
 	case !(x.minEffect >= 0) || math.IsInf(x.minEffect, 0):
@@ -116,12 +125,22 @@ func (x *comparison) check(cmd *cobra.Command, args []string) error {
 
 func (x *comparison) run(cmd *cobra.Command, args []string) error {
 	out := cmd.OutOrStdout()
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(compareMemory))
 	sides, err := x.sides(cmd.Context(), args)
 	if err != nil {
 		return err
 	}
 	if x.mark != "" && len(args) == 0 {
 		fmt.Fprintln(cmd.ErrOrStderr(), "capture "+sides[0].dir)
+	}
+	budgets, err := configuredBudgets(cmd, x.config)
+	if err != nil {
+		return err
+	}
+	for i := range sides {
+		if x.findsStale(sides) {
+			sides[i].detector = stale.New(stale.Options{Budgets: budgets, Late: lateOfCapture, Since: sides[i].from})
+		}
 	}
 	if err := readSides(cmd.Context(), cmd.ErrOrStderr(), &sides); err != nil {
 		return err
@@ -136,6 +155,7 @@ func (x *comparison) run(cmd *cobra.Command, args []string) error {
 	}
 	res := compare.Compare(sides[0].samples, sides[1].samples, opt)
 	res.Before.Window, res.After.Window = sides[0].window, sides[1].window
+	res.Warnings = append(res.Warnings, x.staleDoubts(sides)...)
 	for i, s := range sides {
 		for _, w := range s.reader.Info().Warnings {
 			res.Warnings = append(res.Warnings, compare.Doubt{Code: "capture", Text: []string{"before: ", "after: "}[i] + w})
@@ -204,6 +224,52 @@ type comparedSide struct {
 	window  string // in words
 	reader  *capture.Reader
 	samples *compare.Samples
+
+	from, to int64           // bounds of time, Unix nanoseconds, zero for none
+	detector *stale.Detector // nil where stale reads are not looked for
+	judged   *float64        // share of the hits whose staleness could be judged, nil without any
+}
+
+// Values of --stale.
+const (
+	staleAuto   = "auto"
+	staleAlways = "always"
+	staleNever  = "never"
+)
+
+const (
+	// staleEvents is up to how many events of both sides together auto looks for stale reads: finding them takes several times
+	// as long as everything else.
+	staleEvents = 2_000_000
+	// compareMemory is where the garbage collector begins to work harder.
+	compareMemory = 240 << 20
+	// judgedLeast is the share of judged hits under which the count of stale reads is doubtful.
+	judgedLeast = 0.5
+)
+
+func (x *comparison) findsStale(sides [2]comparedSide) bool {
+	return x.stale == staleAlways || x.stale == staleAuto && sides[0].reader.Info().Events+sides[1].reader.Info().Events <= staleEvents
+}
+
+// staleDoubts says how far the numbers of stale reads can be relied on.
+func (x *comparison) staleDoubts(sides [2]comparedSide) (list []compare.Doubt) {
+	doubt := func(format string, args ...any) {
+		list = append(list, compare.Doubt{Code: "stale-reads", Text: fmt.Sprintf(format, args...)})
+	}
+	if x.stale == staleAuto && sides[0].detector == nil {
+		doubt("stale reads were not looked for, since the captures are large; --stale always does")
+	}
+	for i, s := range sides {
+		name := []string{"before", "after"}[i]
+		switch {
+		case s.detector == nil:
+		case s.judged == nil || *s.judged == 0:
+			doubt("%s: of no cache hit could it be judged whether it was stale", name)
+		case *s.judged < judgedLeast:
+			doubt("%s: only %.0f%% of the cache hits could be judged; stale reads are too low", name, *s.judged*100)
+		}
+	}
+	return list
 }
 
 // sides opens what is to be compared and finds the bounds that marks give.
@@ -239,7 +305,7 @@ func (x *comparison) sides(ctx context.Context, args []string) (sides [2]compare
 			}
 		}
 		s.window = strings.Join(words, ", ")
-		s.samples = compare.New(opt)
+		s.samples, s.from, s.to = compare.New(opt), opt.From, opt.To
 	}
 	for _, name := range []string{x.since, x.until} {
 		if name != "" && !found[name] {
@@ -274,11 +340,12 @@ func (x *comparison) aroundMark(ctx context.Context, args []string) (sides [2]co
 			}
 		}
 	}
-	sides[0] = comparedSide{dir: dir, window: "before " + x.mark, reader: r, samples: compare.New(compare.SampleOptions{From: previous, To: at})}
+	sides[0] = comparedSide{dir: dir, window: "before " + x.mark, reader: r, from: previous, to: at,
+		samples: compare.New(compare.SampleOptions{From: previous, To: at})}
 	if previous != 0 {
 		sides[0].window = "between the last two marks " + x.mark
 	}
-	sides[1] = comparedSide{dir: dir, window: "since " + x.mark, reader: r, samples: compare.New(compare.SampleOptions{From: at})}
+	sides[1] = comparedSide{dir: dir, window: "since " + x.mark, reader: r, from: at, samples: compare.New(compare.SampleOptions{From: at})}
 	return sides, nil
 }
 
@@ -318,15 +385,41 @@ func readSides(ctx context.Context, stderr io.Writer, sides *[2]comparedSide) er
 }
 
 func (s *comparedSide) read(ctx context.Context, bar *progressbar.ProgressBar) error {
-	for batch, err := range s.reader.BatchesOf(compare.Needs()) {
+	batches := s.reader.BatchesOf(compare.Needs())
+	if s.detector != nil { // which looks at everything
+		batches = s.reader.Batches()
+	}
+	for batch, err := range batches {
 		if err = cmp.Or(err, ctx.Err()); err != nil {
 			return err
 		}
 		if err := s.samples.Add(batch); err != nil {
 			return err
 		}
-		_ = bar.Add(len(batch))
+		n := len(batch)
+		if s.detector != nil {
+			if s.to != 0 {
+				batch = slices.DeleteFunc(batch, func(e event.Event) bool { return e.At >= s.to })
+			}
+			if err := s.detector.Add(batch); err != nil {
+				return err
+			}
+		}
+		_ = bar.Add(n)
 	}
+	if s.detector == nil {
+		return nil
+	}
+	s.detector.Finish()
+	rep := s.detector.Report()
+	if s.judged = rep.Coverage.HitsJudged; s.judged == nil || *s.judged == 0 {
+		return nil
+	}
+	byRoute := map[string]int64{}
+	for _, r := range rep.Routes {
+		byRoute[r.Route] = r.StaleReads
+	}
+	s.samples.AddStale(byRoute)
 	return nil
 }
 
@@ -347,8 +440,12 @@ func (x *comparison) knownRoutes(cmd *cobra.Command, sides [2]comparedSide) erro
 			return n == want || path == want
 		}) {
 			listed := names[:min(len(names), maxMarkNames)]
+			if len(listed) == 0 {
+				return &fault.Error{What: fmt.Sprintf("no requests of the route %q", want), Cause: errors.New("neither side has any request"),
+					Expected: "captures of a service that was asked something", Retry: fault.RetryUseless, Code: fault.ExitUsage}
+			}
 			return &fault.Error{What: fmt.Sprintf("no requests of the route %q", want), Cause: errors.New("neither side has any"),
-				Expected: "one of: " + strings.Join(listed, ", "), Retry: fault.RetryUseless, Try: cmd.CommandPath() + " without --route", Code: fault.ExitUsage}
+				Expected: "one of: " + strings.Join(listed, ", "), Retry: fault.RetryUseless, Try: cmd.CommandPath() + " --route '" + listed[0] + "'", Code: fault.ExitUsage}
 		}
 	}
 	return nil

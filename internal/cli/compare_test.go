@@ -246,3 +246,82 @@ func TestCompareCompletesCaptures(t *testing.T) {
 		t.Errorf("%s", out)
 	}
 }
+
+// cached are requests of GET /article that read a cache; every so often POST /article changes the row and, where it forgets
+// to drop the key, the hits until the entry's refill are stale.
+func cached(from int64, n int, forgets bool) []event.Event {
+	src := &event.Source{Service: "shop", Version: "1", Pid: 4, Host: "a"}
+	row := event.Hash(7)
+	var out []event.Event
+	at := from
+	version, held := event.Hash(100), event.Hash(0)
+	add := func(trace string, e event.Event) {
+		at += 1e6
+		e.At, e.Dur, e.Trace, e.Source, e.Seq = at, event.Some(int64(1e5)), trace, src, uint64(len(out)+1)
+		out = append(out, e)
+	}
+	request := func(trace, method, route string, begin int64) {
+		add(trace, event.Event{Type: event.TypeRequest, Span: trace + "r", Request: &event.Request{Kind: "http", Method: method, Route: route, Target: route, Status: 200}})
+		e := &out[len(out)-1]
+		e.At, e.Dur = begin, event.Some(at-begin)
+	}
+	cache := func(c event.Cache) event.Event {
+		c.Layer, c.Store, c.Key = "shared", "redis:6379/0", "article:1"
+		return event.Event{Type: event.TypeCache, Cache: &c}
+	}
+	for i := range n {
+		at += 20e6
+		begin, trace := at, fmt.Sprint("t", from, ".", i)
+		if i%20 == 10 {
+			add(trace, event.Event{Type: event.TypeTxn, Txn: &event.Txn{Op: "begin", DB: "postgresql", Txn: trace}})
+			add(trace, event.Event{Type: event.TypeQuery, Query: &event.Query{DB: "postgresql", Text: "UPDATE articles SET title = $1 WHERE id = $2",
+				Params: []event.Hash{version + 1, row}, Rows: event.Some(int64(1)), Txn: trace, Code: "shop:edit:9"}})
+			add(trace, event.Event{Type: event.TypeTxn, Txn: &event.Txn{Op: "commit", DB: "postgresql", Txn: trace}})
+			version++
+			if !forgets {
+				add(trace, cache(event.Cache{Op: "delete", Removed: event.Some(int64(1))}))
+				held = 0
+			}
+			request(trace, "POST", "/article", begin)
+			continue
+		}
+		if i%20 == 0 { // dropped by hand
+			add(trace, cache(event.Cache{Op: "delete", Removed: event.Some(int64(1))}))
+			held = 0
+		}
+		if held == 0 {
+			add(trace, cache(event.Cache{Op: "get", Hit: event.Some(false)}))
+			fill := at
+			add(trace, event.Event{Type: event.TypeQuery, Query: &event.Query{DB: "postgresql", Text: "SELECT id, title FROM articles WHERE id = $1",
+				Params: []event.Hash{row}, PKs: []event.Hash{row}, Rows: event.Some(int64(1)), Code: "shop:read:3"}})
+			held = version
+			add(trace, cache(event.Cache{Op: "set", ValueHash: held, ValueForm: "canonical", ValueKind: "value", FillStart: fill, Code: "shop:read:4"}))
+		} else {
+			add(trace, cache(event.Cache{Op: "get", Hit: event.Some(true), ValueHash: held, ValueForm: "canonical", ValueKind: "value"}))
+		}
+		request(trace, "GET", "/article", begin)
+	}
+	return out
+}
+
+func TestCompareStaleReads(t *testing.T) {
+	t.Chdir(t.TempDir())
+	events := cached(compareStart, 600, true)
+	mark := events[len(events)-1].At + 1e9
+	events = append(append(events, deployed(mark)), cached(mark+60e9, 600, false)...)
+	kept(t, "one", events)
+	res := comparisonOf(t, "one", "--mark", "deploy")
+	r := rowOf(t, res, "GET /article", compare.StaleReads)
+	if r.Verdict != compare.Better || *r.Before < 0.2 || *r.After != 0 {
+		t.Errorf("%+v, warnings %+v", r, res.Warnings)
+	}
+	without := comparisonOf(t, "one", "--mark", "deploy", "--stale", "never")
+	for _, r := range without.Routes {
+		if r.Metric == compare.StaleReads {
+			t.Errorf("%+v", r)
+		}
+	}
+	if _, talk, code := demarcSays("compare", "one", "one", "--stale", "maybe"); code != fault.ExitUsage || !strings.Contains(talk, "--stale maybe") {
+		t.Errorf("%d %s", code, talk)
+	}
+}
