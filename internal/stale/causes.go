@@ -172,6 +172,9 @@ func (d *Detector) byWrite(s *story, w *write, pos int64, ask func(*family) *fam
 	if pos == 0 {
 		pos = s.e.at
 	}
+	if d.isLag(s, w) {
+		return answer{}
+	}
 	var last *del
 	for _, x := range s.dels {
 		if !x.failed && x.end <= pos {
@@ -191,6 +194,9 @@ func (d *Detector) byWrite(s *story, w *write, pos int64, ask func(*family) *fam
 		if x.at >= w.at && x.at < s.e.end && x.end > s.e.at {
 			return answer{} // the delete and the set overlap: which came first is not known
 		}
+	}
+	if s.confirmed && s.refill.tr != nil && w.tr.traced() && s.refill.tr.startedBy(w.tr) && s.refill.at >= w.end {
+		return answer{cause: Order} // the writer stored the new value itself, and too late
 	}
 	belong := belonging(w)
 	for _, x := range belong {
@@ -216,6 +222,25 @@ func (d *Detector) byWrite(s *story, w *write, pos int64, ask func(*family) *fam
 		return cannotTell("trace", c...)
 	}
 	return without
+}
+
+// isLag says whether all reads of a story came before the writer, or a job of it, dropped the key or stored the new value,
+// and that was soon enough.
+func (d *Detector) isLag(s *story, w *write) bool {
+	if !w.tr.traced() {
+		return false
+	}
+	grace := int64(d.opt.Grace)
+	if t := s.refill.tr; s.confirmed && t != nil && t.startedBy(w.tr) && s.refill.at >= w.at && s.refill.end-w.end <= grace {
+		return true
+	}
+	for _, x := range belonging(w) {
+		if !x.failed && x.st == s.st && (s.proc == nil || s.proc == x.src.proc) && x.names(s.k, s.tags) && x.at >= w.at && x.at >= s.e.end &&
+			x.end-w.end <= grace && s.hit.last <= x.end {
+			return true
+		}
+	}
+	return false
 }
 
 // inside says whether a delete was made while the transaction of a write was open.

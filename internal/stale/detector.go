@@ -71,8 +71,11 @@ type Detector struct {
 	sharded bool
 	wheel   wheel
 	now     int64 // end of the event that is being judged
-	from    int64
+	from    int64 // of the first event and the last that were given
+	to      int64
 	free    []*aside
+
+	young, old map[uint64]bool // events without seq
 
 	names  names
 	routes routes
@@ -139,7 +142,7 @@ func New(opt Options) *Detector {
 		jobs: map[uint64]*job{}, texts: map[textKey]*stmt{}, tables: map[string]*table{}, xids: map[uint64]*txn{},
 		stores: map[[2]string]*store{}, keys: map[uint64]*key{}, everSet: map[uint64]bool{}, suspects: map[*key]bool{},
 		waiting: map[*caller][]*key{}, looks: map[lookKey]*lookalike{}, groups: map[uint64]*group{}, groupOf: map[uint64][]*group{},
-		sums: map[string]*sum{}, reached: map[string]bool{}, hosts: map[string]int{},
+		young: map[uint64]bool{}, sums: map[string]*sum{}, reached: map[string]bool{}, hosts: map[string]int{},
 	}
 	d.fams.max, d.fams.opt = opt.MaxFamilies, &d.opt
 	d.oldest.next, d.oldest.prev = &d.oldest, &d.oldest
@@ -176,6 +179,9 @@ func (d *Detector) step(r *rec) {
 		d.got(r)
 	case kSet:
 		d.stored(r)
+	case kElsewhere:
+		d.noteSet(r.x.delID)
+		d.register(r.st, r.x.delFam, r.x.texts)
 	case kDelete:
 		d.deleted(r)
 	case kEvict, kExpire:
@@ -278,6 +284,9 @@ func (d *Detector) mark(e *event.Event) {
 		return
 	}
 	m := Mark{Name: strings.Clone(cut(e.Mark.Name, maxText)), At: e.At, Text: strings.Clone(cut(e.Mark.Text, maxText))}
+	if slices.Contains(d.marks, m) {
+		return
+	}
 	i := len(d.marks)
 	for i > 0 && d.marks[i-1].At > m.At {
 		i--

@@ -397,15 +397,11 @@ func (d *Detector) stored(r *rec) {
 		was := m.tags
 		m.tags, m.txn, m.endDel, m.role, m.ttlEff = nil, r.txn, nil, role, 0
 		if tagged {
-			k.st.tagged = true
 			m.tags = slices.Clone(r.x.texts)
 			for _, t := range m.tags {
-				tg := d.tag(k.st, t)
 				if !slices.Contains(was, t) {
+					tg := d.tag(k.st, t)
 					tg.keys = append(tg.keys, k)
-				}
-				if !slices.Contains(tg.fams, k.fam) && len(tg.fams) < maxPerFamily {
-					tg.fams = append(tg.fams, k.fam)
 				}
 			}
 		}
@@ -413,6 +409,11 @@ func (d *Detector) stored(r *rec) {
 			m.ttlEff = r.x.ttlEff
 			f.factor.note(r.ttl, r.x.ttlEff)
 		}
+	}
+	if tagged {
+		d.register(k.st, k.fam, r.x.texts)
+	} else {
+		d.register(k.st, k.fam, nil)
 	}
 	carried := n.susp
 	n.susp = nil
@@ -506,7 +507,17 @@ func (d *Detector) deleted(r *rec) {
 		}
 	default:
 		r.st.wide = lastOf(r.st.wide, x, d.opt.MaxDeletes)
-		fams = d.coveredBy(x, first)
+		d.endWide(x)
+		fams = wideFamilies(x)
+		for _, f := range fams {
+			f.covered = true
+			if first {
+				f.deletes++
+				if r.n == 0 {
+					f.removed0++
+				}
+			}
+		}
 	}
 	x.fams = slices.Clone(fams[:min(len(fams), maxPerFamily)])
 	d.blame(x)
@@ -526,32 +537,12 @@ func (d *Detector) endBy(k *key, x *del) {
 	k.extra().endDel = x
 }
 
-// coveredBy ends the entries that a wide delete covers and returns the families it names. It looks at every key of the
-// store, which a service does rarely.
-func (d *Detector) coveredBy(x *del, first bool) []*family {
-	seen := map[*family]bool{}
+// endWide ends the entries that a delete by pattern, or of everything, covers. It looks at every key of the store, which a
+// service does rarely.
+func (d *Detector) endWide(x *del) {
 	for _, k := range d.clock {
-		if k.dead || k.st != x.st || !k.set {
-			continue
-		}
-		if !x.names(k, nil) {
-			continue
-		}
-		seen[k.fam.find()] = true
-		if k.proc == nil || k.proc == x.src.proc {
+		if !k.dead && k.st == x.st && k.set && (k.proc == nil || k.proc == x.src.proc) && x.names(k, nil) {
 			d.endBy(k, x)
 		}
 	}
-	var out []*family
-	for f := range seen {
-		f.covered = true
-		if first {
-			f.deletes++
-			if x.removed == 0 {
-				f.removed0++
-			}
-		}
-		out = append(out, f)
-	}
-	return out
 }

@@ -166,8 +166,8 @@ func (fs *families) fold(n *node) {
 // join puts what is known below one node into another.
 func (fs *families) join(to, from *node) {
 	switch {
-	case from.fam == nil:
-	case to.fam == nil:
+	case from.fam == nil || from.fam == fs.other:
+	case to.fam == nil || to.fam == fs.other:
 		to.fam = from.fam
 	case to.fam.find() != from.fam.find():
 		to.fam.find().take(from.fam.find())

@@ -16,7 +16,7 @@ func (d *Detector) Report() *Report {
 }
 
 func (d *Detector) partial() *partial {
-	p := &partial{d: d, fams: map[string]*family{}, groups: d.groups, cov: d.cov, reached: d.reached, marks: d.marks, from: d.from, to: d.now,
+	p := &partial{d: d, fams: map[string]*family{}, groups: d.groups, cov: d.cov, reached: d.reached, marks: d.marks, from: d.from, to: d.to,
 		procs: map[string]int64{}}
 	p.counts = counts{judged: d.judged, fillsWithReads: d.fillsWithReads, writesJoined: d.writesJoined, unsure: d.unsure}
 	for _, s := range d.stories {
@@ -53,11 +53,11 @@ func (d *Detector) partial() *partial {
 		p.looks = append(p.looks, l)
 	}
 	for name, pr := range d.procs {
-		if pr.pid == 0 && pr.last == 0 {
+		if pr.pid == 0 { // whatever does not say which process it comes from
 			continue
 		}
 		p.procs[name] = pr.dropped
-		if !pr.exited && pr.pid != 0 && pr.last < d.now-silence {
+		if !pr.exited && pr.last < d.to-silence {
 			p.silent = append(p.silent, name)
 		}
 	}

@@ -26,6 +26,7 @@ const (
 	kFork
 	kExit
 	kChange
+	kElsewhere // a set of a key that another shard judges
 )
 
 // What a delete names.
@@ -156,8 +157,14 @@ func (d *Detector) take(e *event.Event) {
 	if end < e.At || e.At <= 0 { // a duration below zero, or one beyond all times
 		end = e.At
 	}
-	if e.Type == event.TypeProcess && e.Process != nil && e.Process.Op != "exit" {
-		p.seen = seen{}
+	if e.Seq == 0 || p.pid == 0 {
+		if d.twice(e, src) {
+			d.cov.Doubled++
+			return
+		}
+	}
+	if e.Type == event.TypeProcess && e.Process != nil && e.Process.Op != "exit" && end > p.seen.at {
+		p.seen = seen{} // a new process, perhaps under an old number
 	}
 	if e.Seq != 0 && p.pid != 0 {
 		fresh, known := p.seen.first(e.Seq, end)
@@ -173,6 +180,7 @@ func (d *Detector) take(e *event.Event) {
 	if d.from == 0 || e.At < d.from {
 		d.from = e.At
 	}
+	d.to = max(d.to, end)
 	switch e.Type {
 	case event.TypeMark:
 		d.mark(e)
@@ -238,6 +246,9 @@ func (d *Detector) unpin(r *rec) {
 	}
 	if r.key != nil {
 		r.key.pins--
+		if len(d.keys) > d.opt.MaxKeys {
+			d.evictOne()
+		}
 	}
 	d.release(r.x)
 }
@@ -328,16 +339,21 @@ func (d *Detector) takeKey(r *rec, name string) bool {
 		r.x.delID = id
 		r.x.delKey = cut(name, maxKey)
 	}
-	own := !d.sharded || int(id%uint64(d.opt.Shards)) == d.opt.Shard
-	if !own {
+	if d.sharded && int(id%uint64(d.opt.Shards)) != d.opt.Shard {
 		switch r.kind {
 		case kSet:
-			d.noteSet(id)
-			d.fams.of(name)
-			return false
+			if r.failed {
+				return false
+			}
+			r.kind = kElsewhere
+			if r.x == nil {
+				r.x = d.aside()
+			}
+			r.x.delID, r.x.delFam = id, d.fams.of(cut(name, maxKey))
+			return true
 		case kDelete:
 			r.x.delKey = strings.Clone(r.x.delKey)
-			r.x.delFam = d.fams.of(name)
+			r.x.delFam = d.fams.of(r.x.delKey)
 			return true
 		}
 		return false

@@ -56,8 +56,8 @@ type brief struct {
 	src     *source
 	kind    uint8
 	val     event.Hash
-	role    uint8
 	pos     int64
+	tr      *trace
 }
 
 func same(a, b *entry) bool   { return a.val != 0 && a.val == b.val && a.form == b.form }
@@ -112,10 +112,9 @@ func (d *Detector) blameWrite(k *key, old, n *entry, r *rec) bool {
 		return true
 	}
 	s.confirm(n)
-	if n.src != nil {
-		if m := k.more; m != nil {
-			s.refill.role = m.role
-		}
+	s.refill.tr = d.context(r)
+	if w := s.hit.w; s.about == aboutWrite && s.refill.tr.startedBy(w.tr) && w.tr.traced() && n.end >= w.end {
+		k.fam.find().lag.note(n.end-w.end, 1)
 	}
 	d.keep(s)
 	return true
@@ -126,7 +125,7 @@ func (d *Detector) blameWrite(k *key, old, n *entry, r *rec) bool {
 func (d *Detector) accuse(k *key, old *entry) *story {
 	ws := make([]suspect, 0, len(old.susp.ws))
 	for _, x := range old.susp.ws {
-		if x.lapse == lapseInside && x.txn.state == txnCommitted {
+		if x.lapse == lapseInside && x.txn.state == txnCommitted || x.w.gone {
 			continue
 		}
 		if x.lapse == lapseWrite && d.lagged(k, old, x.w) {

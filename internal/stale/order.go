@@ -3,6 +3,8 @@ package stale
 import (
 	"cmp"
 	"slices"
+
+	"github.com/demarc-dev/demarc/event"
 )
 
 // The wheel puts events in the order of their ends. An event waits until all that ended before it have had
@@ -92,10 +94,12 @@ func (w *wheel) takeSlot(take func(*rec)) {
 	w.slots[i] = list[:0]
 }
 
-// flush takes out everything.
+// flush takes out everything. The slot of the last event stays open: what comes next may lie in it.
 func (w *wheel) flush(take func(*rec)) {
 	if w.begun {
-		w.takeBelow(w.slotOf(w.high)+1, take)
+		last := w.slotOf(w.high)
+		w.takeBelow(last+1, take)
+		w.next = last
 	}
 }
 
@@ -153,4 +157,66 @@ func (s *seen) first(seq uint64, end int64) (fresh, known bool) {
 	s.bits[seq/64%(seqWindow/64)] |= 1 << (seq % 64)
 	s.at = max(s.at, end)
 	return true, true
+}
+
+// maxUnnumbered is the number of events without seq that doubles are looked for among.
+const maxUnnumbered = 1 << 16
+
+// twice says whether an event that has no number in its process came before. Where times are whole seconds without a
+// duration, as in access logs, equal events are many events.
+func (d *Detector) twice(e *event.Event, src *source) bool {
+	if !e.Dur.Known && e.At%1e9 == 0 && e.Type != event.TypeChange && e.Type != event.TypeProcess {
+		return false
+	}
+	h := mix(uint64(e.At), uint64(e.Dur.V))
+	h = mix(hashText(h, e.Trace), src.proc.id^uint64(e.Type))
+	text := func(s string) { h = hashText(h, s) }
+	num := func(n uint64) { h = mix(h, n) }
+	switch {
+	case e.Request != nil:
+		text(e.Request.Route)
+		text(e.Request.Target)
+	case e.Query != nil:
+		text(e.Query.Text)
+		text(e.Query.Txn)
+		for _, p := range e.Query.Params {
+			num(uint64(p))
+		}
+	case e.Txn != nil:
+		text(e.Txn.Op)
+		text(e.Txn.Txn)
+	case e.Cache != nil:
+		c := e.Cache
+		for _, s := range []string{c.Op, c.Store, c.Key, c.Tag, c.Pattern} {
+			text(s)
+		}
+		num(uint64(c.ValueHash))
+	case e.Task != nil:
+		text(e.Task.Op)
+		text(e.Task.ID)
+	case e.Process != nil:
+		text(e.Process.Op)
+	case e.Change != nil:
+		c := e.Change
+		text(c.Table)
+		text(c.Op)
+		num(c.Lsn)
+		num(c.Xid)
+		for _, p := range c.PK {
+			num(uint64(p))
+		}
+		for _, col := range c.Columns {
+			text(col)
+		}
+	default:
+		return false
+	}
+	if d.young[h] || d.old[h] {
+		return true
+	}
+	if len(d.young) >= maxUnnumbered {
+		d.old, d.young = d.young, map[uint64]bool{}
+	}
+	d.young[h] = true
+	return false
 }

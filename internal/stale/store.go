@@ -1,6 +1,9 @@
 package stale
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Bounds of one store.
 const (
@@ -19,6 +22,8 @@ type store struct {
 	tagged bool   // a set with tags was seen
 	wide   []*del // deletes by pattern and clear, the last MaxDeletes
 	tags   map[string]*tag
+	fams   []*family // of keys set in it
+	known  map[*family]bool
 }
 
 func (s *store) http() bool { return s.layer == "http" }
@@ -67,6 +72,80 @@ func (d *Detector) tag(s *store, name string) *tag {
 		d.tagCount++
 	}
 	return t
+}
+
+// register notes that a key of a family was set in a store, under tags.
+func (d *Detector) register(st *store, f *family, tags []string) {
+	if !st.known[f] {
+		if st.known == nil {
+			st.known = map[*family]bool{}
+		}
+		if len(st.known) < 2*d.opt.MaxFamilies {
+			st.known[f] = true
+			st.fams = append(st.fams, f)
+		}
+	}
+	if len(tags) > 0 {
+		st.tagged = true
+	}
+	for _, t := range tags {
+		tg := d.tag(st, t)
+		if !slices.Contains(tg.fams, f) && len(tg.fams) < maxPerFamily {
+			tg.fams = append(tg.fams, f)
+		}
+	}
+}
+
+// wideFamilies are those of a store that a delete by pattern, or of everything, may name a key of.
+func wideFamilies(x *del) []*family {
+	var out []*family
+	for _, f := range x.st.fams {
+		f = f.find()
+		if !slices.Contains(out, f) && (x.by == byClear || mayMatch(x.pattern, f.name)) {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// mayMatch says whether a pattern can match a key of the family with that name: {} in it stands for any text.
+func mayMatch(pattern, name string) bool {
+	// reach[j]: the pattern's first j bytes can match what was looked at of the name
+	reach := make([]bool, len(pattern)+1)
+	spread := func() {
+		for j := range pattern {
+			if reach[j] && pattern[j] == '*' {
+				reach[j+1] = true
+			}
+		}
+	}
+	reach[0] = true
+	spread()
+	for i := 0; i < len(name); i++ {
+		if strings.HasPrefix(name[i:], "{}") {
+			i++
+			any := false
+			for j := range reach { // any part of the pattern may be met by it
+				any = any || reach[j]
+				reach[j] = any
+			}
+			continue
+		}
+		next := make([]bool, len(pattern)+1)
+		for j := range pattern {
+			if !reach[j] {
+				continue
+			}
+			if pattern[j] == '*' {
+				next[j] = true
+			} else if ok, width := one(pattern[j:], name[i]); ok {
+				next[j+width] = true
+			}
+		}
+		reach = next
+		spread()
+	}
+	return reach[len(pattern)]
 }
 
 // del is a delete.

@@ -402,8 +402,10 @@ func (d *Detector) lifeCycle(r *rec) {
 				continue
 			}
 			c.e = k.e
-			c.e.susp = nil
+			c.e.susp, c.e.state = nil, closed
 			c.e.serial++
+			d.setLive(c, true)
+			c.e.state, c.set = live, true
 		}
 	}
 }

@@ -91,6 +91,8 @@ type write struct {
 	oneRow   bool
 	trigger  bool // no statement of the transaction named the table
 	external bool
+	gone     bool // it turned out to be another one's
+	xid      uint64
 	logged   bool // seen in the database's log
 	loggedAt int64
 	joined   bool // to a request
@@ -270,6 +272,7 @@ func (d *Detector) transaction(r *rec) {
 			return
 		}
 		t.state, t.end0, t.end1 = txnCommitted, r.at, r.end
+		d.adopt(t.writes, t, r)
 		for _, w := range d.withRows(t.writes, t.rows, r, t) {
 			if t.at != 0 {
 				w.open = t.at
@@ -472,12 +475,34 @@ func (d *Detector) change(r *rec) {
 		return
 	}
 	w := &write{open: r.at, stmtAt: r.at, stmtEnd: r.at, src: r.src, table: c.table, op: c.op, external: true, cols: c.cols,
-		unknown: c.unknown, all: c.op != opUpdate}
+		unknown: c.unknown, all: c.op != opUpdate, xid: xid}
 	if n > 1 { // one of ours, but which is not known
 		return
 	}
 	w.row(c)
 	d.commit(w, r.at, r.at)
+}
+
+// adopt takes rows that were thought to be written outside, because the run was cut between them and their commit.
+func (d *Detector) adopt(ws []*write, t *txn, r *rec) {
+	for _, w := range ws {
+		log := w.table.log
+		for i := len(log) - 1; i >= 0 && log[i].end >= r.at; i-- {
+			x := log[i]
+			if !x.external || x.gone || x.at > r.end || x.xid != 0 && t.xid != 0 && x.xid != t.xid {
+				continue
+			}
+			c := &rowChange{at: x.at, table: x.table, op: x.op, pks: x.pks, cols: x.cols, unknown: x.unknown}
+			if x.xid != 0 && x.xid == t.xid || w.couldBe(c) {
+				x.gone = true
+				t.rows = append(t.rows, c)
+				w.table.log = slices.Delete(log, i, i+1)
+				log = w.table.log
+				w.table.writes--
+				d.cov.Writes--
+			}
+		}
+	}
 }
 
 // couldBe says whether a row of the log may be one that a write touched.
