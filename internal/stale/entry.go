@@ -79,7 +79,9 @@ type keyMore struct {
 	ttlEff int64
 	role   uint8
 	alias  *story
-	unsaid bool // whether a read was a hit is not known
+	before *story // of the entry before, for hits that the set of this one overtook
+	kept   bool   // it is among the stories
+	unsaid bool   // whether a read was a hit is not known
 }
 
 type span struct{ from, to int64 }
@@ -248,7 +250,8 @@ func (d *Detector) got(r *rec) {
 	f.hits += r.n
 	d.cov.Hits += r.n
 	e := &k.e
-	if r.at < e.end && e.state == live { // begun before this value was stored: whose it is is not known
+	if r.at < e.end && e.state == live { // begun before this value was stored: it is of this entry, or of the one before
+		d.overtaken(k, r)
 		return
 	}
 	if d.ghostHit(k, r) {

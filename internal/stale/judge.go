@@ -65,6 +65,9 @@ func differ(a, b *entry) bool { return a.val != 0 && b.val != 0 && a.val != b.va
 
 // refill compares an entry with the next one of its key.
 func (d *Detector) refill(k *key, old, n *entry, r *rec, fill bool) {
+	if k.more != nil {
+		k.more.before = nil
+	}
 	if old.state == none {
 		return
 	}
@@ -108,16 +111,39 @@ func (d *Detector) blameWrite(k *key, old, n *entry, r *rec) bool {
 	if s == nil {
 		return len(old.susp.ws) > 0
 	}
+	s.confirm(n)
+	s.refill.tr = d.context(r)
+	m := k.extra()
+	m.before, m.kept = s, s.hit.n > 0
 	if s.hit.n == 0 {
 		return true
 	}
-	s.confirm(n)
-	s.refill.tr = d.context(r)
 	if w := s.hit.w; s.about == aboutWrite && s.refill.tr.startedBy(w.tr) && w.tr.traced() && n.end >= w.end {
 		k.fam.find().lag.note(n.end-w.end, 1)
 	}
 	d.keep(s)
 	return true
+}
+
+// overtaken counts a hit that had the value of the entry before, while the next one was being stored.
+func (d *Detector) overtaken(k *key, r *rec) {
+	m := k.more
+	if m == nil || m.before == nil || r.val == 0 || r.val != m.before.e.val || r.val == k.e.val || r.at < m.before.e.end {
+		return
+	}
+	was := suspicion{ws: []suspect{m.before.hit}}
+	if was.hit(d, k, r) == 0 {
+		return
+	}
+	m.before.hit = was.ws[0]
+	d.judged += r.n
+	if !m.kept {
+		m.kept = true
+		d.keep(m.before)
+	}
+	if r.tr != nil && len(r.tr.touch) < maxOfTrace {
+		r.tr.touch = append(r.tr.touch, touch{k: k, n: int32(r.n), story: m.before})
+	}
 }
 
 // accuse makes the story of an entry and the write to blame: of those that touched a row that was read, else of all, the

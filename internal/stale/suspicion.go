@@ -59,7 +59,7 @@ func (s *suspect) start(e *entry) int64 {
 		}
 		return e.end
 	}
-	return max(s.w.end, 0)
+	return s.w.end
 }
 
 // hit counts a hit for each write that it came late enough after; the result says for which.
@@ -67,6 +67,9 @@ func (s *suspicion) hit(d *Detector, k *key, r *rec) (mask uint16) {
 	budget := k.fam.find().budget
 	for i := range s.ws {
 		x := &s.ws[i]
+		if x.lapse == lapseInside && x.txn.state == txnCommitted {
+			continue
+		}
 		from := x.start(&k.e)
 		base := from
 		if x.lapse == lapseOld {
