@@ -9,6 +9,7 @@ import (
 	"github.com/demarc-dev/demarc/internal/baseline"
 	"github.com/demarc-dev/demarc/internal/boundary"
 	"github.com/demarc-dev/demarc/internal/check"
+	"github.com/demarc-dev/demarc/internal/stale"
 )
 
 // FromBaseline fills the record's baseline with what a capture says of a route; an empty route stands for all of them.
@@ -95,6 +96,47 @@ func (r *Record) FromBoundary(b *boundary.Boundary) {
 		r.Assumptions = append(r.Assumptions, fmt.Sprintf("the traffic stays like that of the replay, which says hit ratio %.3g, %d stale serves and %d queries saved in %d requests (%s)",
 			e.HitRatio, e.StaleServes, e.SavedQueries, e.Requests, b.Command))
 	}
+}
+
+// FromFinding fills the record with a finding of demarc stale: what was read stale, why, and what helps.
+func (r *Record) FromFinding(f *stale.Finding, capture string) {
+	r.Finding = f.ID
+	of := f.Family
+	if of == "" {
+		of = f.Store
+	}
+	if r.Topic == "" {
+		r.Topic = oneLineTopic("Stale reads of " + of)
+	}
+	if r.Cause == "" {
+		r.Cause = causeOf(f)
+	}
+	if r.Change == "" {
+		r.Change = f.Advice
+	}
+	command := "demarc explain " + f.ID + " " + ShellQuote(capture) + " --json"
+	r.Baseline.Figures = append(r.Baseline.Figures, Figure{Metric: "stale_reads", Of: of, Value: float64(f.StaleReads), Command: command},
+		Figure{Metric: "max_staleness_ms", Of: of, Value: f.MaxStalenessMs, Command: command})
+	r.expect("stale_reads == 0")
+	r.expect("leaks == 0")
+}
+
+// causeOf says in one text why a finding's reads were stale, or what is missing to tell.
+func causeOf(f *stale.Finding) string {
+	var b strings.Builder
+	if f.Cause != "" {
+		fmt.Fprintf(&b, "%s (%s)", f.Cause, f.Verdict)
+	} else {
+		fmt.Fprintf(&b, "it cannot be told: %s is missing; it may be %s", f.MissingField, strings.Join(f.Candidates, ", "))
+	}
+	for _, part := range []struct{ name, text string }{
+		{"written by", f.Writer.Route}, {"at", f.Writer.Code}, {"into", f.Writer.Table}, {"the delete that did not help is at", f.Deleter},
+	} {
+		if part.text != "" {
+			fmt.Fprintf(&b, ", %s %s", part.name, part.text)
+		}
+	}
+	return b.String()
 }
 
 // describeBoundary says in one line what is remembered, by what, how long, and what drops it.

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/demarc-dev/demarc/internal/baseline"
 	"github.com/demarc-dev/demarc/internal/boundary"
 	"github.com/demarc-dev/demarc/internal/capture"
 	"github.com/demarc-dev/demarc/internal/change"
@@ -232,6 +233,11 @@ func (n *changeNew) known(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
+	if !found && !slices.ContainsFunc(slices.Concat(rep.Routes, rep.Jobs), func(x baseline.Route) bool { return x.Route == n.from }) {
+		if found, err = n.finding(cmd, dir); err != nil {
+			return err
+		}
+	}
 	if !found {
 		route = cmp.Or(route, n.from)
 	}
@@ -258,6 +264,30 @@ func (n *changeNew) known(cmd *cobra.Command) error {
 	}
 	r.ExpectBetter()
 	return nil
+}
+
+// findingID is how a finding's id looks, or its beginning.
+var findingID = regexp.MustCompile(`^[0-9a-f]{4,64}$`)
+
+// finding fills in the finding of demarc stale that --from names; false: it does not look like one.
+func (n *changeNew) finding(cmd *cobra.Command, dir string) (bool, error) {
+	if !findingID.MatchString(n.from) {
+		return false, nil
+	}
+	budgets, err := configuredBudgets(cmd, "")
+	if err != nil {
+		return false, err
+	}
+	rep, err := readStale(cmd.Context(), cmd.ErrOrStderr(), dir, "", budgets)
+	if err != nil {
+		return false, err
+	}
+	f, err := findingOf(rep, n.from, dir)
+	if err != nil {
+		return false, n.unknown(err)
+	}
+	n.record.FromFinding(f, dir)
+	return true, nil
 }
 
 // unknown says that --from names nothing.

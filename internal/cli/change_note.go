@@ -13,7 +13,7 @@ import (
 
 	"github.com/demarc-dev/demarc/internal/capture"
 	"github.com/demarc-dev/demarc/internal/change"
-	"github.com/demarc-dev/demarc/internal/compare"
+	"github.com/demarc-dev/demarc/internal/config"
 )
 
 // shipMark is the name of the mark that a ship puts into the running capture.
@@ -161,7 +161,7 @@ func (n *changeNote) compared(ctx context.Context, talk io.Writer, r *change.Rec
 			}
 		}
 	}
-	x := &comparison{confidence: 0.95, minEffect: 0.01}
+	x := &comparison{confidence: 0.95, minEffect: 0.01, stale: staleAuto}
 	if r.Baseline.Route != "" {
 		x.routes = []string{r.Baseline.Route}
 	}
@@ -182,19 +182,21 @@ func (n *changeNote) compared(ctx context.Context, talk io.Writer, r *change.Rec
 	case marked[1]:
 		x.since = shipMark
 	}
-	sides, err := x.sides(ctx, args)
+	settings, err := config.Load("", "")
 	if err != nil {
 		return err
 	}
-	if err := readSides(ctx, talk, &sides); err != nil {
+	budgets, err := stalenessBudgets(settings.Staleness)
+	if err != nil {
 		return err
 	}
-	opt := compare.Options{Confidence: x.confidence, MinEffect: x.minEffect, Routes: x.routes, BeforeName: sides[0].dir, AfterName: sides[1].dir}
-	res := compare.Compare(sides[0].samples, sides[1].samples, opt)
+	res, err := x.compared(ctx, talk, args, budgets)
+	if err != nil {
+		return err
+	}
 	if res.Before.Requests == 0 || res.After.Requests == 0 {
 		return fmt.Errorf("%s holds %d requests before the change, %s holds %d after it", before, res.Before.Requests, after, res.After.Requests)
 	}
-	res.Before.Window, res.After.Window = sides[0].window, sides[1].window
 	in.Compared = res
 	words := []string{"demarc", "compare"}
 	words = append(words, args...)

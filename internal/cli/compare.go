@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
@@ -125,47 +126,13 @@ func (x *comparison) check(cmd *cobra.Command, args []string) error {
 
 func (x *comparison) run(cmd *cobra.Command, args []string) error {
 	out := cmd.OutOrStdout()
-	defer debug.SetMemoryLimit(debug.SetMemoryLimit(compareMemory))
-	sides, err := x.sides(cmd.Context(), args)
-	if err != nil {
-		return err
-	}
-	if x.mark != "" && len(args) == 0 {
-		fmt.Fprintln(cmd.ErrOrStderr(), "capture "+sides[0].dir)
-	}
 	budgets, err := configuredBudgets(cmd, x.config)
 	if err != nil {
 		return err
 	}
-	for i := range sides {
-		if x.findsStale(sides) {
-			sides[i].detector = stale.New(stale.Options{Budgets: budgets, Late: lateOfCapture, Since: sides[i].from})
-		}
-	}
-	if err := readSides(cmd.Context(), cmd.ErrOrStderr(), &sides); err != nil {
+	res, err := x.compared(cmd.Context(), cmd.ErrOrStderr(), args, budgets)
+	if err != nil {
 		return err
-	}
-	if err := x.knownRoutes(cmd, sides); err != nil {
-		return err
-	}
-	opt := compare.Options{Confidence: x.confidence, MinEffect: x.minEffect, Routes: x.routes,
-		BeforeName: sides[0].dir, AfterName: sides[1].dir}
-	if opt.MinEffect == 0 {
-		opt.MinEffect = -1
-	}
-	res := compare.Compare(sides[0].samples, sides[1].samples, opt)
-	res.Before.Window, res.After.Window = sides[0].window, sides[1].window
-	res.Warnings = append(res.Warnings, x.staleDoubts(sides)...)
-	for i, s := range sides {
-		for _, w := range s.reader.Info().Warnings {
-			res.Warnings = append(res.Warnings, compare.Doubt{Code: "capture", Text: []string{"before: ", "after: "}[i] + w})
-		}
-		if x.mark != "" {
-			break
-		}
-	}
-	if x.mark == "" && sameDir(sides[0].dir, sides[1].dir) {
-		res.Warnings = append(res.Warnings, compare.Doubt{Code: "same-capture", Text: "both sides are the same capture"})
 	}
 	write := func(w io.Writer) error {
 		switch {
@@ -191,6 +158,49 @@ func (x *comparison) run(cmd *cobra.Command, args []string) error {
 		fmt.Fprintln(cmd.ErrOrStderr(), "wrote "+x.output)
 	}
 	return x.status(res)
+}
+
+// compared reads both sides and compares them. Two calls with the same captures and settings give the same result.
+func (x *comparison) compared(ctx context.Context, stderr io.Writer, args []string, budgets map[string]time.Duration) (*compare.Result, error) {
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(compareMemory))
+	sides, err := x.sides(ctx, args)
+	if err != nil {
+		return nil, err
+	}
+	if x.mark != "" && len(args) == 0 {
+		fmt.Fprintln(stderr, "capture "+sides[0].dir)
+	}
+	for i := range sides {
+		if x.findsStale(sides) {
+			sides[i].detector = stale.New(stale.Options{Budgets: budgets, Late: lateOfCapture, Since: sides[i].from})
+		}
+	}
+	if err := readSides(ctx, stderr, &sides); err != nil {
+		return nil, err
+	}
+	if err := x.knownRoutes(sides); err != nil {
+		return nil, err
+	}
+	opt := compare.Options{Confidence: x.confidence, MinEffect: x.minEffect, Routes: x.routes,
+		BeforeName: sides[0].dir, AfterName: sides[1].dir}
+	if opt.MinEffect == 0 {
+		opt.MinEffect = -1
+	}
+	res := compare.Compare(sides[0].samples, sides[1].samples, opt)
+	res.Before.Window, res.After.Window = sides[0].window, sides[1].window
+	res.Warnings = append(res.Warnings, x.staleDoubts(sides)...)
+	for i, s := range sides {
+		for _, w := range s.reader.Info().Warnings {
+			res.Warnings = append(res.Warnings, compare.Doubt{Code: "capture", Text: []string{"before: ", "after: "}[i] + w})
+		}
+		if x.mark != "" {
+			break
+		}
+	}
+	if x.mark == "" && sameDir(sides[0].dir, sides[1].dir) {
+		res.Warnings = append(res.Warnings, compare.Doubt{Code: "same-capture", Text: "both sides are the same capture"})
+	}
+	return res, nil
 }
 
 // status is the exit code: 11 where nothing at all could be decided, 10 with --fail-on-worse where something is worse.
@@ -424,7 +434,7 @@ func (s *comparedSide) read(ctx context.Context, bar *progressbar.ProgressBar) e
 }
 
 // knownRoutes refuses a --route that neither side has.
-func (x *comparison) knownRoutes(cmd *cobra.Command, sides [2]comparedSide) error {
+func (x *comparison) knownRoutes(sides [2]comparedSide) error {
 	if len(x.routes) == 0 {
 		return nil
 	}
@@ -445,7 +455,7 @@ func (x *comparison) knownRoutes(cmd *cobra.Command, sides [2]comparedSide) erro
 					Expected: "captures of a service that was asked something", Retry: fault.RetryUseless, Code: fault.ExitUsage}
 			}
 			return &fault.Error{What: fmt.Sprintf("no requests of the route %q", want), Cause: errors.New("neither side has any"),
-				Expected: "one of: " + strings.Join(listed, ", "), Retry: fault.RetryUseless, Try: cmd.CommandPath() + " --route '" + listed[0] + "'", Code: fault.ExitUsage}
+				Expected: "one of: " + strings.Join(listed, ", "), Retry: fault.RetryUseless, Try: "demarc compare BEFORE AFTER --route '" + listed[0] + "'", Code: fault.ExitUsage}
 		}
 	}
 	return nil
