@@ -59,7 +59,7 @@ const (
 const doubt = "demarc was killed while it ran, so it may be half done"
 
 // healthPatience is how long a service may take to become healthy where its health command does not say.
-const healthPatience = 30 * time.Second
+const healthPatience = time.Minute
 
 // runner does the steps of one run. The functions that describe a run are written as if nothing ever broke off: after a
 // crash they are gone through again, and a step whose end the journal holds gives the answer that it gave then.
