@@ -333,7 +333,7 @@ func (c *comparer) rows(route string, x *set, notes []string, stale, seen [2]int
 		add(m.name, Relative, timed, func(r *Row) { c.time(r, x, m.q) })
 	}
 	add(ErrorRate, Difference, n, func(r *Row) { c.share(r, b.failed, a.failed, b.effective, a.effective) })
-	has := func(i int) bool { return c.sides[i].seen.queries }
+	has := func(i int) bool { return c.sides[i].seen.queries && x.sides[i].n > 0 }
 	add(QueriesPerRequest, Relative, n, func(r *Row) {
 		c.mean(r, b.queries, a.queries, has(0), has(1), max(b.mostQueries, a.mostQueries) <= 1, x)
 	})
@@ -402,7 +402,16 @@ func (c *comparer) time(r *Row, x *set, q float64) {
 			blocks = n
 		}
 	}
-	r.limits(c.relative(blocks))
+	if r.ChangeIs == Relative {
+		r.limits(c.relative(blocks))
+		return
+	}
+	for i := range c.buffers {
+		for k := range c.buffers[i] {
+			c.buffers[i][k] /= 1e6
+		}
+	}
+	r.limits(c.difference(blocks))
 }
 
 // change sets the change from the figures; a relative one from nothing becomes a difference.

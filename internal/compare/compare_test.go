@@ -485,6 +485,20 @@ func TestRoutesAsked(t *testing.T) {
 	}
 }
 
+// Requests that took no measurable time, all of one trace, more of them than are joined: none is lost.
+func TestManyInOneTrace(t *testing.T) {
+	events := requests(start, 600, func(int) (string, string, float64, int64) { return "/a", "/a", 0, 200 })
+	for i := range events {
+		events[i].Trace = "one"
+	}
+	res := Compare(samplesOf(t, SampleOptions{}, events), samplesOf(t, SampleOptions{},
+		requests(start, 600, func(i int) (string, string, float64, int64) { return "/a", "/a", float64(i % 3), 200 })), Options{})
+	r := row(t, res.Routes, "GET /a", P95)
+	if r.N != [2]int64{600, 600} || r.ChangeIs != Difference || *r.Change != 2 || *r.CI[0] != 2 || r.Verdict != Worse {
+		t.Errorf("%+v", r)
+	}
+}
+
 // The same events give the same result, byte by byte.
 func TestSameEventsSameResult(t *testing.T) {
 	run := func() string {

@@ -104,6 +104,8 @@ func (j *joiner) request(e *event.Event) {
 		// The names belong to the capture's dictionaries, which live no longer than a segment's reading.
 		x.key = j.s.route(x.key).key
 		t.reqs = append(t.reqs, x)
+	} else {
+		j.emit(&x)
 	}
 	j.touch(t, e.End())
 }

@@ -14,11 +14,14 @@ type SampleOptions struct {
 	// From and To bound the start of a request, Unix nanoseconds: From is included, To is not; zero is no bound.
 	From, To int64
 
-	MaxRequests int // requests kept, of all routes together: 1,048,576
+	MaxRequests int // requests kept, of all routes together: 1,048,576, and no more
 	MaxRoutes   int // routes and jobs kept apart, the rest is "(other routes)": 500
 	MaxTraces   int // traces waiting to be joined: 32,768
 	MaxItems    int // queries and cache events waiting in them: 262,144
 }
+
+// maxRequests is the greatest SampleOptions.MaxRequests.
+const maxRequests = 1 << 20
 
 func (o SampleOptions) withDefaults() SampleOptions {
 	def := func(p *int, v int) {
@@ -26,7 +29,8 @@ func (o SampleOptions) withDefaults() SampleOptions {
 			*p = v
 		}
 	}
-	def(&o.MaxRequests, 1<<20)
+	def(&o.MaxRequests, maxRequests)
+	o.MaxRequests = min(o.MaxRequests, maxRequests)
 	def(&o.MaxRoutes, 500)
 	def(&o.MaxTraces, 32768)
 	def(&o.MaxItems, 262144)

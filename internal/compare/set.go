@@ -217,14 +217,20 @@ func (x *set) mannWhitney() (independent, between float64, drift bool) {
 func (d *side) even() bool { return len(d.weights) == 1 }
 
 // share is the part of the requests that their weights leave.
-func (d *side) share() float64 { return d.effective / float64(d.n) }
+func (d *side) share() float64 {
+	if d.n == 0 {
+		return 0
+	}
+	return d.effective / float64(d.n)
+}
 
 // quantileTest tests whether the share of durations beyond the quantile of both sides together is the same on both: Fisher's
 // exact test as for independent requests, and the test between blocks.
 func (x *set) quantileTest(q float64) (independent, between float64) {
 	b, a := &x.sides[0], &x.sides[1]
-	target := q * (b.weighed + a.weighed - 1)
-	// Of equal values all or none lie beyond: whichever comes nearer to the share asked for.
+	all := b.weighed + a.weighed
+	target := q * (all - 1)
+	// Of equal values all or none lie beyond: whichever comes nearer, as a ratio, to the share asked for, and so never nothing.
 	sum, limit := 0.0, uint64(0)
 	for from := 0; from < len(x.packed); {
 		to, equal := from, 0.0
@@ -234,7 +240,7 @@ func (x *set) quantileTest(q float64) (independent, between float64) {
 		}
 		if sum+equal > target {
 			limit = x.packed[from] >> durShift
-			if target-sum > sum+equal-target {
+			if with, without := all-sum, all-sum-equal; with*without > (all-target)*(all-target) {
 				limit++
 			}
 			break

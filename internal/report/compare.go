@@ -258,11 +258,19 @@ func (t *comparison) figures(all bool) {
 	for _, w := range widths[1:] {
 		rest -= w + 2
 	}
+	shown := []int{0, 1, 2, 3, 4, 5, 6, 7, 8}
+	for _, k := range []int{6, 7, 5} { // a narrow terminal shows no p-value, no number of requests, no interval
+		if rest < min(widths[0], 16) {
+			shown = slices.DeleteFunc(shown, func(i int) bool { return i == k })
+			rest += widths[k] + 2
+		}
+	}
 	widths[0] = min(widths[0], max(rest, 16))
 	left := func(k int) bool { return k <= 1 || k == len(titles)-1 }
 	write := func(line []string, style func(k int) string) {
 		out := ""
-		for k, s := range line {
+		for _, k := range shown {
+			s := line[k]
 			if k > 0 {
 				out += "  "
 			}
@@ -357,21 +365,28 @@ func (t *comparison) matrix() {
 		}
 		return compareMetrics[metrics[k-1]][1]
 	}
-	name := width("ROUTE")
+	longest := width("ROUTE")
 	for i := range shown {
-		name = max(name, width(plain(shown[i].route)))
+		longest = max(longest, width(plain(shown[i].route)))
 	}
-	rest := t.width
 	var widths []int
-	for k := range len(metrics) + 1 {
-		w := width(title(k))
-		for i := range shown {
-			w = max(w, width(cell(&shown[i], k)))
+	var name int
+	for drop := []string{compare.Bytes, compare.StaleReads, compare.P99, compare.MissesPerRequest}; ; drop = drop[1:] {
+		name, widths = t.width, widths[:0]
+		for k := range len(metrics) + 1 {
+			w := width(title(k))
+			for i := range shown {
+				w = max(w, width(cell(&shown[i], k)))
+			}
+			widths = append(widths, w)
+			name -= w + 2
 		}
-		widths = append(widths, w)
-		rest -= w + 2
+		if name >= min(longest, 20) || len(drop) == 0 {
+			break
+		}
+		metrics = slices.DeleteFunc(metrics, func(m string) bool { return m == drop[0] })
 	}
-	name = min(name, max(rest, 16))
+	name = min(longest, max(name, 16))
 	b := padRight("ROUTE", name)
 	for k, w := range widths {
 		b += "  " + padLeft(title(k), w)

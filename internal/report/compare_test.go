@@ -70,6 +70,17 @@ GET /b                   queries/request     24.0     4.00     âˆ’83%          â
 			t.Errorf("%d columns: %s", n, line)
 		}
 	}
+	for _, columns := range []int{80, 100} { // without what does not fit
+		var narrow bytes.Buffer
+		if err := CompareTerminal(&narrow, sampleComparison(), TerminalOptions{Width: columns}, false); err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(narrow.String()) {
+			if n := width(strings.TrimRight(line, "\n")); n > columns {
+				t.Errorf("%d of %d columns: %s", n, columns, line)
+			}
+		}
+	}
 	var all bytes.Buffer
 	if err := CompareTerminal(&all, sampleComparison(), TerminalOptions{Width: 120, Color: true}, true); err != nil {
 		t.Fatal(err)
