@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,8 +39,8 @@ def service(verdict: Verdict, expected: Service, report: dict, events: list[dict
         _lookalike(verdict, want["lookalike"], report)
         return
     findings = report["findings"]
-    verdict.found = ", ".join(found["cause"] for found in findings) or "nothing"
-    right = [found for found in findings if found["cause"] == want["cause"]]
+    verdict.found = ", ".join(found.get("cause", "?") for found in findings) or "nothing"
+    right = [found for found in findings if found.get("cause") == want["cause"]]
     if len(findings) != 1 or not right:
         verdict.wrong.append(f"found {_shown(findings)} instead of {want['cause']}")
     if not right:
@@ -83,7 +84,7 @@ def without(events: list[dict], want: dict) -> list[dict]:
     kept = []
     where = want.get("where", {}) if want["type"] == "*" else {"type": want["type"], **want.get("where", {})}
     for event in events:
-        if all(event.get(name) == value for name, value in where.items()):
+        if all(fnmatch.fnmatch(str(event.get(name)), pattern) for name, pattern in where.items()):
             if want["drop"] == "*":
                 continue
             event = {name: value for name, value in event.items() if name != want["drop"]}
@@ -155,7 +156,7 @@ def _lookalike(verdict: Verdict, want: dict, report: dict) -> None:
 
 def _shown(findings: list[dict]) -> str:
     return "; ".join(
-        f"{f['cause']} {f['verdict']} {f.get('missing_field') or ''} {f['family']} "
+        f"{f.get('cause', '?')} {f['verdict']} {f.get('missing_field') or ''} {f['family']} "
         f"{(f.get('writer') or {}).get('route', '')} ({f.get('stale_reads')} reads)".replace("  ", " ")
         for f in findings
     ) or "nothing"

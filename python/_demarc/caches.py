@@ -22,6 +22,8 @@ FILLS = 512
 OPS = 5_000
 HITS = 1_000
 HASHING = 0.02
+CLASSES = 2_000  # of values, that are remembered
+TIMES = ("date", "expires", "age")  # headers
 KEY_PARTS = 64  # arguments of a call that are shown in a key
 
 GET, SET, DELETE, CLEAR, EXPIRE, EVICT = map(text, ("get", "set", "delete", "clear", "expire", "evict"))
@@ -62,6 +64,28 @@ def raw(value):
             return None, VALUE, None
     size = len(value)
     return hashing.hash_bytes(value), _SPECIAL.get(value, VALUE) if size < 8 else VALUE, size
+
+
+_responses = {}  # class -> whether it is one of a framework's responses
+
+
+def plain(value):
+    """What of a value is hashed: of a framework's response (werkzeug's, Django's) what the client gets, without the
+    headers that tell the time; any other value itself."""
+    cls = value.__class__
+    is_one = _responses.get(cls)
+    if is_one is None:
+        is_one = hasattr(cls, "status_code") and hasattr(cls, "set_cookie")
+        if len(_responses) >= CLASSES:
+            _responses.clear()
+        _responses[cls] = is_one
+    if not is_one:
+        return value
+    if getattr(value, "is_streamed", False) or getattr(value, "streaming", False):
+        return NOTHING
+    body = value.get_data() if hasattr(value, "get_data") else value.content
+    headers = sorted((k, v) for k, v in value.headers.items() if k.lower() not in TIMES)
+    return [value.status_code, headers, body]
 
 
 def kind_of(value):

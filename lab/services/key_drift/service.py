@@ -30,9 +30,8 @@ def article(number):
 @app.put("/articles/<int:number>")
 def change(number):
     with engine.begin() as connection:
-        connection.execute(
-            text("UPDATE articles SET title = :title WHERE id = :id"), {"id": number, "title": request.json["title"]}
-        )  # lab: writer
+        new = {"id": number, "title": request.json["title"]}
+        connection.execute(text("UPDATE articles SET title = :title WHERE id = :id"), new)  # lab: writer
     drop(number)
     return jsonify(id=number)
 

@@ -52,7 +52,8 @@ async def show(name: str):
 
 @app.post("/users")
 async def register(user: User):
-    await app.state.pool.execute("INSERT INTO users VALUES ($1, $2)", user.name, user.email)  # lab: writer
+    new = "INSERT INTO users (name, email) VALUES ($1, $2)"
+    await app.state.pool.execute(new, user.name, user.email)  # lab: writer
     return user
 
 

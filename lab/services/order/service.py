@@ -71,7 +71,9 @@ def drop(sender, instance, **_):
 
 def load(pk):
     article = Article.objects.get(pk=pk)
-    return {"id": article.pk, "title": article.title, "body": article.body}
+    found = {"id": article.pk, "title": article.title, "body": article.body}
+    gate("loaded")
+    return found
 
 
 def article(request, pk):

@@ -63,6 +63,10 @@ def _did_delete(cache, args, kwargs, result, error):
     return [Did(DELETE, _key(cache, args, kwargs), removed=result if isinstance(result, int) else None)]
 
 
+def _did_exists(cache, args, kwargs, result, error):
+    return [Did(GET, _key(cache, args, kwargs), bool(result))]
+
+
 def _did_increment(cache, args, kwargs, result, error):
     return [Did(SET, _key(cache, args, kwargs), value=NOTHING if result is None else result)]
 
@@ -81,7 +85,8 @@ def _did_clear(cache, args, kwargs, result, error):
 
 _METHODS = {
     "get": _did_get, "multi_get": _did_get_many, "set": _did_set, "add": _did_set, "multi_set": _did_set_many,
-    "delete": _did_delete, "increment": _did_increment, "expire": _did_expire, "clear": _did_clear,
+    "exists": _did_exists, "delete": _did_delete, "increment": _did_increment, "expire": _did_expire,
+    "clear": _did_clear,
 }
 
 

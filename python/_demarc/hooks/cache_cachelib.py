@@ -6,7 +6,7 @@ those of a service are seen, too. A response that a view returned is hashed as i
 
 import inspect
 
-from _demarc.caches import CLEAR, DELETE, GET, NOTHING, SET, SHARED
+from _demarc.caches import CLEAR, DELETE, GET, SET, SHARED, plain
 from _demarc.core import failed, text
 from _demarc.libraries import Did, argument, milliseconds, named, wrap
 
@@ -24,15 +24,6 @@ def _place(cache):
     return place
 
 
-def _plain(value):
-    """A value as it is hashed: of a werkzeug response what the client gets."""
-    if hasattr(value, "get_data") and hasattr(value, "status_code"):
-        if getattr(value, "is_streamed", False):
-            return NOTHING
-        return [value.status_code, sorted((k, v) for k, v in value.headers if k.lower() != "date"), value.get_data()]
-    return value
-
-
 def _ttl(cache, timeout):
     if timeout is None:
         timeout = cache.default_timeout
@@ -40,25 +31,25 @@ def _ttl(cache, timeout):
 
 
 def _did_get(cache, args, kwargs, result, error):
-    return [Did(GET, str(argument(args, kwargs, 0, "key")), result is not None, _plain(result))]
+    return [Did(GET, str(argument(args, kwargs, 0, "key")), result is not None, plain(result))]
 
 
 def _did_get_many(cache, args, kwargs, result, error):
     if error is not None:
         return [Did(GET, str(k)) for k in args]
-    return [Did(GET, str(k), v is not None, _plain(v)) for k, v in zip(args, result)]
+    return [Did(GET, str(k), v is not None, plain(v)) for k, v in zip(args, result)]
 
 
 def _did_set(cache, args, kwargs, result, error):
     if not result and error is None:
         return []
     key, value = argument(args, kwargs, 0, "key"), argument(args, kwargs, 1, "value")
-    return [Did(SET, str(key), value=_plain(value), ttl=_ttl(cache, argument(args, kwargs, 2, "timeout")))]
+    return [Did(SET, str(key), value=plain(value), ttl=_ttl(cache, argument(args, kwargs, 2, "timeout")))]
 
 
 def _did_set_many(cache, args, kwargs, result, error):
     ttl = _ttl(cache, argument(args, kwargs, 1, "timeout"))
-    return [Did(SET, str(k), value=_plain(v), ttl=ttl) for k, v in argument(args, kwargs, 0, "mapping").items()]
+    return [Did(SET, str(k), value=plain(v), ttl=ttl) for k, v in argument(args, kwargs, 0, "mapping").items()]
 
 
 def _did_delete(cache, args, kwargs, result, error):

@@ -10,7 +10,7 @@ import functools
 import inspect
 
 from _demarc import caches
-from _demarc.caches import CANONICAL, CLEAR, DELETE, EXPIRE, GET, LOCAL, NOTHING, SET, SHARED, Outer, outer
+from _demarc.caches import CANONICAL, CLEAR, DELETE, EXPIRE, GET, LOCAL, NOTHING, SET, SHARED, Outer, outer, plain
 from _demarc.core import code, current, failed, now, state, text
 from _demarc.db import asked
 
@@ -181,7 +181,7 @@ def _finish(slot, cache, method, args, kwargs, result, error, start):
     if method in ("set", "set_many"):
         _page(ops, slot.ops[0][0] if slot.ops else _store(cache)[1], lambda k: cache.make_key(k, version=version))
     if slot.ops:
-        values = {cache.make_key(o[1], version=version): o[3] for o in ops if o[3] is not NOTHING}
+        values = {cache.make_key(o[1], version=version): plain(o[3]) for o in ops if o[3] is not NOTHING}
         caches.merged(slot, values, parts)
         return
     layer, store = _store(cache)
@@ -191,7 +191,7 @@ def _finish(slot, cache, method, args, kwargs, result, error, start):
             key = cache.make_key(key, version=version)
         else:
             key = None
-        caches.record(op, layer, store, key, start, end, hit, value, CANONICAL, ttl, removed, parts, error, line)
+        caches.record(op, layer, store, key, start, end, hit, plain(value), CANONICAL, ttl, removed, parts, error, line)
 
 
 def _begin(cache, method, args, kwargs):
