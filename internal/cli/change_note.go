@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -101,8 +102,8 @@ func (n *changeNote) write(ctx context.Context, talk io.Writer, r *change.Record
 	return path, in, err
 }
 
-// markedCapture returns the capture that a ship has put its mark into, if it is still there.
-func markedCapture(ship *change.Run) string {
+// markedCapture returns the capture of a folder that a ship has put its mark into, if it is still there.
+func markedCapture(ship *change.Run, folder string) string {
 	step := ship.Step(change.StepMark)
 	if step == nil || step.State != change.StatePassed {
 		return ""
@@ -111,7 +112,7 @@ func markedCapture(ship *change.Run) string {
 	if at < 0 {
 		return ""
 	}
-	dir := step.Detail[at+len(" in "):]
+	dir := filepath.Join(folder, filepath.Base(step.Detail[at+len(" in "):])) // the path was that of the demarc over production
 	if found, err := captureIn(dir); err != nil || found != dir {
 		return ""
 	}
@@ -154,11 +155,12 @@ func (n *changeNote) compared(ctx context.Context, talk io.Writer, r *change.Rec
 		if e := r.Environments.Get("production"); e != nil && e.Capture != "" {
 			dir = e.Capture
 		}
-		if after = markedCapture(ship); after == "" {
-			var err error
-			if after, err = captureIn(dir); err != nil {
-				return err
-			}
+		if marked := markedCapture(ship, dir); marked != "" {
+			after = marked
+		} else if found, err := captureIn(dir); err != nil {
+			return err
+		} else {
+			after = found
 		}
 	}
 	x := &comparison{confidence: 0.95, minEffect: 0.01, stale: staleAuto}

@@ -281,6 +281,25 @@ boundaries:
 	}
 }
 
+func TestChangeFromFinding(t *testing.T) {
+	dir, told := shop(t)
+	keep(t, dir, told.list)
+	id := staleOf(t).Findings[0].ID
+	record, err := os.ReadFile(strings.TrimSpace(mustSay(t, "change", "new", "--from", id[:8], "--checklist", "invalidation", "-y")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"finding: " + id, "topic: Stale reads of article:{}", "forgot", "PATCH /articles/{id}", "metric: stale_reads", "value: 3", "command: demarc explain " + id + " " + dir,
+		"stale_reads == 0", "leaks == 0", "id: lint"} {
+		if !strings.Contains(string(record), want) {
+			t.Errorf("%q is missing in\n%s", want, record)
+		}
+	}
+	if _, talk, code := says(t, "change", "new", "--from", "0000000000000000", "-y"); code != fault.ExitUsage || !strings.Contains(talk, "demarc stale") {
+		t.Errorf("no such finding: exit %d\n%s", code, talk)
+	}
+}
+
 func TestChangeRefuses(t *testing.T) {
 	inRepository(t)
 	traffic(t, filepath.Join(capture.Root, "one"), 1_790_000_000e9, 30, 50)
