@@ -118,11 +118,10 @@ func (d *Detector) key(st *store, p *proc, full uint64, name string, probe bool)
 			p.local = slices.DeleteFunc(p.local, func(k *key) bool { return k.dead })
 		}
 	}
-	for len(d.keys) > d.opt.MaxKeys {
-		if !d.evictOne() {
-			break
-		}
+	k.pins++ // it may not be the one to go
+	for len(d.keys) > d.opt.MaxKeys && d.evictOne() {
 	}
+	k.pins--
 	return k
 }
 

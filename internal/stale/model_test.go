@@ -420,6 +420,7 @@ func (w *world) write(name string) {
 			set.ValueHash, set.ValueForm, set.ValueKind, set.TTLMs = hashOf(value), "canonical", "value", event.Some[int64](60_000)
 			w.emit(p, trace, after, end, event.Event{Type: event.TypeCache, Cache: set})
 			w.put(w.store(p), name, &modelEntry{value: value, through: true, expires: w.now + 60_000*ms})
+			c.deleted = append(c.deleted, ownDelete{end, w.store(p)}) // a set of the new value by the writer ends the lag like a delete
 		})
 	}
 	if d != outsider {
