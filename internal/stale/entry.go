@@ -125,12 +125,10 @@ func (d *Detector) key(st *store, p *proc, full uint64, name string, probe bool)
 	return k
 }
 
-// evictOne forgets a key that was not used since the hand last came by.
+// evictOne forgets a key that was not used since the hand last came by. It looks at a few only: events on the wheel hold
+// their keys, so that there may be MaxBuffered keys more than MaxKeys for a while.
 func (d *Detector) evictOne() bool {
-	for n := 0; n < 2*len(d.clock)+2; n++ {
-		if len(d.clock) == 0 {
-			return false
-		}
+	for n := 0; n < 64 && len(d.clock) > 0; n++ {
 		d.hand %= len(d.clock)
 		k := d.clock[d.hand]
 		if k.dead {
