@@ -18,8 +18,10 @@ const (
 	worthShare  = 0.005
 	enoughHits  = 20
 	enoughReuse = 0.05
-	// near is how close to the best saving a simpler or shorter choice must come to be preferred.
-	near = 0.98
+	// near is how close to the best saving a shorter lifetime must come to be preferred, nearWay a simpler or safer way to
+	// invalidate.
+	near    = 0.98
+	nearWay = 0.9
 	// enoughSame is how many pairs with the same inputs it takes to call a boundary unstable.
 	enoughSame = 5
 )
@@ -133,27 +135,35 @@ func (l *log) budget(c *candidate) Budget {
 	return l.opt.Staleness[""]
 }
 
-// point chooses among the points that keep the budget the one that saves most; among those that save nearly as much, by
-// preference, and the shortest lifetime.
+// point chooses among the points that keep the budget: the preferred way to invalidate of those that save nearly as much as
+// the best, and with it the shortest lifetime that does.
 func (l *log) point(c *candidate) *Point {
 	b := l.budget(c)
 	ways := preferred
 	if len(c.tables) == 0 {
 		ways = []Invalidation{None}
 	}
-	var best int64 = -1
-	for i := range c.grid.Points {
-		if p := &c.grid.Points[i]; b.allows(p) && slices.Contains(ways, p.Invalidation) {
-			best = max(best, p.SavedNs)
+	most := func(points []Point) int64 {
+		var best int64 = -1
+		for i := range points {
+			if p := &points[i]; b.allows(p) {
+				best = max(best, p.SavedNs)
+			}
 		}
+		return best
 	}
-	if best < 0 {
-		return nil
+	var best int64 = -1
+	for _, v := range ways {
+		best = max(best, most(c.grid.At(v)))
 	}
 	for _, v := range ways {
 		points := c.grid.At(v)
+		own := most(points)
+		if own < 0 || float64(own) < nearWay*float64(best) {
+			continue
+		}
 		for i := range points {
-			if p := &points[i]; b.allows(p) && float64(p.SavedNs) >= near*float64(best) && (p.Hits > 0 || best == 0) {
+			if p := &points[i]; b.allows(p) && float64(p.SavedNs) >= near*float64(own) && (p.Hits > 0 || own == 0) {
 				return p
 			}
 		}

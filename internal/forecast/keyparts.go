@@ -241,11 +241,14 @@ type keyParts struct {
 	same     int64   // pairs with equal inputs and no write between
 	unstable int64   // of these, those whose answers differ
 	chance   float64 // share of differing pairs that tells nothing
+
+	who       int // column of the principal, -1 for none
+	principal finding
 }
 
-// keyParts finds the inputs that decide the answer. It starts with those that name what is asked for, adds the input that
-// explains most of the differing pairs until none are left to explain, takes out again what turns out not to matter, and
-// keeps whatever there is too little evidence to leave out.
+// keyParts finds the inputs that decide the answer. It starts with those that name what is asked for and who asks, adds the
+// input that explains most of the differing pairs until none are left to explain, takes out again what turns out not to
+// matter, and keeps whatever there is too little evidence to leave out.
 func (l *log) keyParts(t *inputsOf) keyParts {
 	n := len(t.names)
 	order := make([]int, n)
@@ -266,11 +269,22 @@ func (l *log) keyParts(t *inputsOf) keyParts {
 	if k.same > 0 {
 		k.chance += float64(k.unstable) / float64(k.same)
 	}
+	k.who = slices.Index(t.names, principalName)
 	for c, name := range t.names {
-		k.key[c] = tier(name) == 0
+		k.key[c] = tier(name) == 0 || c == k.who
 	}
 	l.addParts(t, &k, order)
 	l.removeParts(t, &k, order)
+	if k.who >= 0 {
+		// Beside nothing but inputs of which it is known, among requests of one principal, that they matter: else one
+		// that merely comes along with a few of the principals would be taken for what makes answers differ.
+		k.key[k.who] = false
+		k.principal = k.finding(t, l.evidence(t, k.key), k.who)
+		k.key[k.who] = !k.principal.enough
+		if !k.key[k.who] {
+			l.removeParts(t, &k, order)
+		}
+	}
 	for _, c := range order { // the likeliest first: what is kept may let others follow from the key
 		if !k.key[c] {
 			k.key[c] = l.mustKeep(t, &k, c)
@@ -301,6 +315,16 @@ func (t *inputsOf) unlikelyInputs() []bool {
 		list[c] = present >= 10 && len(values)*10 >= present*9 && name != principalName
 	}
 	return list
+}
+
+// handle says whether an argument is, by its name, something to work with and not something that is asked for. It is left
+// out where it never differed.
+func handle(name string) bool {
+	switch strings.TrimPrefix(name, "arg.") {
+	case "self", "cls", "session", "db", "conn", "connection", "cursor", "pool", "client", "request", "app":
+		return strings.HasPrefix(name, "arg.")
+	}
+	return false
 }
 
 // addParts adds inputs until what differs can be explained.
@@ -334,12 +358,12 @@ func (l *log) addParts(t *inputsOf, k *keyParts, order []int) {
 // removeParts takes out of the key what does not matter, the least likely first.
 func (l *log) removeParts(t *inputsOf, k *keyParts, order []int) {
 	for _, c := range slices.Backward(order) {
-		if !k.key[c] {
+		if !k.key[c] || c == k.who {
 			continue
 		}
 		k.key[c] = false
 		e := l.evidence(t, k.key)
-		follows := tier(t.names[c]) >= 3 && !l.varies(t, k.key, c)
+		follows := (tier(t.names[c]) >= 3 || handle(t.names[c])) && !l.varies(t, k.key, c)
 		k.key[c] = !follows && !k.finding(t, e, c).enough
 	}
 }
@@ -350,7 +374,7 @@ func (l *log) mustKeep(t *inputsOf, k *keyParts, c int) bool {
 	if f.enough {
 		return false
 	}
-	return tier(t.names[c]) <= 2 || l.varies(t, k.key, c)
+	return tier(t.names[c]) <= 1 && !handle(t.names[c]) || l.varies(t, k.key, c)
 }
 
 // judge puts what was found of an input into words.
@@ -361,6 +385,9 @@ func (l *log) judge(t *inputsOf, k *keyParts, c int) KeyInput {
 	f := k.finding(t, l.evidence(t, k.key), c)
 	varies := l.varies(t, k.key, c)
 	k.key[c] = inKey
+	if c == k.who {
+		f = k.principal
+	}
 	in.Pairs, in.Differ = f.pairs, f.differ
 	switch {
 	case inKey && f.matters:
