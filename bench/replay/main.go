@@ -99,11 +99,11 @@ func makeKeys(n int) []forecast.Key {
 		if count == 0 {
 			continue
 		}
-		k := forecast.Key{Table: tables[rank%len(tables)], Row: times(rng, min(1+count/50, 1000))}
+		k := forecast.Key{Table: [][]int64{tables[rank%len(tables)]}, Row: [][]int64{times(rng, min(1+count/50, 1000))}}
 		k.Requests = make([]forecast.Request, 0, count)
 		for _, at := range times(rng, count) {
 			dur := int64(math.Exp(rng.Float64()*math.Log(40))) * int64(time.Millisecond)
-			version, _ := slices.BinarySearch(k.Row, at)
+			version, _ := slices.BinarySearch(k.Row[0], at)
 			k.Requests = append(k.Requests, forecast.Request{At: at, End: at + dur, Hash: uint64(version + 1), Queries: 3, Bytes: 2000})
 		}
 		keys = append(keys, k)
