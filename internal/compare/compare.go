@@ -482,7 +482,7 @@ func (c *comparer) mean(r *Row, before, after sums, knownBefore, knownAfter, zer
 		v := after.mean()
 		r.After = &v
 	}
-	if r.needs(leastRequests) || !knownBefore || !knownAfter {
+	if !knownBefore || !knownAfter || r.needs(leastRequests) {
 		return
 	}
 	r.change()
@@ -536,7 +536,7 @@ func (c *comparer) share(r *Row, before, after sums, n0, n1 float64) {
 			r.After = &v
 		}
 	}
-	if r.needs(leastRequests) || r.Before == nil || r.After == nil {
+	if r.Before == nil || r.After == nil || r.needs(leastRequests) {
 		return
 	}
 	r.change()

@@ -97,7 +97,7 @@ var compareMetrics = map[string][2]string{
 	compare.P50: {"p50", "P50"}, compare.P95: {"p95", "P95"}, compare.P99: {"p99", "P99"},
 	compare.ErrorRate: {"error rate", "ERRORS"}, compare.QueriesPerRequest: {"queries/request", "QUERIES"},
 	compare.MissesPerRequest: {"misses/request", "MISSES"}, compare.HitRatio: {"hit ratio", "HITS"},
-	compare.StaleReads: {"stale reads/request", "STALE"}, compare.Bytes: {"bytes/request", "BYTES"},
+	compare.StaleReads: {"stale/request", "STALE"}, compare.Bytes: {"bytes/request", "BYTES"},
 }
 
 func compareMetric(name string) string { return compareMetrics[name][0] }
