@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"slices"
 	"sort"
+
+	"github.com/demarc-dev/demarc/event"
 )
 
 // log is the evidence in order: units with what lies inside them, and when what they rest on was written.
@@ -15,6 +17,7 @@ type log struct {
 	byTag    [][]int64
 	byTable  map[uint32][]int64
 	open     map[[2]uint32][]int64 // writes to a table that do not say which values of a set of columns they touch
+	unseen   int64                 // answers that may come from a cache that was not seen
 	unjoined int64                 // writes of transactions whose end was not seen
 }
 
@@ -65,6 +68,7 @@ func (f *Forecast) assemble() *log {
 	l.commit()
 	l.resolve()
 	l.reads, l.warm = nil, nil
+	l.quiet()
 	for i := range l.units {
 		u := &l.units[i]
 		if l.wroteIn(u, u.at, u.end) {
@@ -72,6 +76,26 @@ func (f *Forecast) assemble() *log {
 		}
 	}
 	return l
+}
+
+// quiet takes answers without a statement, where others of the same route had some, for those of a cache that nobody saw:
+// unless caches were seen at all, since then this one would have been.
+func (l *log) quiet() {
+	if l.seen.events[event.TypeCache] > 0 {
+		return
+	}
+	busy := map[uint32]bool{}
+	for i := range l.units {
+		if u := &l.units[i]; u.level == response && u.queries > 0 && u.status < 400 {
+			busy[u.name] = true
+		}
+	}
+	for i := range l.units {
+		if u := &l.units[i]; u.level == response && u.queries == 0 && u.status < 400 && busy[u.name] {
+			u.flags |= fromCache
+			l.unseen++
+		}
+	}
 }
 
 // once leaves of events with the same identity the first.

@@ -282,6 +282,9 @@ func (l *log) warnings(list []*candidate) []Warning {
 	} else if s.unhashedQueries > 0 {
 		add("no-results", "%d statements carry no hash of their result: they are counted, but no candidates of their own", s.unhashedQueries)
 	}
+	if l.unseen > 0 {
+		add("unseen-cache", "%d answers came without a statement, where others of their route had some: a cache that was not seen may have given them; they are not compared", l.unseen)
+	}
 	if l.doubled > 0 {
 		add("doubled", "%d events came twice and are counted once", l.doubled)
 	}
