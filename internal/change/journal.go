@@ -78,6 +78,14 @@ type Progress struct {
 // Unfinished says whether the run was broken off, or is still going on: the lock tells which.
 func (p *Progress) Unfinished() bool { return p != nil && p.Run.State == StateRunning }
 
+// Where says where the run stands, for a sentence: "in the step deploy".
+func (p *Progress) Where() string {
+	if p.Open == "" {
+		return "between two steps"
+	}
+	return "in the step " + p.Open
+}
+
 // Ended returns what became of the step with a key, or nil.
 func (p *Progress) Ended(key string) *Step {
 	if i, ok := p.ended[key]; ok {

@@ -57,11 +57,7 @@ func takeLock(state string, h holder) (*lock, error) {
 		if !errors.Is(err, syscall.EWOULDBLOCK) {
 			return fail(err)
 		}
-		who := "another demarc"
-		if was.Pid > 0 {
-			who = fmt.Sprintf("demarc change %s %s (process %d, since %s)", was.Command, was.Record, was.Pid, was.At.Local().Format("15:04:05"))
-		}
-		return nil, &fault.Error{What: "cannot begin", Cause: &heldError{by: was, who: who},
+		return nil, &fault.Error{What: "cannot begin", Cause: &heldError{by: was},
 			Expected: "one run at a time on staging or production", Retry: fault.RetrySafe, Try: "wait for it, or end it"}
 	}
 	data, err = json.Marshal(h)
@@ -75,6 +71,31 @@ func takeLock(state string, h holder) (*lock, error) {
 	return &lock{file: f, Gone: was}, nil
 }
 
+// Busy says what is running over a state's folder: "demarc change ship NAME (process N, …)"; empty: nothing.
+func Busy(state string) string {
+	f, err := os.Open(filepath.Join(state, "changes", "lock"))
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	if syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB) == nil {
+		return "" // and closing the file gives it back
+	}
+	var h holder
+	if data, err := io.ReadAll(io.LimitReader(f, 4096)); err == nil {
+		_ = json.Unmarshal(data, &h)
+	}
+	return h.String()
+}
+
+// String names the holder for people.
+func (h holder) String() string {
+	if h.Pid <= 0 {
+		return "another demarc"
+	}
+	return fmt.Sprintf("demarc change %s %s (process %d, since %s)", h.Command, h.Record, h.Pid, h.At.Local().Format("15:04:05"))
+}
+
 // release gives the lock back in order.
 func (l *lock) release() {
 	_ = l.file.Truncate(0)
@@ -82,9 +103,6 @@ func (l *lock) release() {
 }
 
 // heldError says who has the lock.
-type heldError struct {
-	by  holder
-	who string
-}
+type heldError struct{ by holder }
 
-func (e *heldError) Error() string { return e.who + " is running" }
+func (e *heldError) Error() string { return e.by.String() + " is running" }

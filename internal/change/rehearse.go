@@ -80,7 +80,7 @@ func (r *runner) rehearsal(ctx context.Context, giveUp bool) (*Run, error) {
 		if key := r.backupAndRestore(ctx); key != "" {
 			return r.failed("the "+key+" failed, so nothing was deployed", key, fault.ExitFailed)
 		}
-		r.sayf("")
+		r.gap()
 	}
 	var wrong, undecided string // what of the change did not work, in words
 	var wrongKey string
@@ -109,7 +109,7 @@ func (r *runner) rehearsal(ctx context.Context, giveUp bool) (*Run, error) {
 			}
 			note(checks, "a check failed after the deploy")
 		}
-		r.sayf("")
+		r.gap()
 	}
 	back := r.run(ctx, "rollback", "rollback", repeatable)
 	since := r.Now()
@@ -185,9 +185,12 @@ func (r *runner) rollbackFailed(where, why, key string) (*Run, error) {
 	run := r.finish(StateFailed, "ROLLBACK FAILED: "+why)
 	f := &fault.Error{Op: r.Op, What: "the rollback of " + r.record.Name() + " does not bring back what was there", Cause: errors.New(why),
 		Expected: "after the rollback, a healthy " + where + " on which the checks give what they gave before the deploy", Retry: fault.RetryUnsafe,
-		Try: "put " + where + " right by hand"}
+		Try: "put " + where + " right by hand, or correct the command: demarc change rollback " + r.record.Name()}
+	if where == staging {
+		f.Try += " --on staging"
+	}
 	if s := run.Step(key); s != nil && s.Log != "" {
-		f.Try = "read " + filepath.Join(r.record.Dir(), s.Log) + ", then " + f.Try
+		f.Try = "read " + filepath.Join(r.record.Dir(), s.Log) + "\n" + f.Try
 	}
 	return run, r.orFault(f)
 }
@@ -279,7 +282,7 @@ func (r *runner) backup(ctx context.Context) Step {
 			s.State, s.Detail = StateFailed, "the command ended well, but "+err.Error()
 			return
 		}
-		s.Detail = fmt.Sprintf("%d bytes in %s", size, path)
+		s.Detail = fmt.Sprintf("%d bytes in %s", size, relative(".", path))
 	})
 }
 
@@ -381,11 +384,7 @@ func needed(record *Record, environment, op string, names ...string) error {
 
 // unfinished refuses to do anything while production is in doubt.
 func (r *runner) unfinished(p *Progress) error {
-	at := "between two steps"
-	if p.Open != "" {
-		at = "in the step " + p.Open
-	}
-	return &fault.Error{Op: r.Op, What: fmt.Sprintf("the %s of %s was broken off %s", nouns[p.Run.Kind], r.record.Name(), at),
+	return &fault.Error{Op: r.Op, What: fmt.Sprintf("the %s of %s was broken off %s", nouns[p.Run.Kind], r.record.Name(), p.Where()),
 		Expected: "nothing of production in doubt", Retry: fault.RetryUseless,
 		Try: fmt.Sprintf("demarc change %s %s   to go on\ndemarc change rollback %s   to take it back", p.Run.Kind, r.record.Name(), r.record.Name())}
 }

@@ -203,8 +203,8 @@ func TestRehearseFailures(t *testing.T) {
 	}
 }
 
-func TestGigabyteOfOutput(t *testing.T) {
-	record := folder(t, strings.Replace(fileService, "./deploy.sh v2", "head -c 1000000000 /dev/zero | tr '\\\\0' x; echo; ./deploy.sh v2", 1))
+func TestFloodOfOutput(t *testing.T) {
+	record := folder(t, strings.Replace(fileService, "./deploy.sh v2", "head -c 300000000 /dev/zero | tr '\\\\0' x; echo; ./deploy.sh v2", 1))
 	o, talk := options("demarc change rehearse")
 	run, err := Rehearse(t.Context(), record, o)
 	if err != nil {

@@ -36,10 +36,7 @@ func Rollback(ctx context.Context, record *Record, environment string, o Options
 	}
 	defer r.close()
 	if before.Unfinished() && before.Run.Environment == environment {
-		at := "between two steps"
-		if before.Open != "" {
-			at = "in the step " + before.Open
-		}
+		at := before.Where()
 		r.sayf("demarc: the %s of %s was broken off %s; taking it back", nouns[before.Run.Kind], before.Run.At.Local().Format(time.DateTime), at)
 		r.abandon(before, "broken off "+at+"; taken back by demarc change rollback")
 	}

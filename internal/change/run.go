@@ -23,6 +23,7 @@ type Options struct {
 	Talk   io.Writer        // progress; standard error
 	Output io.Writer        // gets the masked output of commands as it comes; nil: nobody
 	DryRun bool             // say what would be run, run and write nothing
+	Plan   *[]Step          // with DryRun: gets the steps instead of Talk; nil: Talk gets them
 	Now    func() time.Time // time.Now
 
 	// Check answers checks of a record on an environment. Since is the time from which figures count: zero for all that
@@ -123,11 +124,7 @@ func (r *runner) resume(p *Progress) {
 	if r.err != nil {
 		return
 	}
-	at := "between two steps"
-	if p.Open != "" {
-		at = "in the step " + p.Open
-	}
-	r.sayf("demarc: the %s of %s was broken off %s; going on", nouns[p.Run.Kind], p.Run.At.Local().Format("2006-01-02 15:04:05"), at)
+	r.sayf("demarc: the %s of %s was broken off %s; going on", nouns[p.Run.Kind], p.Run.At.Local().Format(time.DateTime), p.Where())
 	r.j, r.err = reopen(p, r.Now)
 }
 
@@ -171,7 +168,11 @@ func (r *runner) step(ctx context.Context, key string, n nature, shown string, d
 		return Step{Name: key, State: StateSkipped}
 	}
 	if r.DryRun {
-		r.sayf("%-14s %s", key, oneLine(shown))
+		if r.Plan != nil {
+			*r.Plan = append(*r.Plan, s)
+		} else {
+			r.sayf("%-14s %s", key, oneLine(shown))
+		}
 		return s
 	}
 	if was := r.j.Ended(key); was != nil {

@@ -34,6 +34,13 @@ func (r *runner) sayf(format string, args ...any) {
 	fmt.Fprintf(r.Talk, format+"\n", args...)
 }
 
+// gap is an empty line between the parts of a run.
+func (r *runner) gap() {
+	if r.Plan == nil && r.err == nil {
+		r.sayf("")
+	}
+}
+
 // announce says what begins. Until the returned function is called, it says every slowly seconds that it is still going on.
 func (r *runner) announce(key, shown string) (stop func()) {
 	if shown == "" {

@@ -84,7 +84,7 @@ func Ship(ctx context.Context, record *Record, o Options, s ShipOptions) (*Run, 
 			r.abandon(before, "broken off")
 		}
 	}
-	if err := r.gates(s); err != nil {
+	if err := r.gates(ctx, s); err != nil {
 		return nil, err
 	}
 	s.logSize = -1
@@ -111,7 +111,7 @@ func (s ShipOptions) kept(options map[string]string) ShipOptions {
 }
 
 // gates says why the change must not be shipped now.
-func (r *runner) gates(s ShipOptions) error {
+func (r *runner) gates(ctx context.Context, s ShipOptions) error {
 	runs, err := r.record.Runs()
 	if err != nil {
 		return err
@@ -126,6 +126,7 @@ func (r *runner) gates(s ShipOptions) error {
 			Expected: "deploy and rollback as they were rehearsed on staging", Retry: fault.RetryUseless, Try: try + "\n" +
 				r.Op + " --unrehearsed, if it must be"}
 	}
+	r.sayMoved(ctx, Last(runs, KindRehearse, ""))
 	var open []string
 	status := r.record.Status(runs)
 	for i, item := range status.Items {
@@ -170,6 +171,30 @@ func (r *runner) unrehearsed(runs []*Run) (why, try string) {
 		r.sayf("demarc: the rehearsal of %s could not decide: %s", stamp(last.At), last.Detail)
 	}
 	return "", ""
+}
+
+// sayMoved says which files are not as they were when the change was rehearsed. Whether they are part of what is deployed
+// only the deploy command knows, so this is no reason to refuse.
+func (r *runner) sayMoved(ctx context.Context, last *Run) {
+	if last == nil || last.Commit == "" {
+		return
+	}
+	revision, dirty := strings.CutSuffix(last.Commit, "+dirty")
+	if dirty {
+		r.sayf("demarc: the rehearsal of %s was done with files that were not committed", stamp(last.At))
+	}
+	repository, err := OpenRepository(ctx, ".")
+	if err != nil {
+		return
+	}
+	files, _, err := repository.Touched(ctx, revision, "")
+	switch {
+	case err != nil:
+		r.sayf("demarc: which files have changed since the rehearsal cannot be told: %v", err)
+	case len(files) > 0:
+		shown := files[:min(len(files), 5)]
+		r.sayf("demarc: changed since the rehearsal: %s%s", strings.Join(shown, ", "), map[bool]string{true: ", …"}[len(files) > len(shown)])
+	}
 }
 
 // texts shows what was rehearsed beside what would be run.

@@ -22,6 +22,8 @@ func newChangeCommand() *cobra.Command {
 			"  demarc change rehearse\n  demarc change ship\n  demarc change note\n  demarc change list",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+
+		PersistentPreRun: sayUnfinished,
 	}
 	cmd.AddCommand(
 		newChangeNewCommand(),

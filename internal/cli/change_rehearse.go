@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -21,6 +23,8 @@ type changeRun struct {
 	dir             string
 	json            bool
 	dryRun, verbose bool
+
+	plan []change.Step
 }
 
 func (f *changeRun) add(cmd *cobra.Command) {
@@ -39,6 +43,10 @@ func (f *changeRun) options(cmd *cobra.Command) change.Options {
 	if f.dryRun {
 		o.Talk = cmd.OutOrStdout()
 	}
+	if f.dryRun && f.json {
+		f.plan = []change.Step{}
+		o.Plan = &f.plan
+	}
 	if f.verbose {
 		o.Output = cmd.ErrOrStderr()
 	}
@@ -54,6 +62,21 @@ func (f *changeRun) tell(cmd *cobra.Command, record *change.Record, run *change.
 			*change.Run
 		}{changeRunSchema, record.Path(), run})
 		err = errors.Join(err, jerr)
+	}
+	if f.plan != nil && err == nil {
+		type planned struct {
+			Name    string `json:"name"`
+			Command string `json:"command"`
+		}
+		steps := []planned{}
+		for _, s := range f.plan {
+			steps = append(steps, planned{s.Name, s.Command})
+		}
+		err = writeJSON(cmd.OutOrStdout(), struct {
+			Schema string    `json:"schema"`
+			Record string    `json:"record"`
+			Plan   []planned `json:"plan"`
+		}{changeRunSchema, record.Path(), steps})
 	}
 	if errors.Is(err, context.Canceled) {
 		fmt.Fprintf(cmd.ErrOrStderr(), "demarc: broken off; the journal knows where\n  go on:     %s %s\n  take back: demarc change rollback %s\n",
@@ -110,4 +133,32 @@ func newChangeRehearseCommand() *cobra.Command {
 	}
 	f.add(cmd)
 	return cmd
+}
+
+// sayUnfinished says, at the start of every change command, which runs were broken off: production or staging may be in doubt.
+func sayUnfinished(cmd *cobra.Command, _ []string) {
+	dir := capture.Root
+	if flag := cmd.Flags().Lookup("dir"); flag != nil {
+		dir = flag.Value.String()
+	}
+	found, err := change.Unfinished(dir)
+	if err != nil {
+		fmt.Fprintf(cmd.ErrOrStderr(), "demarc: %v\n", err)
+	}
+	if len(found) == 0 {
+		return
+	}
+	if busy := change.Busy(dir); busy != "" {
+		fmt.Fprintf(cmd.ErrOrStderr(), "demarc: %s is running\n", busy)
+		return
+	}
+	for _, name := range slices.Sorted(maps.Keys(found)) {
+		p := found[name]
+		back := "demarc change rollback " + name
+		if p.Run.Environment == "staging" {
+			back += " --on staging"
+		}
+		fmt.Fprintf(cmd.ErrOrStderr(), "demarc: %s of %s on %s was broken off %s\n  go on:     demarc change %s %s\n  take back: %s\n",
+			p.Run.Kind, name, p.Run.Environment, p.Where(), p.Run.Kind, name, back)
+	}
 }

@@ -91,7 +91,7 @@ func watchShip(ctx context.Context, q change.WatchRequest) (change.WatchResult, 
 	}
 	out.Output = text.String()
 	if q.Log != "" {
-		out.Detail = fmt.Sprintf("%d lines of the log, %d of them errors, %d kinds of errors new", rep.Watch.Lines, rep.Watch.Errors, len(rep.Watch.New))
+		out.Detail = fmt.Sprintf("lines of the log: %d; errors: %d; kinds of errors that it did not have before: %d", rep.Watch.Lines, rep.Watch.Errors, len(rep.Watch.New))
 	}
 	return out, nil
 }
