@@ -61,11 +61,10 @@ func replaceKey(data []byte, key string, value any, empty bool, after string) ([
 		if empty {
 			return data, nil
 		}
-		if from, to, ok = keyLines(data, after); ok {
-			from = to
-		} else {
-			from, to = len(data), len(data)
+		if _, to, ok = keyLines(data, after); !ok {
+			to = len(data)
 		}
+		from = to
 		text = append([]byte("\n"), text...)
 	}
 	return bytes.Join([][]byte{data[:from], text, data[to:]}, nil), nil

@@ -385,7 +385,8 @@ func TestStates(t *testing.T) {
 		}
 		return r
 	}
-	rehearsed := run(KindRehearse, StatePassed)
+	rehearsed, onStaging := run(KindRehearse, StatePassed), run(KindRollback, StatePassed)
+	onStaging.Environment = staging
 	for _, c := range []struct {
 		runs       []*Run
 		state      string
@@ -394,6 +395,9 @@ func TestStates(t *testing.T) {
 		{nil, Draft, false},
 		{[]*Run{run(KindRehearse, StateFailed)}, Draft, false},
 		{[]*Run{rehearsed}, Rehearsed, false},
+		{[]*Run{run(KindRehearse, StateUndecided), onStaging}, Rehearsed, false},
+		{[]*Run{onStaging}, Draft, false},
+		{[]*Run{run(KindShip, StatePassed, "deploy"), run(KindRollback, StatePassed), rehearsed}, Rehearsed, false},
 		{[]*Run{rehearsed, run(KindShip, StateFailed, "backup=failed")}, Rehearsed, false},
 		{[]*Run{rehearsed, run(KindShip, StateRunning, "deploy")}, Shipped, true},
 		{[]*Run{rehearsed, run(KindShip, StateFailed, "deploy", "watch=failed")}, Shipped, true},

@@ -31,7 +31,7 @@ func TestParseShowsTheLine(t *testing.T) {
 		{"secret as such", "commands:\n  deploy:\n    run: x\n    secrets: {TOKEN: hunter2}", ">  6 |", "env:NAME or file:PATH"},
 		{"variable", "commands:\n  deploy: {run: x, pass: [A B]}", "A B", "name of a variable"},
 		{"redis", "environments:\n  production:\n    redis: redis://:hunter2@cache", ">  5 |     redis", "without a password"},
-		{"environment", "environments:\n  produktion: {}", "produktion", "unknown field"},
+		{"environment", "environments:\n  live: {}", "live", "unknown field"},
 		{"config", "config:\n  - {file: a, env: B}", ">  4 |", "one of file"},
 		{"absolute file", "files: [/etc/passwd]", "/etc/passwd", "inside the repository"},
 		{"file above", "files:\n  - a\n  - ../b", ">  5 |   - ../b", "inside the repository"},

@@ -77,7 +77,7 @@ func (r *Record) Status(runs []*Run) Status {
 		switch run.Kind {
 		case KindRehearse:
 			rehearsal = run
-			if (run.State == StatePassed || run.State == StateUndecided) && s.State == Draft {
+			if (run.State == StatePassed || run.State == StateUndecided) && (s.State == Draft || s.State == RolledBack) {
 				s.State = Rehearsed
 			}
 		case KindShip:
@@ -94,10 +94,11 @@ func (r *Record) Status(runs []*Run) Status {
 				s.Remarks = append(s.Remarks, "the ship of "+stamp(run.At)+" is going on or was broken off")
 			}
 		case KindRollback:
-			if run.State == StatePassed {
+			switch {
+			case run.State == StateFailed:
+				s.Remarks = append(s.Remarks, strings.TrimSpace("the rollback of "+stamp(run.At)+" FAILED "+where(run)))
+			case run.State == StatePassed && run.Environment != staging:
 				s.State = RolledBack
-			} else if run.State == StateFailed {
-				s.Remarks = append(s.Remarks, "the rollback of "+stamp(run.At)+" FAILED")
 			}
 		}
 	}
@@ -107,14 +108,13 @@ func (r *Record) Status(runs []*Run) Status {
 	}
 	final := s.Note != nil && s.Note.Status == NoteFinal
 	s.Unfinished = (s.State == Shipped || s.State == Watched) && !final
-	if final && s.State == Watched {
+	if final && (s.State == Shipped || s.State == Watched) {
 		s.State = Noted
 	}
 	if s.Unfinished {
-		switch {
-		case s.Note == nil:
+		if s.Note == nil {
 			s.Remarks = append(s.Remarks, "shipped without a note")
-		default:
+		} else {
 			s.Remarks = append(s.Remarks, "the note is a draft")
 		}
 	}
@@ -127,6 +127,14 @@ func (r *Record) Status(runs []*Run) Status {
 func passed(run *Run, step string) bool {
 	s := run.Step(step)
 	return s != nil && s.State == StatePassed
+}
+
+// where names the environment of a run.
+func where(run *Run) string {
+	if run.Environment == "" {
+		return ""
+	}
+	return "on " + run.Environment
 }
 
 // ended says whether a step came to its end and did not fail.

@@ -87,7 +87,7 @@ func TestChangeFromCaptureToNote(t *testing.T) {
 	}
 	for _, want := range []string{
 		"topic: GET /articles", "owner: Ada <ada@example.org>", "input: /articles?limit=20", "capture: " + before, "metric: p95_ms", "samples: 300",
-		"command: demarc report --json " + before, `p95_ms of "GET /articles" < 51`, "health: curl -fsS -o /dev/null http://127.0.0.1:8000/health", "id: tag",
+		"command: demarc report --json " + before, `p95_ms of "GET /articles" < 46`, "health: curl -fsS -o /dev/null http://127.0.0.1:8000/health", "id: tag",
 	} {
 		if !strings.Contains(string(record), want) {
 			t.Errorf("%q is missing in\n%s", want, record)
