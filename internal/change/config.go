@@ -275,7 +275,7 @@ func printed(ctx context.Context, record *Record, name string, e *Environment, l
 	if e.URL != "" {
 		vars = merged(vars, map[string]string{"DEMARC_URL": e.URL})
 	}
-	res, err := command.Run(ctx, command.Spec{Line: line, Dir: e.Dir, Env: maps.Clone(vars), Secrets: e.Secrets, Timeout: time.Minute, Tail: 64 << 10})
+	res, err := command.Run(ctx, command.Spec{Line: line, Dir: e.Dir, Pass: e.Pass, Env: maps.Clone(vars), Secrets: e.Secrets, Timeout: time.Minute, Tail: 64 << 10})
 	if err == nil && !res.OK() {
 		err = errors.New(res.Outcome() + explained(res) + ": " + oneLine(res.Tail))
 	}

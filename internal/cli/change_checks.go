@@ -5,6 +5,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/demarc-dev/demarc/internal/capture"
@@ -19,20 +20,13 @@ func answerChecks(ctx context.Context, q change.CheckRequest) ([]change.CheckRes
 	answers := make([][]change.CheckResult, len(q.Checks))
 	environment := q.Record.Environments.Get(q.Environment)
 	runner := runnerOf(q, environment)
-	var secrets map[string]string
-	if environment != nil {
-		secrets = environment.Secrets
-	}
 	figures := false
 	for i, c := range q.Checks {
 		if c.Kind == check.Figure {
 			figures = true
 			continue
 		}
-		if c.Secrets == nil {
-			c.Secrets = secrets
-		}
-		r, err := runner.Run(ctx, c, i+1)
+		r, err := runner.Run(ctx, within(c, environment), i+1)
 		if err != nil {
 			return nil, err
 		}
@@ -117,6 +111,21 @@ func roundOf(q change.CheckRequest, environment *change.Environment) (*checkRoun
 		r.baseline, err = captureIn(before)
 	}
 	return r, err
+}
+
+// within is a check whose command gets the secrets of an environment and what it hands on.
+func within(c check.Check, environment *change.Environment) check.Check {
+	if environment == nil || c.Kind != check.Command {
+		return c
+	}
+	c.Pass = slices.Concat(environment.Pass, c.Pass)
+	secrets := maps.Clone(environment.Secrets)
+	if secrets == nil {
+		secrets = map[string]string{}
+	}
+	maps.Copy(secrets, c.Secrets)
+	c.Secrets = secrets
+	return c
 }
 
 // runnerOf runs the commands among checks with the variables of an environment.

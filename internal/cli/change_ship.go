@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -62,12 +63,9 @@ func watchShip(ctx context.Context, q change.WatchRequest) (change.WatchResult, 
 	if err != nil {
 		return change.WatchResult{}, err
 	}
-	if environment != nil {
-		for i := range round.list {
-			if round.list[i].Secrets == nil {
-				round.list[i].Secrets = environment.Secrets
-			}
-		}
+	round.list = slices.Clone(round.list)
+	for i, c := range round.list {
+		round.list[i] = within(c, environment)
 	}
 	w := &checkWatch{checkRound: *round, length: q.For, log: q.Log, named: len(round.captures) > 0, told: q.Talk}
 	if info, err := os.Stat(q.Log); err == nil && info.Mode().IsRegular() && q.LogSize >= 0 && info.Size() >= q.LogSize {
