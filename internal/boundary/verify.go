@@ -85,6 +85,7 @@ type trace struct {
 	ops   []op
 	txns  map[string][]int // writes by transaction that is open, as places in open
 	open  []write
+	wrote map[int]bool // boundaries whose tables it wrote
 }
 
 // op is an operation on one key of a boundary's family.

@@ -41,6 +41,12 @@ func (v *Verifier) query(e *event.Event) {
 			}
 			w := write{boundary: i, table: name, began: e.At, commit: e.End(), trace: e.Trace}
 			tr := v.trace(e.Trace)
+			if tr != nil {
+				if tr.wrote == nil {
+					tr.wrote = map[int]bool{}
+				}
+				tr.wrote[i] = true
+			}
 			if q.Txn == "" || tr == nil {
 				v.committed(w)
 				continue
@@ -82,17 +88,20 @@ func (v *Verifier) committed(w write) {
 	v.writes = append(v.writes, w)
 }
 
-// drop is an operation that drops or renews entries of a boundary: it answers writes of the same request, and those that
-// were committed shortly before.
+// drop is an operation that drops or renews entries of a boundary. It answers the writes of its own request. One that drops,
+// in a request without such a write (a worker's, or outside of any), also answers those that were committed shortly
+// before; one of a request that wrote is about its own write, and a new set elsewhere is a fill like any other.
 func (v *Verifier) drop(boundary int, e *event.Event) {
+	tr := v.traces[e.Trace]
+	own := e.Cache.Op == "set" || tr != nil && tr.wrote[boundary]
 	for i := range v.writes {
 		w := &v.writes[i]
 		if w.boundary != boundary || w.done {
 			continue
 		}
-		w.done = e.Trace != "" && e.Trace == w.trace && e.End() >= w.began || e.At >= w.began && e.At <= w.commit+int64(dropTime)
+		w.done = e.Trace != "" && e.Trace == w.trace && e.End() >= w.began || !own && e.At >= w.began && e.At <= w.commit+int64(dropTime)
 	}
-	if tr := v.traces[e.Trace]; tr != nil {
+	if tr != nil {
 		for i := range tr.open {
 			if tr.open[i].boundary == boundary {
 				tr.open[i].done = true

@@ -154,6 +154,20 @@ func TestVerifyWhatDoesNot(t *testing.T) {
 			s.put("commit", &event.Cache{Op: "delete", Key: "tag:a"})
 			s.put("commit", &event.Cache{Op: "delete", Key: "v1:article:a:1"})
 		}, both, "drop on articles", check.Fail, "2 of 3 writes were not followed by a drop within 5s, first PUT /articles/{slug}"},
+		"filled and dropped by others": {func(s *story) {
+			right(s)
+			s.put("commit", nil)
+			s.at -= 10e9
+			s.get("a", "", "1", "v1:article:a:1", 60000)
+			s.put("commit", &event.Cache{Op: "delete", Key: "v1:article:b:1"})
+		}, both, "drop on articles", check.Fail, "1 of 2 writes"},
+		"dropped by a worker": {func(s *story) {
+			right(s)
+			s.put("commit", nil)
+			s.at -= 9e9
+			s.n++
+			s.add(event.Event{Type: event.TypeCache, Cache: &event.Cache{Op: "delete", Store: "redis", Key: "v1:article:a:1"}})
+		}, both, "drop on articles", check.Pass, "each of 1 writes"},
 		"rolled back":   {func(s *story) { right(s); s.put("rollback", nil) }, both, "drop on articles", check.Undecided, "no write"},
 		"not yet there": {func(s *story) { s.put("commit", nil); right(s) }, both, "drop on articles", check.Undecided, "no write"},
 		"other table": {func(s *story) { right(s); s.put("commit", nil) },

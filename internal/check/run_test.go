@@ -2,6 +2,7 @@ package check
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -54,7 +55,7 @@ func TestCommand(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := r.Run(ctx, Check{Kind: Command, Run: "true"}, 1); err != context.Canceled {
+	if _, err := r.Run(ctx, Check{Kind: Command, Run: "true"}, 1); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v", err)
 	}
 }

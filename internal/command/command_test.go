@@ -3,6 +3,7 @@ package command
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -63,7 +64,7 @@ func TestCancel(t *testing.T) {
 		time.AfterFunc(300*time.Millisecond, cancel)
 		return nil
 	}})
-	if err != context.Canceled || !r.Cancelled || r.Tail != "begun" {
+	if !errors.Is(err, context.Canceled) || !r.Cancelled || r.Tail != "begun" {
 		t.Errorf("%v %+v", err, r)
 	}
 }

@@ -200,7 +200,7 @@ func TestRefused(t *testing.T) {
 func TestStartedFails(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "ran")
 	want := errors.New("the disk is full")
-	if _, err := Run(t.Context(), Spec{Line: "touch " + file, Started: func(Process) error { return want }}); err != want {
+	if _, err := Run(t.Context(), Spec{Line: "touch " + file, Started: func(Process) error { return want }}); !errors.Is(err, want) {
 		t.Errorf("%v", err)
 	}
 	if _, err := os.Stat(file); err == nil {
