@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -20,8 +21,8 @@ import (
 
 // staleFlags are the command line of demarc stale.
 type staleFlags struct {
-	config, since        string
-	json, failOnFindings bool
+	config, since, wouldDelete, key string
+	json, failOnFindings            bool
 }
 
 func newStaleCommand() *cobra.Command {
@@ -36,15 +37,20 @@ func newStaleCommand() *cobra.Command {
 			"demarc explain ID shows the events behind a finding. docs/stale.md describes the causes. Exit code 12 with\n" +
 			"--fail-on-findings: something was found; 11: not one hit could be judged.",
 		Example: "  demarc stale\n  demarc stale --since deploy --fail-on-findings\n" +
-			"  demarc stale --json | jq '.findings[] | {cause, family, stale_reads, writer}'",
+			"  demarc stale --json | jq '.findings[] | {cause, family, stale_reads, writer}'\n" +
+			"  demarc stale --would-delete \"UPDATE articles SET title = 'x' WHERE id = 7\"\n  demarc stale --would-delete 'PATCH /articles/{id}'",
 		ValidArgsFunction: completeOneCapture,
 		RunE:              func(cmd *cobra.Command, args []string) error { return named(cmd, x.run(cmd, args)) },
 	}
 	f := cmd.Flags()
-	f.BoolVar(&x.json, "json", false, "print JSON ("+stale.Schema+")")
+	f.BoolVar(&x.json, "json", false, "print JSON ("+stale.Schema+"; with --would-delete "+stale.DependentsSchema+")")
 	f.BoolVar(&x.failOnFindings, "fail-on-findings", false, "exit with 12 where anything was found, with 11 where no hit could be judged")
 	f.StringVar(&x.since, "since", "", "only stale reads after the last mark of this `name`")
+	f.StringVar(&x.wouldDelete, "would-delete", "", "which live keys depend on what this `statement` (or the writes of this route) writes, and which nothing drops today")
 	f.StringVar(&x.config, "config", "", "configuration `file`, for the budgets in staleness (default "+config.File+", if it is there)")
+	f.StringVar(&x.key, "key", "", "hashing key `file` for the values in --would-delete (default the one beside the capture)")
+	cmd.MarkFlagsMutuallyExclusive("would-delete", "since")
+	cmd.MarkFlagsMutuallyExclusive("would-delete", "fail-on-findings")
 	return cmd
 }
 
@@ -59,6 +65,9 @@ func (x *staleFlags) run(cmd *cobra.Command, args []string) error {
 	}
 	if len(args) == 0 && !x.json {
 		fmt.Fprintln(cmd.ErrOrStderr(), "capture "+dir)
+	}
+	if x.wouldDelete != "" {
+		return x.dryRun(cmd, dir, budgets)
 	}
 	rep, err := readStale(cmd.Context(), cmd.ErrOrStderr(), dir, x.since, budgets)
 	if err != nil {
@@ -162,3 +171,6 @@ func staleMark(err error) error {
 	}
 	return err
 }
+
+// keyBeside is the hashing key that a capture was made with: in the folder that holds the capture, as demarc run leaves it.
+func keyBeside(dir string) string { return filepath.Join(filepath.Dir(filepath.Clean(dir)), "key") }

@@ -248,3 +248,67 @@ func TestReportHTMLHasStaleReads(t *testing.T) {
 		t.Errorf("exit code %d: %s\n%.300s", code, talk, out)
 	}
 }
+
+func dependents(t *testing.T, args ...string) *stale.Dependents {
+	t.Helper()
+	code, out, talk := mainOf(append([]string{"stale", "--json", "--would-delete"}, args...)...)
+	if code != 0 {
+		t.Fatalf("exit code %d: %s", code, talk)
+	}
+	var d stale.Dependents
+	if err := json.Unmarshal([]byte(out), &d); err != nil || d.Schema != stale.DependentsSchema {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return &d
+}
+
+// A dry run names the keys that a statement or a route would make old, the very row by the project's hashing key.
+func TestWouldDelete(t *testing.T) {
+	dir, s := shop(t)
+	keep(t, dir, s.list)
+	keys := func(d *stale.Dependents) string {
+		var out []string
+		for _, x := range d.List {
+			out = append(out, x.Key)
+		}
+		return strings.Join(out, " ")
+	}
+	for _, c := range []struct{ what, want string }{
+		{"UPDATE articles SET title = 'secret' WHERE id = 7", "article:7"},
+		{"update articles set title = 'secret'", "article:7 article:9"},
+		{"UPDATE articles SET views = 3 WHERE id = 7", ""},
+		{"DELETE FROM articles WHERE id = 9", "article:9"},
+		{"DELETE FROM orders", ""},
+		{"PATCH /articles/{id}", "article:7 article:9"},
+		{"/articles/{id}", "article:7 article:9"},
+	} {
+		d := dependents(t, c.what)
+		if keys(d) != c.want || d.Keys != int64(len(d.List)) {
+			t.Errorf("%s: %q of %d, expected %q", c.what, keys(d), d.Keys, c.want)
+		}
+		if strings.Contains(d.SQL, "secret") {
+			t.Errorf("%s: the answer holds a value: %s", c.what, d.SQL)
+		}
+	}
+	if d := dependents(t, "PATCH /articles/{id}"); d.Route == "" || d.List[0].Dropped != "key" || d.List[0].By == "" {
+		t.Errorf("%+v", d)
+	}
+	code, out, _ := mainOf("stale", "--would-delete", "DELETE FROM articles WHERE id = 7", dir)
+	if code != 0 || !strings.Contains(out, "1 live key depends on it") || !strings.Contains(out, "by key, ") {
+		t.Errorf("exit code %d: %s", code, out)
+	}
+	for _, c := range []struct {
+		args []string
+		code int
+		say  string
+	}{
+		{[]string{"SELECT 1"}, fault.ExitUsage, "writes no table"},
+		{[]string{"POST /nothing"}, fault.ExitUsage, "PATCH /articles/{id}"},
+		{[]string{"DELETE FROM articles WHERE id = 7", "--key", "nowhere"}, fault.ExitFailed, "cannot read the hashing key nowhere"},
+		{[]string{"DELETE FROM articles", "--since", "deploy"}, fault.ExitUsage, "since"},
+	} {
+		if code, _, talk := mainOf(append([]string{"stale", "--would-delete"}, c.args...)...); code != c.code || !strings.Contains(talk, c.say) {
+			t.Errorf("%q: exit code %d, no %q in\n%s", c.args, code, c.say, talk)
+		}
+	}
+}
