@@ -450,12 +450,10 @@ func (r *Row) limits(lo, hi float64, ok bool) {
 func (c *comparer) relative(blocks int) (lo, hi float64, ok bool) {
 	out := c.buffers[1]
 	for i, v := range c.buffers[0] {
-		switch {
-		case v == out[i]:
-			out[i] = 0
-		default:
-			out[i] = out[i]/v - 1
+		if out[i] /= v; math.IsNaN(out[i]) { // nothing of nothing
+			out[i] = 1
 		}
+		out[i]--
 	}
 	return percentileLimits(out, c.opt.Confidence, blocks)
 }

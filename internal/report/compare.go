@@ -33,6 +33,7 @@ func CompareTerminal(w io.Writer, res *compare.Result, opt TerminalOptions, all 
 	if !all {
 		t.matrix()
 	}
+	t.legend()
 	t.onlyOneSide()
 	t.footnotes()
 	_, err := io.WriteString(w, t.b.String())
@@ -248,8 +249,12 @@ func (t *comparison) figures(all bool) {
 		if r.Change == nil {
 			change = ""
 		}
+		verdict := compareVerdict(r)
+		if r.Verdict == compare.TooFew {
+			verdict = "needs " + integer(r.Needs)
+		}
 		cells[i] = []string{plain(r.Route), compareMetric(r.Metric), compareFigure(r.Metric, r.Before), compareFigure(r.Metric, r.After),
-			change, compareInterval(r), compareP(r), compareN(r), strings.TrimSpace(compareVerdict(r) + " " + footnote(t.res, r))}
+			change, compareInterval(r), compareP(r), compareN(r), strings.TrimSpace(verdict + " " + footnote(t.res, r))}
 		for k, s := range cells[i] {
 			widths[k] = max(widths[k], width(s))
 		}
@@ -409,13 +414,15 @@ func (t *comparison) matrix() {
 	if len(lines) > len(shown) {
 		t.line(t.style(dim, fmt.Sprintf("… and %d more (--json has them all)", len(lines)-len(shown))))
 	}
-	t.legend()
 }
 
 func (t *comparison) legend() {
+	if len(t.res.Routes) == 0 {
+		return
+	}
 	text := "~ no difference can be claimed"
 	if few := compareFew(t.res); few != "" {
-		text += "; few: " + few
+		text += "; " + few
 	}
 	t.wrap("", t.style(dim, text))
 }
@@ -443,7 +450,7 @@ func compareFew(res *compare.Result) string {
 	for _, n := range order {
 		parts = append(parts, fmt.Sprintf("%s %s", strings.Join(needs[n], ", "), integer(n)))
 	}
-	return "too few requests, each side needs for " + strings.Join(parts, "; ")
+	return "few, needs N: too few requests, each side needs for " + strings.Join(parts, "; ")
 }
 
 func (t *comparison) onlyOneSide() {
