@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"runtime"
 	"slices"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/demarc-dev/demarc/event"
 	"github.com/demarc-dev/demarc/internal/boundary"
 	"github.com/demarc-dev/demarc/internal/capture"
 	"github.com/demarc-dev/demarc/internal/config"
@@ -48,7 +50,7 @@ func newChooseCommand() *cobra.Command {
 			if err != nil {
 				return named(cmd, err)
 			}
-			rep, err := readForecast(cmd.Context(), dir, since, opt)
+			rep, err := readForecast(cmd, dir, since, opt)
 			if err != nil {
 				return named(cmd, err)
 			}
@@ -166,8 +168,10 @@ func chooseOptions(opt *forecast.Options, ttls, staleness []string, memory strin
 	return nil
 }
 
-// readForecast replays a capture, from the last mark named since on, where that is not empty.
-func readForecast(ctx context.Context, dir, since string, opt forecast.Options) (*forecast.Report, error) {
+// readForecast replays a capture, from the last mark named since on, where that is not empty. One that does not fit into
+// memory is read again, twice: a share of its keys.
+func readForecast(cmd *cobra.Command, dir, since string, opt forecast.Options) (*forecast.Report, error) {
+	ctx, talk := cmd.Context(), cmd.ErrOrStderr()
 	r, err := capture.Open(dir)
 	if err != nil {
 		return nil, err
@@ -178,20 +182,55 @@ func readForecast(ctx context.Context, dir, since string, opt forecast.Options) 
 		}
 		opt.SinceName = since
 	}
-	f := forecast.New(opt)
-	for batch, err := range r.Batches() {
-		if err = cmp.Or(err, ctx.Err()); err != nil {
+	once := func() (*forecast.Report, error) {
+		f := forecast.New(opt)
+		if err := eachBatch(ctx, talk, r, f.Add); err != nil {
 			return nil, err
 		}
-		if err := f.Add(batch); err != nil {
+		bar := counting(talk, -1)
+		bar.Describe("weighing")
+		defer func() { _ = bar.Finish() }()
+		f.Progress(func(done, of int) {
+			bar.ChangeMax(of)
+			_ = bar.Set(done)
+		})
+		return f.Report(), nil
+	}
+	rep, err := once()
+	if err != nil {
+		return nil, err
+	}
+	if rate := rep.SampleRate(); rate < 1 {
+		fmt.Fprintf(talk, "%d of %d events did not fit into memory: reading again, %.3g %% of the keys\n", rep.Evidence.Left, rep.Evidence.Events, 100*rate)
+		opt.Sample = forecast.NewSample(rep, rate)
+		look := func(batch []event.Event) error { opt.Sample.Look(batch); return nil }
+		if err := eachBatch(ctx, talk, r, look); err != nil {
+			return nil, err
+		}
+		if rep, err = once(); err != nil {
 			return nil, err
 		}
 	}
-	rep := f.Report()
 	for _, w := range r.Info().Warnings {
 		rep.Warnings = append(rep.Warnings, forecast.Warning{Code: "capture", Text: w})
 	}
 	return rep, nil
+}
+
+func eachBatch(ctx context.Context, talk io.Writer, r *capture.Reader, do func([]event.Event) error) error {
+	bar := counting(talk, r.Info().Events)
+	bar.Describe("reading")
+	defer func() { _ = bar.Finish() }()
+	for batch, err := range r.Batches() {
+		if err = cmp.Or(err, ctx.Err()); err != nil {
+			return err
+		}
+		if err := do(batch); err != nil {
+			return err
+		}
+		_ = bar.Add(len(batch))
+	}
+	return nil
 }
 
 // boundariesOf declares what a report says to cache.
@@ -247,4 +286,3 @@ func quoted(s string) string {
 	}
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
-

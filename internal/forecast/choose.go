@@ -41,8 +41,8 @@ func (f *Forecast) Report() *Report {
 	var done atomic.Int64
 	l.opt.Parallel(len(list), func(i int) {
 		l.weigh(list[i], ttls)
-		if n := int(done.Add(1)); l.opt.Progress != nil {
-			l.opt.Progress(n, len(list))
+		if n := int(done.Add(1)); l.progress != nil {
+			l.progress(n, len(list))
 		}
 	})
 	all := l.allTime()
@@ -57,6 +57,10 @@ func (f *Forecast) Report() *Report {
 		Requests: l.seen.requests, Hashed: l.seen.requests - l.seen.unhashed, Queries: l.seen.events[event.TypeQuery],
 		Calls: l.seen.events[event.TypeCall], Writes: int64(len(l.writes)), Doubled: l.doubled, Loose: l.loose,
 		Left: l.seen.left, Candidates: len(list),
+	}
+	rep.Evidence.SampleRate = 1
+	if s := l.opt.Sample; s != nil {
+		rep.Evidence.SampleRate = s.rate
 	}
 	for _, n := range l.seen.events {
 		rep.Evidence.Events += n
@@ -299,6 +303,9 @@ func (l *log) warnings(list []*candidate) []Warning {
 	}
 	if s.rate > 0 && s.rate < 1 {
 		add("sampled", "the recorder kept %s of the keys: savings are of these", share(int64(s.rate*1e6), 1e6))
+	}
+	if p := l.opt.Sample; p != nil {
+		add("sample", "not all events fit into memory: the figures are of %.3g %% of the keys, chosen by their hash, and all writes", 100*p.rate)
 	}
 	if s.left > 0 {
 		add("memory", "%d of %d events did not fit into memory: the figures are of the first part of the time", s.left, l.total())

@@ -7,7 +7,8 @@
 //
 // Memory: what is kept of requests, calls and statements is bounded by Options.Memory, 1 GB if nothing else is said; a
 // report needs about half as much again. A request with ten statements takes about 1.2 kB, so that is about 800,000 of
-// them. What comes beyond that is counted and not kept, and the report says what share its figures rest on.
+// them. What comes beyond that is counted and not kept, and the report says so; the traffic can then be read again as a
+// Sample of its keys.
 package forecast
 
 import (
@@ -39,12 +40,11 @@ type Options struct {
 	// Staleness are the budgets by boundary name or route; "" is that of all others. The zero Budget allows no stale serve.
 	Staleness map[string]Budget
 
-	Memory int64 // bytes for what is kept of events: 1 GB
+	Memory int64   // bytes for what is kept of events: 1 GB
+	Sample *Sample // only these requests; nil for all
 	// Parallel calls work for 0 to n-1, in any order, perhaps several at the same time, and returns when all are done; nil
 	// for one after the other.
 	Parallel func(n int, work func(i int))
-	// Progress is told how many of how many candidates are done; may be nil. It is called from within Parallel.
-	Progress func(done, of int)
 }
 
 // Budget is how stale a boundary may serve. With both zero, no hit may be stale.
@@ -78,6 +78,8 @@ type Forecast struct {
 	txns   map[uint64]int64 // commit time; rolledBack
 	warm   []hit            // hits in standing caches
 	seen   seen
+
+	progress func(done, of int)
 }
 
 // New makes an empty forecast.
@@ -97,6 +99,10 @@ func New(opt Options) *Forecast {
 	}
 }
 
+// Progress has do told, while a report is made, how many of how many candidates are done. It is called from within
+// Options.Parallel.
+func (f *Forecast) Progress(do func(done, of int)) { f.progress = do }
+
 // Add takes a batch of events, which need not be in order. The batch is valid only during the call. It never fails; the
 // error is there so that every analysis takes events in the same way.
 func (f *Forecast) Add(batch []event.Event) error {
@@ -114,7 +120,11 @@ func (f *Forecast) add(e *event.Event) {
 		f.seen.left++
 		return
 	}
+	inSample := f.opt.Sample == nil || f.opt.Sample.has(e)
 	switch {
+	case !inSample && e.Query != nil:
+		f.onlyWrites(e)
+	case !inSample:
 	case e.Request != nil:
 		f.request(e)
 	case e.Call != nil:

@@ -108,16 +108,18 @@ type Set struct {
 
 // Evidence is what the figures rest on.
 type Evidence struct {
-	Events     int64 `json:"events"`
-	Requests   int64 `json:"requests"`
-	Hashed     int64 `json:"hashed"`  // requests whose answer was hashed
-	Queries    int64 `json:"queries"` // statements
-	Writes     int64 `json:"writes"`  // committed writes, of one table each
-	Calls      int64 `json:"calls"`
-	Doubled    int64 `json:"doubled"` // events that came twice, counted once
-	Loose      int64 `json:"loose"`   // statements of no request that was seen
-	Left       int64 `json:"left"`    // events beyond the memory bound
-	Candidates int   `json:"candidates"`
+	Events   int64 `json:"events"`
+	Requests int64 `json:"requests"`
+	Hashed   int64 `json:"hashed"`  // requests whose answer was hashed
+	Queries  int64 `json:"queries"` // statements
+	Writes   int64 `json:"writes"`  // committed writes, of one table each
+	Calls    int64 `json:"calls"`
+	Doubled  int64 `json:"doubled"` // events that came twice, counted once
+	Loose    int64 `json:"loose"`   // statements of no request that was seen
+	Left     int64 `json:"left"`    // events beyond the memory bound
+	// SampleRate is the share of the keys that the figures are of; 1 for all.
+	SampleRate float64 `json:"sample_rate"`
+	Candidates int     `json:"candidates"`
 }
 
 // Warning is a doubt: Code is stable, Text is for people.

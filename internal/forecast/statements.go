@@ -141,6 +141,14 @@ func (f *Forecast) query(e *event.Event) {
 	}
 }
 
+// onlyWrites takes of a statement outside the sample what it changes.
+func (f *Forecast) onlyWrites(e *event.Event) {
+	q := e.Query
+	if s := f.statement(q.DB, q.Text); s.writes && q.Error == "" && !(q.Rows.Known && q.Rows.V == 0) {
+		f.writesOf(e, s)
+	}
+}
+
 // queryUnit makes a candidate of a statement whose result is known.
 func (f *Forecast) queryUnit(e *event.Event, s *statement, tags span) {
 	q := e.Query

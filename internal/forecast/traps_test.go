@@ -309,3 +309,30 @@ func TestNoForecastWithoutGround(t *testing.T) {
 		t.Errorf("of nothing: %+v", rep)
 	}
 }
+
+// TestSampleOfKeys: what does not fit into memory is read as a share of the keys, whose hit ratios stay.
+func TestSampleOfKeys(t *testing.T) {
+	events := traps(3, 6000)
+	whole := report(t, Options{}, events)
+	first := report(t, Options{Memory: 600_000}, events)
+	rate := first.SampleRate()
+	if rate >= 0.8 || rate <= 0.05 || !slices.ContainsFunc(first.Warnings, func(w Warning) bool { return w.Code == "memory" }) {
+		t.Fatalf("share that fits: %v, %+v", rate, first.Warnings)
+	}
+	s := NewSample(first, rate)
+	s.Look(events)
+	part := report(t, Options{Memory: 600_000, Sample: s}, events)
+	if part.Evidence.Left > 0 || part.Evidence.SampleRate != rate || !slices.ContainsFunc(part.Warnings, func(w Warning) bool { return w.Code == "sample" }) {
+		t.Errorf("%+v %+v", part.Evidence, part.Warnings)
+	}
+	a, b := find(t, whole, "GET /items/{id}"), find(t, part, "GET /items/{id}")
+	if share := float64(b.Requests) / float64(a.Requests); share < rate/3 || share > 3*rate {
+		t.Errorf("%d of %d requests in a sample of %v of the keys", b.Requests, a.Requests, rate)
+	}
+	if b.Forecast == nil || !slices.Equal(a.Key, b.Key) || b.Forecast.StaleServes > b.Forecast.Overlapping {
+		t.Fatalf("sampled: %q %+v", b.Key, b.Forecast)
+	}
+	if d := a.Forecast.HitRatio - b.Forecast.HitRatio; d > 0.1 || d < -0.1 {
+		t.Errorf("hit ratio %v, of the sample %v", a.Forecast.HitRatio, b.Forecast.HitRatio)
+	}
+}
