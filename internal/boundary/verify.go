@@ -16,7 +16,7 @@ const (
 	ttlRight = 0.99            // of the sets must be within
 	dropTime = 5 * time.Second // after the commit, for drops by another process; in the same request they may come at any time
 
-	maxTraces = 32768 // requests whose cache operations wait for the request's end
+	maxTraces = 8192  // requests whose cache operations wait for the request's end
 	maxOps    = 64    // operations kept of one request and boundary
 	maxKeys   = 20000 // keys and combinations of inputs kept for one boundary
 	maxWrites = 65536 // writes that wait for a drop
@@ -26,7 +26,7 @@ const (
 // declared inputs, entries are given the declared lifetime, and writes to the declared tables are followed by drops. Events
 // come in the order of arrival; give them all to Learn first where Learns says so, then all to Add.
 //
-// Memory: about 60 MB with every bound reached, and 6 MB more for each boundary.
+// Memory: about 80 MB with every bound reached, and 6 MB more for each boundary.
 type Verifier struct {
 	list   []*verified
 	traces map[string]*trace
@@ -179,6 +179,7 @@ func (v *Verifier) Learn(batch []event.Event) {
 		case e.Request != nil:
 			if t := v.traces[e.Trace]; t != nil {
 				v.learn(Response, requestName(e.Request), t.ops, nil)
+				t.ops = nil
 			}
 		case e.Call != nil:
 			if t := v.traces[e.Trace]; t != nil {
@@ -296,6 +297,7 @@ func (v *Verifier) Add(batch []event.Event) {
 				t.route = requestName(e.Request)
 				inputs := requestInputs(e.Request)
 				v.sample(Response, t.route, t.ops, nil, func(part string) uint64 { return inputs[part] })
+				t.ops = nil
 			}
 		}
 	}

@@ -53,6 +53,9 @@ type Figures struct {
 	Stale         *Stale
 	Baseline      *baseline.Report
 	BaselineStale *Stale
+	// Change gives the 95 % limits of the relative change (after/before - 1) of a percentile of a route, "" for all, from the
+	// baseline to Report; false where they are not known.
+	Change func(route, metric string) (lo, hi float64, ok bool)
 }
 
 // Stale are the figures of the analysis of stale reads.
@@ -418,11 +421,28 @@ func (f Figures) one(c Check, name string) Result {
 	r.Verdict = Fail
 	if holds(c.Op, now.value, bound) {
 		r.Verdict = Pass
+	} else if m.quantile > 0 && c.Bound.Relative && f.byChance(&r, before.value, bound) {
+		return r
 	}
 	if m.quantile > 0 && math.Abs(now.value-bound) <= baseline.RelativeError*bound && now.value != bound {
 		r.Reason = fmt.Sprintf("closer to the bound than percentiles are known (±%.1f %%)", baseline.RelativeError*100)
 	}
 	return r
+}
+
+// byChance says that a percentile is beyond a relative bound, but that its change may be chance: the limits of the change
+// hold the bound, too. Equal traffic would fail every other time without it.
+func (f Figures) byChance(r *Result, before, bound float64) bool {
+	if f.Change == nil || before <= 0 {
+		return false
+	}
+	lo, hi, ok := f.Change(r.Of, r.Metric)
+	if asked := bound/before - 1; !ok || asked < lo || asked > hi {
+		return false
+	}
+	r.Verdict = Undecided
+	r.Reason = fmt.Sprintf("beyond the bound, but within chance: the change is between %+.1f %% and %+.1f %%; more samples are needed", lo*100, hi*100)
+	return true
 }
 
 // share decides about a share. Against a number, the exact interval must lie on one side of it. Against the baseline, what

@@ -110,6 +110,35 @@ func TestEvaluate(t *testing.T) {
 	}
 }
 
+// A percentile beyond a relative bound fails only if chance does not give as much.
+func TestChangeByChance(t *testing.T) {
+	f := Figures{Report: traffic(1000, 0, "/a"), Baseline: traffic(1000, 0, "/a")}
+	for _, tc := range []struct {
+		line   string
+		lo, hi float64
+		ok     bool
+		want   Verdict
+	}{
+		{`p95_ms <= 0.9 * baseline`, -0.05, 0.05, true, Fail},
+		{`p95_ms <= 0.9 * baseline`, -0.15, 0.15, true, Undecided},
+		{`p95_ms <= 0.9 * baseline`, -0.15, 0.15, false, Fail},
+		{`p95_ms <= 1.1 * baseline`, -0.15, 0.15, true, Pass},
+		{`p95_ms > 1.1 * baseline`, -0.15, 0.15, true, Undecided},
+		{`p95_ms of * < baseline - 50 ms`, -0.15, 0.15, true, Undecided},
+		{`p95_ms < 900`, -0.15, 0.15, true, Fail},
+	} {
+		f.Change = func(route, metric string) (float64, float64, bool) {
+			if want := map[bool]string{true: "GET /a", false: ""}[strings.Contains(tc.line, "of *")]; route != want || metric != "p95_ms" {
+				t.Errorf("asked for %s of %q", metric, route)
+			}
+			return tc.lo, tc.hi, tc.ok
+		}
+		if r := evaluate(t, f, tc.line)[0]; r.Verdict != tc.want {
+			t.Errorf("%+v: %s (%s)", tc, r.Verdict, r.Says())
+		}
+	}
+}
+
 // What cannot be decided says why, and how many samples it would take.
 func TestUndecided(t *testing.T) {
 	few := Figures{Report: traffic(99, 0, "/a"), Stale: &Stale{Why: "no hit could be judged at all"}}

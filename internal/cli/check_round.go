@@ -11,6 +11,7 @@ import (
 	"github.com/demarc-dev/demarc/internal/baseline"
 	"github.com/demarc-dev/demarc/internal/capture"
 	"github.com/demarc-dev/demarc/internal/check"
+	"github.com/demarc-dev/demarc/internal/compare"
 	"github.com/demarc-dev/demarc/internal/config"
 	"github.com/demarc-dev/demarc/internal/stale"
 )
@@ -129,7 +130,8 @@ func (r *checkRound) read(ctx context.Context, rep *check.Report) (f check.Figur
 	if err != nil {
 		return f, false, err
 	}
-	if f.Report, f.Stale, err = foldFigures(ctx, readers, since, needStale, budgets); err != nil {
+	after, before := r.samples(since), r.samples(0)
+	if f.Report, f.Stale, err = foldFigures(ctx, readers, since, needStale, budgets, after); err != nil {
 		return f, false, err
 	}
 	for _, w := range f.Report.Warnings {
@@ -138,14 +140,18 @@ func (r *checkRound) read(ctx context.Context, rep *check.Report) (f check.Figur
 			rep.Warnings = append(rep.Warnings, w.Text)
 		}
 	}
-	if r.baseline != "" && f.Baseline == nil {
+	if r.baseline != "" {
 		rep.Baseline = r.baseline
-		before, err := capture.Open(r.baseline)
+		reader, err := capture.Open(r.baseline)
 		if err != nil {
 			return f, false, err
 		}
-		if f.Baseline, f.BaselineStale, err = readCheckFigures(ctx, before, 0, needStale, budgets); err != nil {
+		f.Baseline, f.BaselineStale, err = foldFigures(ctx, []*capture.Reader{reader}, 0, needStale, budgets, before)
+		if err != nil {
 			return f, false, err
+		}
+		if after != nil {
+			f.Change = changes(before, after)
 		}
 	}
 	return f, readers[newest].Info().Active, nil
@@ -166,11 +172,38 @@ func stalenessBudgets(text map[string]string) (map[string]time.Duration, error) 
 
 // readCheckFigures folds a capture, from since on (0: all), into what checks are held against.
 func readCheckFigures(ctx context.Context, reader *capture.Reader, since int64, withStale bool, budgets map[string]time.Duration) (*baseline.Report, *check.Stale, error) {
-	return foldFigures(ctx, []*capture.Reader{reader}, since, withStale, budgets)
+	return foldFigures(ctx, []*capture.Reader{reader}, since, withStale, budgets, nil)
 }
 
-// foldFigures folds captures that follow each other as if they were one.
-func foldFigures(ctx context.Context, readers []*capture.Reader, since int64, withStale bool, budgets map[string]time.Duration) (*baseline.Report, *check.Stale, error) {
+// samples returns a place for what is needed to tell a change of a percentile from chance; nil where no check asks.
+func (r *checkRound) samples(since int64) *compare.Samples {
+	for _, c := range r.list {
+		if c.Kind == check.Figure && c.Bound.Relative && slices.Contains([]string{compare.P50, compare.P95, compare.P99}, c.Metric) {
+			return compare.New(compare.SampleOptions{From: since})
+		}
+	}
+	return nil
+}
+
+// changes compares both sides once.
+func changes(before, after *compare.Samples) func(route, metric string) (lo, hi float64, ok bool) {
+	res := compare.Compare(before, after, compare.Options{})
+	return func(route, metric string) (lo, hi float64, ok bool) {
+		rows := res.Routes
+		if route == "" {
+			rows, route = res.Totals, compare.TotalRoute
+		}
+		for _, x := range rows {
+			if x.Route == route && x.Metric == metric && x.ChangeIs == compare.Relative && x.CI != nil && x.CI[0] != nil && x.CI[1] != nil {
+				return *x.CI[0], *x.CI[1], true
+			}
+		}
+		return 0, 0, false
+	}
+}
+
+// foldFigures folds captures that follow each other as if they were one; into samples, too, where that is not nil.
+func foldFigures(ctx context.Context, readers []*capture.Reader, since int64, withStale bool, budgets map[string]time.Duration, samples *compare.Samples) (*baseline.Report, *check.Stale, error) {
 	opt := baselineOptions()
 	opt.Since = since
 	fold := baseline.New(opt)
@@ -186,6 +219,11 @@ func foldFigures(ctx context.Context, readers []*capture.Reader, since int64, wi
 			}
 			if withStale {
 				if err := detector.Add(batch); err != nil {
+					return nil, nil, err
+				}
+			}
+			if samples != nil {
+				if err := samples.Add(batch); err != nil {
 					return nil, nil, err
 				}
 			}
