@@ -64,6 +64,7 @@ type verified struct {
 }
 
 type dropped struct {
+	byRow     bool
 	n, missed int64
 	example   string
 }
@@ -121,7 +122,7 @@ func NewVerifier(f *File) *Verifier {
 			x.values[i] = map[uint64]bool{}
 		}
 		for _, d := range b.InvalidateOn {
-			x.drops[tableOf(d.Table)] = &dropped{}
+			x.drops[tableOf(d.Table)] = &dropped{byRow: d.By == Row}
 		}
 		if b.Family != "" {
 			x.pattern = segments(b.Family)

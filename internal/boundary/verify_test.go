@@ -168,6 +168,14 @@ func TestVerifyWhatDoesNot(t *testing.T) {
 			s.n++
 			s.add(event.Event{Type: event.TypeCache, Cache: &event.Cache{Op: "delete", Store: "redis", Key: "v1:article:a:1"}})
 		}, both, "drop on articles", check.Pass, "each of 1 writes"},
+		"a new row": {func(s *story) {
+			right(s)
+			s.add(event.Event{Type: event.TypeQuery, Query: &event.Query{DB: "postgresql", Text: "INSERT INTO articles (title) VALUES ($1)"}})
+		}, both, "drop on articles", check.Undecided, "no write"},
+		"a new row of a table": {func(s *story) {
+			right(s)
+			s.add(event.Event{Type: event.TypeQuery, Query: &event.Query{DB: "postgresql", Text: "INSERT INTO articles (title) VALUES ($1)"}})
+		}, strings.ReplaceAll(strings.Replace(both, "by: row", "by: table", 1), "invalidation: row", "invalidation: table"), "drop on articles", check.Fail, "1 of 1 writes"},
 		"rolled back":   {func(s *story) { right(s); s.put("rollback", nil) }, both, "drop on articles", check.Undecided, "no write"},
 		"not yet there": {func(s *story) { s.put("commit", nil); right(s) }, both, "drop on articles", check.Undecided, "no write"},
 		"other table": {func(s *story) { right(s); s.put("commit", nil) },
