@@ -67,7 +67,7 @@ func TestChoose(t *testing.T) {
 	}
 	last := 0
 	for _, want := range []string{
-		"800 requests · over 24.0 s", "WORTH A CACHE", "GET /items/{id}", "key path.id; not query.utm_source, principal", "items (by table)",
+		"800 requests · over 24.0 s", "WORTH A CACHE", "GET /items/{id}", "key path.id; not query.utm_source, principal", "items (by row)",
 		"no stale serve", " 1. Is it safe per user? Yes", "10. Is it worth it", "together", "LEAVE", "PUT /items/{id}", "never: PUT is not a safe method",
 		"Start with GET /items/{id}, because it saves",
 	} {
