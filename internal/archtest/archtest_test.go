@@ -118,6 +118,13 @@ var broken = map[string]struct{ bad, good fstest.MapFS }{
 		bad:  fstest.MapFS{"internal/sqlread/a.go": source(`import "github.com/wasilibs/go-pgquery"`)},
 		good: fstest.MapFS{"internal/sqlread/a_test.go": source(`import "github.com/pganalyze/pg_query_go/v6"`)},
 	},
+	"commands-in-one-place": {
+		bad: fstest.MapFS{"internal/check/a.go": source(`import "os/exec"`), "internal/cli/a.go": source(`import "os/exec"`)},
+		good: fstest.MapFS{
+			"internal/cli/a_test.go": source(`import "os/exec"`), "internal/command/a.go": source(`import "os/exec"`),
+			"internal/check/a.go": source(`import "os"`),
+		},
+	},
 	"web-without-cli": {
 		bad:  fstest.MapFS{"internal/web/a.go": source(`import "github.com/demarc-dev/demarc/internal/cli"`)},
 		good: fstest.MapFS{"internal/web/a.go": source(`import "github.com/demarc-dev/demarc/internal/report"`)},

@@ -101,6 +101,12 @@ func Rules() []Rule {
 			Find:    importsWhere(under("github.com/pganalyze/pg_query_go", "github.com/wasilibs/go-pgquery")),
 		},
 		{
+			Name:    "commands-in-one-place",
+			Reason:  "other people's commands are run by internal/command, which bounds, masks and ends them; a second place would not",
+			Applies: in("internal/boundary", "internal/check", "internal/cli", "internal/logwatch"),
+			Find:    importsWhere(under("os/exec")),
+		},
+		{
 			Name:    "web-without-cli",
 			Reason:  "the page and the commands are two faces of the same packages; what both need belongs below both",
 			Applies: in("internal/web"),
