@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
-from kit import Failure, environment
+from kit import CACHE, Failure, environment
 
 from harness.forward import Forward
 from harness.postgres import Database, Log, Replica
@@ -29,12 +29,14 @@ STOP_SECONDS = 30
 
 @dataclass(frozen=True)
 class Bench:
-    """What all runs share: the demarc that is tried, the services' interpreter, psql, and where results are kept."""
+    """What all runs share: the demarc that is tried, the services' interpreter, psql, where results are kept, and
+    whether the kept ones are to be judged once more, without running anything."""
 
     demarc: Path
     python: Path
     psql: Path
     results: Path
+    kept: bool = False
 
 
 def observe(bench: Bench, service: Service, fixed: bool, databases: Callable[[], dict[str, str]]) -> Path:
@@ -43,6 +45,8 @@ def observe(bench: Bench, service: Service, fixed: bool, databases: Callable[[],
     databases: gives the addresses of a new Postgres and a new Redis database, as kit.servers does.
     """
     folder = bench.results / service.name / ("twin" if fixed else "service")
+    if bench.kept:
+        return folder / ("with-log" if service.expected.get("log") else "capture")
     shutil.rmtree(folder, ignore_errors=True)
     gates = folder / "gates"
     gates.mkdir(parents=True)
@@ -105,6 +109,7 @@ def export(demarc: Path, capture: Path) -> list[dict]:
 
 def with_events(demarc: Path, capture: Path, events: list[dict], name: str) -> Path:
     """A new capture beside another one, made of these events."""
+    shutil.rmtree(capture.with_name(name), ignore_errors=True)
     lines = capture.with_name(f"{name}.jsonl")
     lines.write_text("".join(json.dumps(event) + "\n" for event in events))
     output([demarc, "import", lines, "--strict", "-o", capture.with_name(name)])
@@ -120,12 +125,12 @@ def output(argv: list) -> str:
 
 def _environment(bench: Bench, service: Service, fixed: bool, servers: dict, gates: Path) -> dict[str, str]:
     env = environment()
-    for name in [name for name in env if name.startswith(("DEMARC", "LAB_", "PG"))]:
+    for name in [name for name in env if name.startswith(("DEMARC", "LAB_", "PG", "PYTHON"))]:
         del env[name]
     env.update(
         PATH=f"{bench.python.parent}:{env['PATH']}",
         PYTHONPATH=f"{service.folder}:{SHARED}",
-        PYTHONDONTWRITEBYTECODE="1",
+        PYTHONPYCACHEPREFIX=str(CACHE / "pycache"),  # compiling what is imported would be half of the work
         LAB_GATES=str(gates),
         LAB_POSTGRES=servers["postgres"],
         LAB_REDIS=servers["redis"],

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import count
 
-from kit import Failure, cores, say
+from kit import Failure, cores
 from kit.servers import Servers
 
 from harness import judge
@@ -32,24 +32,21 @@ class Result:
         return bool(self.verdicts) and not any(verdict.wrong for verdict in self.verdicts)
 
 
-def run(bench: Bench, chosen: list[Service], servers: Servers, times: int) -> list[Result]:
-    """Every service and its twin, `times` times, in the order of `chosen`; what is wrong is said at once."""
-    results = [Result(service) for service in chosen]
+def run(bench: Bench, results: list[Result], servers: Servers, say: Callable[[str], None]) -> None:
+    """Every service and its twin once; adds to the results, and says at once what is wrong."""
     numbers = count(1)
 
     def databases() -> dict[str, str]:
         return servers.databases(f"lab_{next(numbers)}")
 
     with ThreadPoolExecutor(cores() + 2) as pool:
-        for number in range(times):
-            futures = [(result, pool.submit(_try, bench, result.service, databases)) for result in results]
-            for result, future in futures:
-                verdict, seconds = future.result()
-                result.verdicts.append(verdict)
-                result.seconds += seconds
-                for wrong in verdict.wrong:
-                    say(f"-- {result.service.name}, run {number + 1}: {wrong}")
-    return results
+        futures = [(result, pool.submit(_try, bench, result.service, databases)) for result in results]
+        for result, future in futures:
+            verdict, seconds = future.result()
+            result.verdicts.append(verdict)
+            result.seconds += seconds
+            for wrong in verdict.wrong:
+                say(f"-- {result.service.name}, run {len(result.verdicts)}: {wrong}")
 
 
 def _try(bench: Bench, service: Service, databases: Callable) -> tuple[Verdict, float]:
@@ -92,6 +89,7 @@ def table(results: list[Result]) -> str:
 
 
 def as_json(results: list[Result]) -> str:
+    """The results as one line."""
     return json.dumps({
         "schema": "demarc.lab/1",
         "services": [
@@ -102,7 +100,7 @@ def as_json(results: list[Result]) -> str:
             }
             for result in results
         ],
-    }, indent=1)  # fmt: skip
+    })  # fmt: skip
 
 
 def _yes(right: bool) -> str:

@@ -83,3 +83,25 @@ def pytest_result(log: Path, xml: Path, code: int) -> Result:
         count.failed = 1
         return Result(count, f"exit code {code}\n{tail(log, 200)}")
     return Result(count, log.read_text(errors="replace") if count.failed or count.skipped else "")
+
+
+def lab_result(log: Path, code: int) -> Result:
+    """Counts the runs of the lab's services in the line that scripts/lab --json prints at its end. A run of the lab
+    that ends without it counts as one failure, and so does a bad exit code without a wrong service."""
+    count = Count()
+    report: list[str] = []
+    result = None
+    for line in log.read_text(errors="replace").splitlines():
+        if line.startswith('{"schema": "demarc.lab/1"'):
+            result = json.loads(line)
+    for service in result["services"] if result else ():
+        for number, run in enumerate(service["runs"], 1):
+            if run["wrong"]:
+                count.failed += 1
+                report += [f"FAIL {service['name']}, run {number}: {wrong}\n" for wrong in run["wrong"]]
+            else:
+                count.passed += 1
+    if not count.failed and (code != 0 or not count.passed):
+        count.failed = 1
+        report.append(tail(log))
+    return Result(count, "".join(report))

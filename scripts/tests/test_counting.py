@@ -1,11 +1,12 @@
 """The last line of `make test` is believed: each way in which a run can fail must show in its numbers."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from kit.counting import go_result, pytest_result
+from kit.counting import go_result, lab_result, pytest_result
 from kit.steps import Count
 
 
@@ -98,3 +99,22 @@ def test_pytest(tmp_path, source, count):
     result = pytest_run(tmp_path, source)
     assert result.count == count
     assert bool(result.report) == (count.failed + count.skipped > 0)
+
+
+def test_runs_of_the_lab(tmp_path):
+    log = tmp_path / "log"
+    runs = [{"wrong": []}, {"wrong": ["the twin: ttl instead of nothing"]}]
+    services = [{"name": "order", "runs": runs}, {"name": "peer", "runs": [{"wrong": []}]}]
+    log.write_text("-- order, run 2: ...\n" + json.dumps({"schema": "demarc.lab/1", "services": services}) + "\n")
+    result = lab_result(log, 1)
+    assert (result.count.passed, result.count.failed) == (2, 1)
+    assert result.report == "FAIL order, run 2: the twin: ttl instead of nothing\n"
+
+
+def test_a_lab_that_ends_early_has_failed(tmp_path):
+    log = tmp_path / "log"
+    log.write_text("scripts/lab: no Redis\n")
+    result = lab_result(log, 1)
+    assert (result.count.passed, result.count.failed) == (0, 1) and "no Redis" in result.report
+    log.write_text(json.dumps({"schema": "demarc.lab/1", "services": []}) + "\n")
+    assert lab_result(log, 0).count.failed == 1
