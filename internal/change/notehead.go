@@ -5,8 +5,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"io"
 	"slices"
-	"strings"
 
 	"github.com/goccy/go-yaml"
 )
@@ -86,8 +86,8 @@ func SplitNote(data []byte) (NoteHead, []byte, error) {
 	if !ok {
 		return h, data, errors.New("a line of three hyphens was expected at the end of its head")
 	}
-	if err := yaml.Unmarshal(head, &h); err != nil {
-		return h, body, errors.New(strings.TrimSpace(yaml.FormatError(err, false, true)))
+	if err := fromYAML(head, &h); err != nil && !errors.Is(err, io.EOF) {
+		return h, body, err
 	}
 	return h, body, nil
 }

@@ -335,7 +335,7 @@ checklist:
 		t.Errorf("the log holds %q", log)
 	}
 	for _, c := range []struct{ id, environment, cause string }{
-		{"bad", "staging", "exit 7"}, {"slow", "staging", "not done after 1s"}, {"asks", "staging", "nobody answered"},
+		{"bad", "staging", "exit 7"}, {"slow", "staging", "not done after 1"}, {"asks", "staging", "nobody answered"},
 		{"backup", "production", "is not there"}, {"none", "staging", "has no command"},
 	} {
 		_, err := do(c.id, c.environment)
@@ -368,6 +368,21 @@ checklist:
 	r.Item("good").Run.Run += " # changed"
 	if i := r.Status(runs).Items[0]; i.State != ItemOpen || !strings.Contains(i.Detail, "changed") {
 		t.Errorf("%+v", i)
+	}
+}
+
+// A rollback that failed is said until one has succeeded.
+func TestFailedRollbackIsSaid(t *testing.T) {
+	at := time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC)
+	failed, passed := NewRun(KindRollback, at), NewRun(KindRollback, at)
+	failed.Environment, failed.State = "production", StateFailed
+	passed.Environment, passed.State = "production", StatePassed
+	r := &Record{path: filepath.Join(t.TempDir(), "2026-11-22-x.yaml")}
+	if s := r.Status([]*Run{failed}); !slices.Contains(s.Remarks, "the rollback of 2026-11-22 00:00Z FAILED on production") {
+		t.Errorf("%q", s.Remarks)
+	}
+	if s := r.Status([]*Run{failed, passed}); len(s.Remarks) != 0 {
+		t.Errorf("%q", s.Remarks)
 	}
 }
 

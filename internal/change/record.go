@@ -339,12 +339,14 @@ func unreadable(path string, cause error, try string) error {
 // Parse reads a record and validates it. The error shows the line and what was expected there.
 func Parse(data []byte) (*Record, error) {
 	var r Record
-	err := yaml.UnmarshalWithOptions(data, &r, yaml.Strict())
-	if errors.Is(err, io.EOF) || len(bytes.TrimSpace(data)) == 0 {
+	if len(bytes.TrimSpace(data)) == 0 {
 		return nil, errors.New("the file is empty")
 	}
-	if err != nil {
-		return nil, errors.New(strings.TrimSpace(yaml.FormatError(err, false, true)))
+	if err := fromYAML(data, &r, yaml.Strict()); err != nil {
+		if errors.Is(err, io.EOF) {
+			return nil, errors.New("the file says nothing")
+		}
+		return nil, err
 	}
 	if err := r.validate(data); err != nil {
 		return nil, err

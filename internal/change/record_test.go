@@ -2,6 +2,7 @@ package change
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -44,6 +45,8 @@ func TestParseShowsTheLine(t *testing.T) {
 		{"long text", "reason: " + long, "> 3 | reason", "at most 16384 bytes"},
 		{"long list", "files: [" + strings.Repeat("a,", MaxList+1) + "]", "> 3 | files", "at most 500"},
 		{"control characters", `owner: "\e[31mred"`, "> 3 | owner", "control characters"},
+		{"anchor", "files: &a [b]", "> 3 | files: &a [b]", "anchors"},
+		{"nesting", "files: [[[[[[[[[[[[[[[[[[[[[[[[", "> 3 | files", "at most 20 levels"},
 		{"no YAML", "a: [b", "a: [b", "sequence end token"},
 	} {
 		_, err := Parse([]byte("version: 1\ntopic: x\n" + c.yaml + "\n"))
@@ -67,6 +70,22 @@ func TestParseShowsTheLine(t *testing.T) {
 	} {
 		if _, err := Parse([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %s was expected, not %v", text, want, err)
+		}
+	}
+}
+
+// Anchors that refer to each other a thousand million times over are refused, and not unfolded.
+func TestParseRefusesBombs(t *testing.T) {
+	bomb := "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n"
+	for i := 1; i < 10; i++ {
+		bomb += fmt.Sprintf("a%d: &a%d [%s]\n", i, i, strings.TrimSuffix(strings.Repeat(fmt.Sprintf("*a%d,", i-1), 10), ","))
+	}
+	for _, text := range []string{
+		"version: 1\ntopic: x\n" + bomb, "version: 1\ntopic: x\n" + bomb + "files: *a9\n", bomb + "version: 1\ntopic: x\nexpected: [*a9]\n",
+		"version: 1\ntopic: x\nfiles: " + strings.Repeat("[", 100_000),
+	} {
+		if _, err := Parse([]byte(text)); err == nil {
+			t.Errorf("a bomb of %d bytes was taken", len(text))
 		}
 	}
 }

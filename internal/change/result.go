@@ -208,8 +208,8 @@ func loadRun(path string) (*Run, error) {
 	}
 	var run Run
 	// Not strict: a newer demarc may have added what this one does not know.
-	if err := yaml.Unmarshal(data, &run); err != nil {
-		return nil, errors.New(strings.TrimSpace(yaml.FormatError(err, false, true)))
+	if err := fromYAML(data, &run); err != nil {
+		return nil, err
 	}
 	if run.Version != Version {
 		return nil, fmt.Errorf("it has version %d, this demarc reads %d", run.Version, Version)

@@ -71,6 +71,7 @@ func (s *Status) Done() int {
 func (r *Record) Status(runs []*Run) Status {
 	s := Status{State: Draft, Remarks: []string{}, Missing: r.Missing(), Items: []ItemStatus{}, Note: r.noteStatus()}
 	var rehearsal *Run
+	back := map[string]*Run{} // environment to its last rollback
 	for _, run := range runs {
 		at := run.At
 		s.Last = &at
@@ -94,10 +95,8 @@ func (r *Record) Status(runs []*Run) Status {
 				s.Remarks = append(s.Remarks, "the ship of "+stamp(run.At)+" is going on or was broken off")
 			}
 		case KindRollback:
-			switch {
-			case run.State == StateFailed:
-				s.Remarks = append(s.Remarks, strings.TrimSpace("the rollback of "+stamp(run.At)+" FAILED "+where(run)))
-			case run.State == StatePassed && run.Environment != staging:
+			back[run.Environment] = run
+			if run.State == StatePassed && run.Environment != staging {
 				s.State = RolledBack
 			}
 		}
@@ -105,6 +104,11 @@ func (r *Record) Status(runs []*Run) Status {
 	if rehearsal != nil && rehearsal.State != StatePassed {
 		s.Remarks = append(s.Remarks, "the rehearsal of "+stamp(rehearsal.At)+" "+map[string]string{
 			StateFailed: "failed", StateRunning: "is going on or was broken off", StateUndecided: "could not decide"}[rehearsal.State])
+	}
+	for _, environment := range []string{"", staging, production} {
+		if run := back[environment]; run != nil && run.State == StateFailed {
+			s.Remarks = append(s.Remarks, strings.TrimSpace("the rollback of "+stamp(run.At)+" FAILED "+where(run)))
+		}
 	}
 	final := s.Note != nil && s.Note.Status == NoteFinal
 	s.Unfinished = (s.State == Shipped || s.State == Watched) && !final
