@@ -414,16 +414,6 @@ func (l *log) times(s span) [][]int64 {
 	return lists
 }
 
-// tables returns the names of the tables behind a list of tags, each once, in the order of their numbers.
-func (l *log) tables(s span) []uint32 {
-	var list []uint32
-	for _, t := range l.refs[s.from:s.to] {
-		list = append(list, l.tags.list[t].table)
-	}
-	slices.Sort(list)
-	return slices.Compact(list)
-}
-
 // wroteIn says whether a write to a row that the unit read was committed after from and up to until.
 func (l *log) wroteIn(u *unit, from, until int64) bool {
 	return wroteBetween(l.times(u.tags), from, until)

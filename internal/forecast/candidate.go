@@ -9,29 +9,29 @@ import (
 
 // candidate is a place where a cache could stand.
 type candidate struct {
-	name     string
-	level    uint8
-	units    []int32 // in log.units, by start
-	total    int64   // their durations
-	queries  int64
-	gate     string // why never; "" where nothing forbids it
-	lacks    string // why nothing can be said
-	parts    keyParts
-	table    *inputsOf
-	keys     []Key
-	of       [][]int32 // units of each key
-	grid     *Grid
-	tables   []uint32
-	byRow    map[uint32]bool // tables of which some rows are known
-	cover    coverage
-	judged   float64 // share of the units whose answer can be compared
-	chosen   *Point
-	peaks    Peaks
-	share    *JointMember // of the set; nil where it is not in it
-	levels   []string     // how it stands beside those around it and inside it
-	verdict  string
-	reason   string
-	warnings []string
+	name    string
+	level   uint8
+	units   []int32 // in log.units, by start
+	total   int64   // their durations
+	queries int64
+	gate    string // why never; "" where nothing forbids it
+	lacks   string // why nothing can be said
+	parts   keyParts
+	table   *inputsOf
+	keys    []Key
+	of      [][]int32 // units of each key
+	grid    *Grid
+	tables  []uint32
+	byRow   map[uint32]bool // tables of which some rows are known
+	cover   coverage
+	judged  float64 // share of the units whose answer can be compared
+	chosen  *Point
+	peaks   Peaks
+	spread  spread
+	share   *JointMember // of the set; nil where it is not in it
+	levels  []string     // how it stands beside those around it and inside it
+	verdict string
+	reason  string
 }
 
 // coverage is how far observed writes explain observed changes of answers.

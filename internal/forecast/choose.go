@@ -39,16 +39,14 @@ func (f *Forecast) Report() *Report {
 		ttls = append(ttls, int64(ttl))
 	}
 	var done atomic.Int64
+	all := l.allTime()
 	l.opt.Parallel(len(list), func(i int) {
 		l.weigh(list[i], ttls)
+		l.settle(list[i], all)
 		if n := int(done.Add(1)); l.progress != nil {
 			l.progress(n, len(list))
 		}
 	})
-	all := l.allTime()
-	for _, c := range list {
-		l.settle(c, all)
-	}
 	rep := &Report{Schema: Schema, Boundaries: []Boundary{}, Warnings: l.warnings(list)}
 	rep.Window = Window{
 		From: stamp(l.seen.from), To: stamp(l.seen.to), Seconds: math.Round(float64(l.seen.to-l.seen.from)/1e6) / 1e3, Since: l.opt.SinceName,
@@ -126,6 +124,7 @@ func (l *log) settle(c *candidate, all int64) {
 	}
 	if p != nil {
 		c.peaks = Peak(c.keys, p.TTL, p.Invalidation)
+		c.spread = jittered(c.keys, p)
 	}
 }
 
@@ -234,6 +233,9 @@ func (c *candidate) notes(l *log) []string {
 		notes = append(notes, "no statement was seen behind it: only a lifetime can end an entry")
 	} else if c.cover.changed == 0 {
 		notes = append(notes, "no answer changed while it was observed: how well writes explain changes is not known")
+	}
+	if p := c.chosen; p != nil && p.Hits > 0 && c.peaks.Bytes == 0 {
+		notes = append(notes, "the size of its answers is not known: memory is counted in entries only")
 	}
 	if p := c.chosen; p != nil && p.TTL > l.seen.to-l.seen.from {
 		notes = append(notes, "the lifetime is longer than what was observed")

@@ -92,11 +92,13 @@ func New(opt Options) *Forecast {
 			}
 		}
 	}
-	return &Forecast{
+	f := &Forecast{
 		opt: opt, texts: map[string]*statement{}, sql: sqlread.NewCache(8 << 20), names: names{ids: map[string]uint32{}},
 		tags: tagSet{ids: map[tag]uint32{}}, sets: map[uint64]span{}, txns: map[uint64]int64{},
 		seen: seen{changed: map[uint32]bool{}, hosts: map[[2]string]*apart{}},
 	}
+	f.names.id(principalName) // before candidates are weighed at the same time
+	return f
 }
 
 // Progress has do told, while a report is made, how many of how many candidates are done. It is called from within

@@ -330,7 +330,7 @@ func (w *lane) one(ttl int64, d *delta) {
 				d.concurrent++
 			}
 			busy = max(busy, r.End)
-			if !r.NoStore && !(w.fence && w.killed[i]) {
+			if !r.NoStore && (!w.fence || !w.killed[i]) {
 				at := len(pending)
 				for at > 0 && reqs[pending[at-1]].End > r.End {
 					at--

@@ -76,6 +76,10 @@ type Figures struct {
 	StaleRatio        float64 `json:"stale_ratio"` // stale serves of the hits
 	MaxStalenessMs    float64 `json:"max_staleness_ms"`
 	MedianStalenessMs float64 `json:"median_staleness_ms"`
+	HitsLow           int64   `json:"hits_low"` // least and most under jitter: each request 50 ms earlier or later, at random
+	HitsHigh          int64   `json:"hits_high"`
+	StaleLow          int64   `json:"stale_serves_low"`
+	StaleHigh         int64   `json:"stale_serves_high"`
 	Unjudged          int64   `json:"unjudged"` // hits whose answer could not be compared
 	ConcurrentMisses  int64   `json:"concurrent_misses"`
 	SavedMs           float64 `json:"saved_ms"`
@@ -198,6 +202,8 @@ func (l *log) boundary(c *candidate, all int64) Boundary {
 		t := c.chosen.TTL / 1e6
 		b.TTLMs = &t
 		b.Forecast = c.chosen.figures(c.peaks)
+		b.Forecast.HitsLow, b.Forecast.HitsHigh = c.spread.hitsLow, c.spread.hitsHigh
+		b.Forecast.StaleLow, b.Forecast.StaleHigh = c.spread.staleLow, c.spread.staleHigh
 		if c.chosen.Invalidation != None {
 			b.On = c.dependencies(l, c.chosen.Invalidation)
 		}

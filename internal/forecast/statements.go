@@ -113,7 +113,7 @@ func (f *Forecast) query(e *event.Event) {
 	if q.Error != "" {
 		return
 	}
-	if s.writes && !(q.Rows.Known && q.Rows.V == 0) {
+	if s.writes && wrote(q) {
 		f.writesOf(e, s)
 	}
 	if s.st.Kind >= sqlread.Begin {
@@ -141,10 +141,13 @@ func (f *Forecast) query(e *event.Event) {
 	}
 }
 
+// wrote says whether a writing statement changed anything, as far as is known.
+func wrote(q *event.Query) bool { return !q.Rows.Known || q.Rows.V != 0 }
+
 // onlyWrites takes of a statement outside the sample what it changes.
 func (f *Forecast) onlyWrites(e *event.Event) {
 	q := e.Query
-	if s := f.statement(q.DB, q.Text); s.writes && q.Error == "" && !(q.Rows.Known && q.Rows.V == 0) {
+	if s := f.statement(q.DB, q.Text); s.writes && q.Error == "" && wrote(q) {
 		f.writesOf(e, s)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -234,9 +235,11 @@ func TestOrderAndPartsDoNotMatter(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 1))
 	rng.Shuffle(len(mixed), func(i, j int) { mixed[i], mixed[j] = mixed[j], mixed[i] })
 	got := report(t, Options{Parallel: func(n int, work func(int)) {
-		for i := n - 1; i >= 0; i-- {
-			work(i)
+		var wait sync.WaitGroup
+		for i := range n {
+			wait.Go(func() { work(n - 1 - i) })
 		}
+		wait.Wait()
 	}}, mixed)
 	if got.Evidence.Doubled == 0 || !slices.ContainsFunc(got.Warnings, func(w Warning) bool { return w.Code == "doubled" }) {
 		t.Errorf("events that came twice are not named: %+v", got.Evidence)
