@@ -14,12 +14,16 @@ const (
 
 // inStep says whether an event's host has a clock in step with the others.
 func (d *Detector) inStep(src *source, end int64) bool {
-	host := src.proc.host
 	ahead := end - d.wheel.high
+	if src.proc.inStep && !d.onTrial && ahead <= outOfStep && ahead >= -outOfStep {
+		return true
+	}
+	host := src.proc.host
 	if !d.wheel.begun || ahead <= outOfStep {
 		if _, known := d.hosts[host]; !known && len(d.hosts) < maxHosts && (!d.wheel.begun || ahead >= -outOfStep) {
 			d.hosts[host] = 0
 		}
+		src.proc.inStep = true
 		if d.onTrial && ahead >= -outOfStep {
 			for h := range d.hosts {
 				if h != host {

@@ -78,6 +78,7 @@ type Detector struct {
 	young, old map[uint64]bool // events without seq
 
 	names  names
+	target uint32 // number of the name of an input
 	routes routes
 	fams   families
 
@@ -87,14 +88,15 @@ type Detector struct {
 	hosts   map[string]int // how often each was ahead of all others
 	onTrial bool           // one of them is
 
-	traces    map[uint64]*trace
-	oldest    trace // head of the list of traces, the last used at its end
-	lastTrace *trace
-	ended     []endedTrace
-	txns      map[uint64]*txn
-	txnRing   []uint64
-	jobs      map[uint64]*job
-	jobRing   []uint64
+	traces     map[uint64]*trace
+	oldest     trace // head of the list of traces, the last used at its end
+	lastTrace  *trace
+	freeTraces []*trace
+	ended      []endedTrace
+	txns       map[uint64]*txn
+	txnRing    []uint64
+	jobs       map[uint64]*job
+	jobRing    []uint64
 
 	texts, oldTexts map[textKey]*stmt
 	textBytes       int
@@ -145,6 +147,7 @@ func New(opt Options) *Detector {
 		young: map[uint64]bool{}, sums: map[string]*sum{}, reached: map[string]bool{}, hosts: map[string]int{},
 	}
 	d.fams.max, d.fams.opt = opt.MaxFamilies, &d.opt
+	d.target = d.names.id("target")
 	d.oldest.next, d.oldest.prev = &d.oldest, &d.oldest
 	d.wheel.init(int64(opt.Late))
 	return d

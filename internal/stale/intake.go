@@ -233,6 +233,9 @@ func (d *Detector) take(e *event.Event) {
 		d.unpin(&r)
 		return
 	}
+	if r.tr != nil && r.kind != kGet && r.kind != kRead && r.kind != kRequest {
+		r.tr.kept = true
+	}
 	d.wheel.put(&r)
 	for d.wheel.n > d.opt.MaxBuffered {
 		d.reach("buffered")
@@ -482,7 +485,7 @@ func (d *Detector) takeRequest(r *rec, q *event.Request) bool {
 		}
 	}
 	if q.Target != "" && !x.isJob {
-		x.inputs = append(x.inputs, newInput(d.names.id("target"), hashText(2, q.Target)))
+		x.inputs = append(x.inputs, newInput(d.target, hashText(2, q.Target)))
 	}
 	r.val = q.BodyHash
 	return true

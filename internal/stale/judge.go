@@ -410,6 +410,7 @@ func (d *Detector) aliased(k *key, r *rec) bool {
 	case r.form == formUnknown:
 		lacks = "value_form"
 	}
+	d.context(r).kept = true
 	m := k.extra()
 	if m.alias == nil || m.alias.e.serial != k.e.serial {
 		m.alias = d.tell(k, &k.e, aboutAlias)

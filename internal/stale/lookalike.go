@@ -104,9 +104,12 @@ func (d *Detector) question(t *trace) {
 	if len(t.asked) == 0 && len(t.touch) == 0 || w.isJob || w.route == 0 {
 		return
 	}
+	if len(t.asked) == 0 && len(d.groupOf) == 0 {
+		return
+	}
 	id := mix(uint64(w.route), 12)
 	for _, in := range w.inputs {
-		if d.names.of(in.name()) == "target" {
+		if in.name() == d.target {
 			id = mix(id, uint64(in))
 		}
 	}
@@ -136,7 +139,8 @@ func (d *Detector) question(t *trace) {
 			x.hits++
 		}
 	}
-	t.asked = nil
+	clear(t.asked)
+	t.asked = t.asked[:0]
 }
 
 // lookalikes lists what was counted, and the stories that turned out to be one.

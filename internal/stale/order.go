@@ -21,6 +21,7 @@ type wheel struct {
 	high  int64 // greatest end seen
 	begun bool
 	n     int
+	order []int32 // of the slot being taken out
 	slots [wheelSlots + 2][]rec
 }
 
@@ -77,13 +78,17 @@ func (w *wheel) takeSlot(take func(*rec)) {
 	if len(list) == 0 {
 		return
 	}
-	for j := 1; j < len(list); j++ {
-		if inOrder(&list[j-1], &list[j]) > 0 {
-			slices.SortStableFunc(list, func(a, b rec) int { return inOrder(&a, &b) })
-			break
-		}
-	}
+	w.order = w.order[:0]
+	inPlace := true
 	for j := range list {
+		w.order = append(w.order, int32(j))
+		inPlace = inPlace && (j == 0 || inOrder(&list[j-1], &list[j]) <= 0)
+	}
+	order := w.order
+	if !inPlace {
+		slices.SortFunc(order, func(a, b int32) int { return cmp.Or(inOrder(&list[a], &list[b]), cmp.Compare(a, b)) })
+	}
+	for _, j := range order {
 		take(&list[j])
 	}
 	w.n -= len(list)
@@ -109,7 +114,7 @@ func inOrder(a, b *rec) int {
 	if a.end != b.end {
 		return cmp.Compare(a.end, b.end)
 	}
-	if a.src != b.src && a.src.proc == b.src.proc || a.src == b.src {
+	if a.src.proc == b.src.proc {
 		if a.seq != 0 && b.seq != 0 {
 			return cmp.Compare(a.seq, b.seq)
 		}

@@ -33,6 +33,7 @@ type proc struct {
 	seen    seen
 	last    int64
 	dropped int64
+	inStep  bool // its host is among those known
 	exited  bool
 	local   []*key
 	alone   *trace // what happened in no trace
@@ -77,13 +78,32 @@ func (d *Detector) process(host string, pid int64) *proc {
 
 // caller is what is kept of a request as long as an entry that it filled is kept.
 type caller struct {
-	id        string
+	short     [23]byte // its id, where it is short
+	n         uint8
+	long      string
 	route     uint32
 	done      bool // the request was seen
 	isJob     bool
 	principal uint64 // 0: not known
 	at        int64  // when the request began
 	inputs    []input
+}
+
+func (w *caller) name(id string) {
+	w.n, w.long = 0, ""
+	if len(id) <= len(w.short) {
+		w.n = uint8(copy(w.short[:], id))
+	} else {
+		w.long = strings.Clone(cut(id, event.MaxID))
+	}
+}
+
+// id is the trace's; "" where there was none.
+func (w *caller) id() string {
+	if w.long != "" {
+		return w.long
+	}
+	return string(w.short[:w.n])
 }
 
 // input is an input of a request: 16 bits of name, 48 of its value's hash.
@@ -105,7 +125,9 @@ type trace struct {
 	tasks  []*job
 	touch  []touch
 	asked  []asked
-	last   int64
+	alone  bool // it stands for what a process did in no trace
+	kept   bool // something else may point to it
+	gen    uint32
 	pins   int
 	prev   *trace
 	next   *trace
@@ -128,15 +150,18 @@ type read struct {
 // endedTrace is a trace whose request has ended; its statements are kept a little longer, for a layer above may store the
 // answer when it has it.
 type endedTrace struct {
-	t  *trace
-	at int64
+	t   *trace
+	gen uint32
+	at  int64
 }
 
 const keepReads = 2e9
 
 func (d *Detector) dropReads() {
 	for len(d.ended) > 0 && (d.ended[0].at < d.now-keepReads || len(d.ended) > d.opt.MaxTraces) {
-		d.ended[0].t.reads = nil
+		if e := d.ended[0]; e.t.gen == e.gen {
+			e.t.reads = nil
+		}
 		d.ended = d.ended[1:]
 	}
 }
@@ -159,7 +184,14 @@ func (d *Detector) trace(id string) *trace {
 	}
 	t := d.traces[h]
 	if t == nil {
-		t = &trace{h: h, who: &caller{id: strings.Clone(cut(id, event.MaxID))}}
+		if n := len(d.freeTraces); n > 0 {
+			t = d.freeTraces[n-1]
+			d.freeTraces = d.freeTraces[:n-1]
+			t.h = h
+		} else {
+			t = &trace{h: h, who: &caller{}}
+		}
+		t.who.name(id)
 		d.traces[h] = t
 		d.useTrace(t)
 		for len(d.traces) > d.opt.MaxTraces {
@@ -172,12 +204,29 @@ func (d *Detector) trace(id string) *trace {
 			}
 			old.unlink()
 			delete(d.traces, old.h)
+			d.reuse(old)
 		}
 	} else {
-		d.useTrace(t)
+		if t.next != &d.oldest {
+			d.useTrace(t)
+		}
 	}
 	d.lastTrace = t
 	return t
+}
+
+// reuse keeps a trace for the next one, where nothing else can point to it.
+func (d *Detector) reuse(t *trace) {
+	if t.kept || t.parent != nil || len(d.freeTraces) >= 4096 {
+		return
+	}
+	w := t.who
+	*w = caller{inputs: w.inputs[:0]}
+	clear(t.reads)
+	clear(t.touch)
+	clear(t.asked)
+	*t = trace{who: w, gen: t.gen + 1, reads: t.reads[:0], touch: t.touch[:0], asked: t.asked[:0]}
+	d.freeTraces = append(d.freeTraces, t)
 }
 
 func (t *trace) unlink() {
@@ -201,7 +250,7 @@ func (d *Detector) context(r *rec) *trace {
 	}
 	p := r.src.proc
 	if p.alone == nil {
-		p.alone = &trace{h: mix(p.id, 5), who: &caller{}}
+		p.alone = &trace{h: mix(p.id, 5), who: &caller{}, alone: true, kept: true}
 	}
 	return p.alone
 }
@@ -217,7 +266,7 @@ func (t *trace) startedBy(o *trace) bool {
 	return false
 }
 
-func (t *trace) traced() bool { return t != nil && t.who.id != "" }
+func (t *trace) traced() bool { return t != nil && t.h != 0 && !t.alone }
 
 // txn is a database transaction.
 type txn struct {
@@ -353,13 +402,16 @@ func (d *Detector) request(r *rec) {
 	if r.x.principal != 0 {
 		w.principal = r.x.principal
 	}
-	w.inputs = append([]input(nil), r.x.inputs...)
+	w.inputs = append(w.inputs[:0], r.x.inputs...)
 	d.question(r.tr)
-	d.ended = append(d.ended, endedTrace{r.tr, r.end})
+	if len(r.tr.reads) > 0 {
+		d.ended = append(d.ended, endedTrace{r.tr, r.tr.gen, r.end})
+	}
 	for i := range r.tr.touch {
 		d.touched(&r.tr.touch[i], w)
 	}
-	r.tr.touch = nil
+	clear(r.tr.touch)
+	r.tr.touch = r.tr.touch[:0]
 	d.fickleTurn(r.tr.who)
 }
 

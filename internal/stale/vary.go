@@ -19,32 +19,30 @@ type fillOf struct {
 	src    *source
 	reads  *reads
 	others uint32
-	hits   uint32
 }
 
 // filled keeps the fills of a key that differ although nothing was written between. moved says that this fill differs
 // for a reason, or that its value cannot be compared: the history begins anew.
 func (d *Detector) filled(k *key, old, n *entry, r *rec, moved bool) {
 	m := k.more
-	if moved || n.reads == nil && old.reads == nil && n.who == nil {
-		if m != nil && m.hist != nil {
+	if moved {
+		if m != nil {
 			m.hist = nil
-		}
-		if !moved {
-			return
 		}
 		return
 	}
-	if m == nil {
+	if m == nil || len(m.hist) == 0 && same(old, n) {
 		return
 	}
 	if len(m.hist) == 0 {
 		m.hist = append(m.hist, fillFrom(old))
 	} else {
 		m.hist[len(m.hist)-1].others = old.others
-		m.hist[len(m.hist)-1].hits = old.hits
 	}
 	m.hist = lastOf(m.hist, fillFrom(n), maxHistory)
+	if len(d.waiting) >= d.opt.MaxTraces {
+		clear(d.waiting)
+	}
 	d.waiting[n.who] = append(d.waiting[n.who], k)
 	if n.who.done {
 		d.fickleTurn(n.who)
@@ -52,7 +50,7 @@ func (d *Detector) filled(k *key, old, n *entry, r *rec, moved bool) {
 }
 
 func fillFrom(e *entry) fillOf {
-	return fillOf{val: e.val, form: e.form, at: e.at, end: e.end, who: e.who, src: e.src, reads: e.reads, others: e.others, hits: e.hits}
+	return fillOf{val: e.val, form: e.form, at: e.at, end: e.end, who: e.who, src: e.src, reads: e.reads, others: e.others}
 }
 
 // fickleTurn looks again at the keys that a request filled, now that it is known who asked.

@@ -139,7 +139,7 @@ func (p *partial) sum(t *told, a answer, ask func(*family) *family) *sum {
 		f.Writer.Code = d.names.of(w.code)
 		if !w.external && w.tr != nil {
 			f.Writer.Route = d.routes.shown(w.tr.who.route)
-			f.Writer.Trace = w.tr.who.id
+			f.Writer.Trace = w.tr.who.id()
 		}
 		if w.external {
 			f.Uninstrumented = true

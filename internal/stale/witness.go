@@ -13,7 +13,7 @@ func witness(s *story, a answer, d *Detector) []Step {
 	add := func(at int64, what string, who *caller, src *source, code uint32, format string, args ...any) {
 		st := Step{At: at, What: what, Detail: fmt.Sprintf(format, args...), Code: d.names.of(code)}
 		if who != nil {
-			st.Trace = who.id
+			st.Trace = who.id()
 		}
 		if src != nil {
 			st.Pid = src.proc.pid
