@@ -71,7 +71,7 @@ func (d *Detector) refill(k *key, old, n *entry, r *rec, fill bool) {
 	if old.state == none {
 		return
 	}
-	if old.checked != d.writeSeq && old.state == live {
+	if old.checked != d.writeSeq { // what was written after the last read may explain that the next fill differs
 		d.compare(k)
 		*old = k.e
 	}
@@ -154,10 +154,10 @@ func (d *Detector) accuse(k *key, old *entry) *story {
 		if x.lapse == lapseInside && x.txn.state == txnCommitted || x.w.gone {
 			continue
 		}
-		if x.lapse == lapseWrite && d.lagged(k, old, x.w) {
-			continue
-		}
 		ws = append(ws, x)
+	}
+	if slices.ContainsFunc(ws, func(x suspect) bool { return x.lapse == lapseWrite }) {
+		ws = slices.DeleteFunc(ws, func(x suspect) bool { return x.lapse == lapseOld })
 	}
 	if len(ws) == 0 {
 		return nil
@@ -173,6 +173,9 @@ func (d *Detector) accuse(k *key, old *entry) *story {
 	blame := i
 	if i < 0 {
 		blame = 0
+	}
+	if ws[blame].lapse == lapseWrite && d.lagged(k, old, ws[blame].w) {
+		return nil
 	}
 	about := uint8(aboutWrite)
 	switch ws[blame].lapse {
