@@ -170,11 +170,6 @@ func stalenessBudgets(text map[string]string) (map[string]time.Duration, error) 
 	return budgets, nil
 }
 
-// readCheckFigures folds a capture, from since on (0: all), into what checks are held against.
-func readCheckFigures(ctx context.Context, reader *capture.Reader, since int64, withStale bool, budgets map[string]time.Duration) (*baseline.Report, *check.Stale, error) {
-	return foldFigures(ctx, []*capture.Reader{reader}, since, withStale, budgets, nil)
-}
-
 // samples returns a place for what is needed to tell a change of a percentile from chance; nil where no check asks.
 func (r *checkRound) samples(since int64) *compare.Samples {
 	for _, c := range r.list {
