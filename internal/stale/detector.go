@@ -89,6 +89,8 @@ type Detector struct {
 	onTrial bool           // one of them is
 
 	traces     map[uint64]*trace
+	ends       trace // head of the list of those that are forgotten first
+	overs      int
 	oldest     trace // head of the list of traces, the last used at its end
 	lastTrace  *trace
 	freeTraces []*trace
@@ -149,6 +151,7 @@ func New(opt Options) *Detector {
 	d.fams.max, d.fams.opt = opt.MaxFamilies, &d.opt
 	d.target = d.names.id("target")
 	d.oldest.next, d.oldest.prev = &d.oldest, &d.oldest
+	d.ends.next, d.ends.prev = &d.ends, &d.ends
 	d.wheel.init(int64(opt.Late))
 	return d
 }

@@ -98,13 +98,11 @@ func (d *Detector) unstable(k *key, r *rec, fill, first bool) {
 	r.tr.asked = append(r.tr.asked, asked{k: k, first: first, code: r.code})
 }
 
-// question adds up what a request filled and hit.
+// question adds up what a request filled for the first time and hit. Hits are counted from the second key on that one
+// question filled: where keys are stable there is none.
 func (d *Detector) question(t *trace) {
 	w := t.who
-	if len(t.asked) == 0 && len(t.touch) == 0 || w.isJob || w.route == 0 {
-		return
-	}
-	if len(t.asked) == 0 && len(d.groupOf) == 0 {
+	if len(t.asked) == 0 && len(d.groupOf) == 0 || w.isJob || w.route == 0 {
 		return
 	}
 	id := mix(uint64(w.route), 12)
@@ -117,24 +115,29 @@ func (d *Detector) question(t *trace) {
 		g := mix(mix(id, a.k.st.id), uint64(a.code))
 		x := d.groups[g]
 		if x == nil {
+			if !a.first {
+				continue
+			}
 			if len(d.groups) >= maxGroups {
 				clear(d.groups)
+				clear(d.groupOf)
 				d.reach("questions")
 			}
 			x = &group{fam: a.k.fam, key: a.k.name}
 			d.groups[g] = x
-			id := mix(id, a.k.st.id)
-			d.groupOf[id] = append(d.groupOf[id], x)
-			if len(d.groupOf) > maxGroups {
-				clear(d.groupOf)
-			}
 		}
 		x.fills++
 		if a.first {
-			x.keys++
+			if x.keys++; x.keys == 2 {
+				q := mix(id, a.k.st.id)
+				d.groupOf[q] = append(d.groupOf[q], x)
+			}
 		}
 	}
 	for i := range t.touch {
+		if len(d.groupOf) == 0 {
+			break
+		}
 		for _, x := range d.groupOf[mix(id, t.touch[i].k.st.id)] {
 			x.hits++
 		}

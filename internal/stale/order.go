@@ -92,8 +92,8 @@ func (w *wheel) takeSlot(take func(*rec)) {
 		take(&list[j])
 	}
 	w.n -= len(list)
-	clear(list)
 	if cap(list) > 4096 {
+		clear(list)
 		list = nil
 	}
 	w.slots[i] = list[:0]

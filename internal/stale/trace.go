@@ -126,6 +126,7 @@ type trace struct {
 	touch  []touch
 	asked  []asked
 	alone  bool // it stands for what a process did in no trace
+	over   bool // among those that are forgotten first
 	kept   bool // something else may point to it
 	gen    uint32
 	pins   int
@@ -194,25 +195,53 @@ func (d *Detector) trace(id string) *trace {
 		t.who.name(id)
 		d.traces[h] = t
 		d.useTrace(t)
-		for len(d.traces) > d.opt.MaxTraces {
-			old := d.oldest.next
-			for n := 0; old != &d.oldest && old.pins > 0 && n < 64; n++ {
-				old = old.next
-			}
-			if old == &d.oldest || old.pins > 0 {
-				break
-			}
-			old.unlink()
-			delete(d.traces, old.h)
-			d.reuse(old)
+		for len(d.traces) > d.opt.MaxTraces && d.forgetTrace(&d.oldest) {
 		}
-	} else {
-		if t.next != &d.oldest {
-			d.useTrace(t)
-		}
+	} else if !t.over && t.next != &d.oldest {
+		d.useTrace(t)
 	}
 	d.lastTrace = t
 	return t
+}
+
+// maxOver is the number of traces kept whose requests have ended and that neither wrote nor deleted anything.
+const maxOver = 4096
+
+// forgetTrace drops the first trace of a list that no waiting event belongs to.
+func (d *Detector) forgetTrace(list *trace) bool {
+	old := list.next
+	for n := 0; old != list && old.pins > 0 && n < 64; n++ {
+		old = old.next
+	}
+	if old == list || old.pins > 0 {
+		return false
+	}
+	old.unlink()
+	if old.over {
+		d.overs--
+	}
+	delete(d.traces, old.h)
+	if d.lastTrace == old {
+		d.lastTrace = nil
+	}
+	d.reuse(old)
+	return true
+}
+
+// over moves a trace whose request has ended to those that are forgotten first.
+func (d *Detector) over(t *trace) {
+	if t.kept || t.over || t.parent != nil {
+		return
+	}
+	t.unlink()
+	last := d.ends.prev
+	last.next, t.prev = t, last
+	t.next, d.ends.prev = &d.ends, t
+	t.over = true
+	d.overs++
+	if d.overs > maxOver {
+		d.forgetTrace(&d.ends)
+	}
 }
 
 // reuse keeps a trace for the next one, where nothing else can point to it.
@@ -379,7 +408,7 @@ func (d *Detector) jobOf(t *trace) string {
 		return ""
 	}
 	for _, j := range t.parent.tasks {
-		if j.began && j.name != "" {
+		if j.tr == t && j.name != "" {
 			return j.name
 		}
 	}
@@ -413,6 +442,7 @@ func (d *Detector) request(r *rec) {
 	clear(r.tr.touch)
 	r.tr.touch = r.tr.touch[:0]
 	d.fickleTurn(r.tr.who)
+	d.over(r.tr)
 }
 
 func (d *Detector) joined(w *write) {
