@@ -24,7 +24,7 @@ from harness.services import SHARED, Service
 from harness.stage import Stage
 
 READY_SECONDS = 60
-STOP_SECONDS = 30
+STOP_SECONDS = 20
 
 
 @dataclass(frozen=True)
@@ -88,15 +88,19 @@ def _observe(bench: Bench, service: Service, stage: Stage, servers: dict[str, st
             cwd=folder, env=_environment(bench, service, fixed, servers, gates), stdin=subprocess.DEVNULL, stdout=out,
             stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
+    wrong = None
     try:
         for port in ports:
             _wait_until_open(observed, port, log)
-        try:
-            service.driver().drive(stage)
-        except Exception as error:
-            raise Failure(f"{type(error).__name__}: {error}\n{_end_of(log)}") from error
-    finally:
+        service.driver().drive(stage)
+    except Exception as error:
+        wrong = error
+    try:
         code = _stop(observed)
+    except Failure as failure:
+        raise Failure(f"{wrong or ''}{failure}\n{_end_of(log)}") from wrong
+    if wrong is not None:
+        raise Failure(f"{type(wrong).__name__}: {wrong}\n{_end_of(log)}") from wrong
     if code not in (0, 128 + signal.SIGINT, -signal.SIGINT, *service.expected.get("exit_codes", ())):
         raise Failure(f"demarc run ended with exit code {code}\n{_end_of(log)}")
     return capture
@@ -131,6 +135,7 @@ def _environment(bench: Bench, service: Service, fixed: bool, servers: dict, gat
         PATH=f"{bench.python.parent}:{env['PATH']}",
         PYTHONPATH=f"{service.folder}:{SHARED}",
         PYTHONPYCACHEPREFIX=str(CACHE / "pycache"),  # compiling what is imported would be half of the work
+        PYTHONFAULTHANDLER="1",
         LAB_GATES=str(gates),
         LAB_POSTGRES=servers["postgres"],
         LAB_REDIS=servers["redis"],
@@ -177,13 +182,32 @@ def _wait_until_open(observed: subprocess.Popen, port: int, log: Path) -> None:
 
 
 def _stop(observed: subprocess.Popen) -> int:
+    """Interrupts demarc and waits for its end. A service that hangs is aborted, so that its log shows where."""
     if observed.poll() is None:
         observed.send_signal(signal.SIGINT)
     try:
         return observed.wait(STOP_SECONDS)
     except subprocess.TimeoutExpired:
+        for pid in _descendants(observed.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGABRT)
+    try:
+        observed.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
         os.killpg(observed.pid, signal.SIGKILL)
-        raise Failure(f"demarc run did not end within {STOP_SECONDS} s of an interrupt") from None
+    raise Failure(f"demarc run did not end within {STOP_SECONDS} s of an interrupt") from None
+
+
+def _descendants(pid: int) -> list[int]:
+    """The processes that a process has started, and those that they have, the last ones first."""
+    parents = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True).stdout.split()
+    children: dict[int, list[int]] = {}
+    for child, parent in zip(map(int, parents[::2]), map(int, parents[1::2])):
+        children.setdefault(parent, []).append(child)
+    found = [pid]
+    for each in found:
+        found += children.get(each, [])
+    return found[:0:-1]
 
 
 def _end_of(log: Path) -> str:
