@@ -168,8 +168,11 @@ func chooseOptions(opt *forecast.Options, ttls, staleness []string, memory strin
 	return nil
 }
 
+// leastSample is the smallest share of the keys that is tried.
+const leastSample = 1e-5
+
 // readForecast replays a capture, from the last mark named since on, where that is not empty. One that does not fit into
-// memory is read again, twice: a share of its keys.
+// memory is read again: a share of its keys.
 func readForecast(cmd *cobra.Command, dir, since string, opt forecast.Options) (*forecast.Report, error) {
 	ctx, talk := cmd.Context(), cmd.ErrOrStderr()
 	r, err := capture.Open(dir)
@@ -200,9 +203,10 @@ func readForecast(cmd *cobra.Command, dir, since string, opt forecast.Options) (
 	if err != nil {
 		return nil, err
 	}
-	if rate := rep.SampleRate(); rate < 1 {
+	// A few keys can be most of the traffic: a share of them may still be too much.
+	for first, rate := rep, rep.SampleRate(); rep.Evidence.Left > 0 && rate > leastSample; rate /= 2 {
 		fmt.Fprintf(talk, "%d of %d events did not fit into memory: reading again, %.3g %% of the keys\n", rep.Evidence.Left, rep.Evidence.Events, 100*rate)
-		opt.Sample = forecast.NewSample(rep, rate)
+		opt.Sample = forecast.NewSample(first, rate)
 		look := func(batch []event.Event) error { opt.Sample.Look(batch); return nil }
 		if err := eachBatch(ctx, talk, r, look); err != nil {
 			return nil, err

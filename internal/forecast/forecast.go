@@ -197,7 +197,7 @@ func id(s string) uint64 {
 }
 
 func mix(h, v uint64) uint64 {
-	h = (h ^ v) * 0x9e3779b97f4a7c15
+	h = (h<<23 ^ h>>41 ^ v) * 0x9e3779b97f4a7c15
 	h = (h ^ h>>29) * 0xbf58476d1ce4e5b9
 	return max(h^h>>32, 1)
 }
