@@ -35,7 +35,7 @@ from kit.venvs import bench_environment, ensure  # noqa: E402
 HERE = Path(__file__).resolve().parent
 CONDUIT = ROOT / "examples" / "conduit"
 # Workload, requests of a round in parts of --requests, database and cache events that one request makes.
-WORKLOADS = (("empty", 1.0), ("one", 1.0), ("five", 0.5), ("redis", 1.0), ("articles", 0.1))
+WORKLOADS = (("empty", 1.0), ("one", 1.0), ("five", 0.5), ("redis", 1.0), ("set", 1.0), ("articles", 0.1))
 MODES = ("bare", "demarc", "opentelemetry")
 
 
@@ -71,6 +71,29 @@ def main() -> int:
 
 def measure(folder, servers, python, args):
     """Starts the collector and the three services, lets them take turns; one row a workload."""
+    environments, collector = observed(folder, servers, python)
+    children = {}
+    try:
+        for mode in MODES:
+            launch = [str(Path(python).parent / "opentelemetry-instrument")] if mode == "opentelemetry" else []
+            children[mode] = subprocess.Popen(
+                [*launch, python, str(HERE / "workload.py")], env=environments[mode], cwd=folder,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
+        for mode in MODES:
+            if children[mode].stdout.readline().strip() != "ready":
+                raise SystemExit(f"the {mode} service did not start")
+        return [row(children, name, max(5, int(part * args.requests)), args.rounds) for name, part in WORKLOADS]
+    finally:
+        for child in children.values():
+            child.stdin.close()
+            child.wait()
+        collector.send_signal(signal.SIGINT)
+        collector.wait()
+        print(collector.stderr.read().strip(), file=sys.stderr)
+
+
+def observed(folder, servers, python):
+    """(environment of each mode, the collector that two of them report to, already listening)."""
     socket_path, otlp = folder / "recorder", f"127.0.0.1:{free_port()}"
     token = folder / "token"
     token.write_text("bench-only-token-0123456789abcdef")
@@ -96,25 +119,8 @@ def measure(folder, servers, python, args):
                           "OTEL_EXPORTER_OTLP_INSECURE": "true",
                           "OTEL_EXPORTER_OTLP_HEADERS": f"authorization=Bearer%20{token.read_text()}"},
     }
-    children = {}
-    try:
-        wait_for(socket_path, collector)
-        for mode in MODES:
-            launch = [str(Path(python).parent / "opentelemetry-instrument")] if mode == "opentelemetry" else []
-            children[mode] = subprocess.Popen(
-                [*launch, python, str(HERE / "workload.py")], env=environments[mode], cwd=folder,
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
-        for mode in MODES:
-            if children[mode].stdout.readline().strip() != "ready":
-                raise SystemExit(f"the {mode} service did not start")
-        return [row(children, name, max(5, int(part * args.requests)), args.rounds) for name, part in WORKLOADS]
-    finally:
-        for child in children.values():
-            child.stdin.close()
-            child.wait()
-        collector.send_signal(signal.SIGINT)
-        collector.wait()
-        print(collector.stderr.read().strip(), file=sys.stderr)
+    wait_for(socket_path, collector)
+    return environments, collector
 
 
 def row(children, workload, count, rounds):

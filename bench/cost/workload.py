@@ -65,8 +65,14 @@ if os.environ.get("BENCH_REDIS"):
         """A request with one Redis get."""
         return {"value": cache.get(f"item:{item % 2}")}
 
+    @app.get("/set/{item}")
+    async def redis_set(item: int):
+        """A request with one Redis set."""
+        cache.set(f"set:{item % 50}", "a value of some length" * 8, ex=60)
+        return {"value": item}
 
-TARGETS = {"empty": b"/empty/%d", "one": b"/one/%d", "five": b"/five/%d", "redis": b"/redis/%d"}
+
+TARGETS = {"empty": b"/empty/%d", "one": b"/one/%d", "five": b"/five/%d", "redis": b"/redis/%d", "set": b"/set/%d"}
 
 
 def conduit_app():
