@@ -119,8 +119,9 @@ func configuredBudgets(cmd *cobra.Command, path string) (map[string]time.Duratio
 	return stalenessBudgets(cfg.Staleness)
 }
 
-// detect runs a capture through a detector; since names a mark, "" for all of it.
-func detect(ctx context.Context, stderr io.Writer, r *capture.Reader, dir, since string, budgets map[string]time.Duration) (*stale.Detector, error) {
+// detect runs a capture through a detector; since names a mark, "" for all of it. With alive, processes do not end: what
+// their own caches held at the end of the capture is held still.
+func detect(ctx context.Context, stderr io.Writer, r *capture.Reader, dir, since string, budgets map[string]time.Duration, alive bool) (*stale.Detector, error) {
 	opt := stale.Options{Budgets: budgets, Late: lateOfCapture}
 	if since != "" {
 		var err error
@@ -136,7 +137,16 @@ func detect(ctx context.Context, stderr io.Writer, r *capture.Reader, dir, since
 		if err = cmp.Or(err, ctx.Err()); err != nil {
 			return nil, err
 		}
-		if err := d.Add(batch); err != nil {
+		from := 0
+		for i := range batch {
+			if p := batch[i].Process; alive && p != nil && p.Op == "exit" {
+				if err := d.Add(batch[from:i]); err != nil {
+					return nil, err
+				}
+				from = i + 1
+			}
+		}
+		if err := d.Add(batch[from:]); err != nil {
 			return nil, err
 		}
 		_ = bar.Add(len(batch))
@@ -151,7 +161,7 @@ func readStale(ctx context.Context, stderr io.Writer, dir, since string, budgets
 	if err != nil {
 		return nil, err
 	}
-	d, err := detect(ctx, stderr, r, dir, since, budgets)
+	d, err := detect(ctx, stderr, r, dir, since, budgets, false)
 	if err != nil {
 		return nil, err
 	}

@@ -39,7 +39,7 @@ func (x *staleFlags) dryRun(cmd *cobra.Command, dir string, budgets map[string]t
 			return err
 		}
 	}
-	d, err := detect(cmd.Context(), cmd.ErrOrStderr(), r, dir, "", budgets)
+	d, err := detect(cmd.Context(), cmd.ErrOrStderr(), r, dir, "", budgets, true)
 	if err != nil {
 		return err
 	}

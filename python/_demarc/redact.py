@@ -123,7 +123,7 @@ def _literal(m):
     if m.lastgroup == "skip":
         s = m.group("skip")
         return " " if s.startswith(("--", "/*")) else s
-    return "?"
+    return "'?'"
 
 
 def sql(statement):

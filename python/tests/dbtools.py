@@ -19,6 +19,8 @@ def lines(collector, after=None):
     after: the text of a statement; what came up to it is left out, which is how a test skips its preparations.
     """
     events = sorted(collector.of("query") + collector.of("txn"), key=lambda e: e["seq"])
+    # A literal's place is kept as '?'; in these lines it is as short as a parameter's.
+    events = [dict(e, text=e["text"].replace("'?'", "?")) if "text" in e else e for e in events]
     if after is not None:
         at = [i for i, e in enumerate(events) if after in e.get("text", "")]
         assert at, "no statement %r among %r" % (after, [e.get("text") for e in events])

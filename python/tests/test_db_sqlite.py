@@ -288,6 +288,22 @@ for s in ["select 1", " (select 1)", "-- x\\nSELECT 1", "with a as (select 1) se
     ]
 
 
+def test_a_literal_is_no_parameter(collector):
+    """What stands in the place of a literal is not taken for a parameter: the values keep their positions."""
+    collector.run("""
+import sqlite3
+c = sqlite3.connect(":memory:", isolation_level=None)
+c.execute("CREATE TABLE t (id INTEGER, a INTEGER, b TEXT)")
+c.execute("UPDATE t SET a = 1, b = 'x' WHERE id = ?", (7,))
+c.execute("UPDATE t SET a = 1.5e3, b = ? WHERE id = 7", ("y",))
+""")
+    update = [q for q in collector.of("query") if q["text"].startswith("UPDATE")]
+    assert [q["text"] for q in update] == [
+        "UPDATE t SET a = '?', b = '?' WHERE id = ?", "UPDATE t SET a = '?', b = ? WHERE id = '?'",
+    ]
+    assert [len(q["params"]) for q in update] == [1, 1]
+
+
 def test_reads_outside_requests_are_sampled_by_what_they_ask(collector):
     """Always or never for one question; writes and transactions always."""
     collector.answer = {"wire": 1, "ok": True, "recording": True, "rate": 0.25}
