@@ -168,6 +168,9 @@ func reopen(p *Progress, now func() time.Time) (*journal, error) {
 func (j *journal) write(e entry) error {
 	e.At = j.now().UTC()
 	line, err := json.Marshal(e)
+	if err == nil {
+		err = j.take(e) // before it is on disk: what cannot stand there must not get there
+	}
 	if err == nil && len(line) >= maxLine {
 		err = fmt.Errorf("a line of %d bytes is longer than %d", len(line), maxLine)
 	}
@@ -182,7 +185,7 @@ func (j *journal) write(e entry) error {
 			Retry: fault.RetrySafe, Try: "the same command again: it goes on where the journal ends"}
 	}
 	j.size += int64(len(line)) + 1
-	return j.take(e)
+	return nil
 }
 
 // finish writes the last line. Nothing may be written afterwards.
@@ -202,7 +205,7 @@ func (p *Progress) take(e entry) error {
 		p.begun, p.ended = map[string]int{}, map[string]int{}
 		return nil
 	case p.Run.State != StateRunning:
-	case e.Event == eventBegin && e.Key != "" && p.Ended(e.Key) == nil:
+	case e.Event == eventBegin && e.Key != "" && p.Ended(e.Key) == nil && (p.Open == "" || p.Open == e.Key):
 		p.Open, p.child = e.Key, nil
 		p.begun[e.Key]++
 		return nil

@@ -233,12 +233,12 @@ func (r *runner) shipping(ctx context.Context, s ShipOptions) (*Run, error) {
 		return nil, r.err
 	}
 	back := "demarc change rollback " + r.record.Name()
-	switch {
-	case watch.State == StateFailed:
+	switch watch.State {
+	case StateFailed:
 		run := r.finish(StateFailed, "shipped, but the watch found: "+watch.Detail)
 		return run, r.orFault(&fault.Error{Op: r.Op, What: r.record.Name() + " was shipped, and the watch found what must not be", Cause: errors.New(watch.Detail),
 			Expected: "healthy, with the expected figures, and no new errors in the log", Retry: fault.RetryUseless, Try: back, Code: fault.ExitCheck})
-	case watch.State == StateUndecided:
+	case StateUndecided:
 		run := r.finish(StateUndecided, "shipped; the watch could not decide: "+watch.Detail)
 		return run, r.orFault(&fault.Error{Op: r.Op, What: r.record.Name() + " was shipped, but the watch saw too little to decide", Cause: errors.New(watch.Detail),
 			Retry: fault.RetrySafe, Try: "demarc change verify " + r.record.Name() + ", later\n" + back + ", in doubt", Code: fault.ExitTooFew})
