@@ -78,7 +78,6 @@ type Detector struct {
 	young, old map[uint64]bool // events without seq
 
 	names  names
-	target uint32 // number of the name of an input
 	routes routes
 	fams   families
 
@@ -88,6 +87,7 @@ type Detector struct {
 	hosts   map[string]int // how often each was ahead of all others
 	onTrial bool           // one of them is
 
+	inputs     map[uint64][]input
 	traces     map[uint64]*trace
 	ends       trace // head of the list of those that are forgotten first
 	overs      int
@@ -116,6 +116,7 @@ type Detector struct {
 	keys      map[uint64]*key
 	everSet   map[uint64]bool
 	clock     []*key
+	broom     int // of tidy
 	hand      int
 	suspects  map[*key]bool
 	waiting   map[*caller][]*key
@@ -143,13 +144,12 @@ func New(opt Options) *Detector {
 	d := &Detector{
 		opt: opt, sharded: opt.Shards > 1,
 		sources: map[event.Source]*source{}, procs: map[string]*proc{}, traces: map[uint64]*trace{}, txns: map[uint64]*txn{},
-		jobs: map[uint64]*job{}, texts: map[textKey]*stmt{}, tables: map[string]*table{}, xids: map[uint64]*txn{},
+		inputs: map[uint64][]input{}, jobs: map[uint64]*job{}, texts: map[textKey]*stmt{}, tables: map[string]*table{}, xids: map[uint64]*txn{},
 		stores: map[[2]string]*store{}, keys: map[uint64]*key{}, everSet: map[uint64]bool{}, suspects: map[*key]bool{},
 		waiting: map[*caller][]*key{}, looks: map[lookKey]*lookalike{}, groups: map[uint64]*group{}, groupOf: map[uint64][]*group{},
 		young: map[uint64]bool{}, sums: map[string]*sum{}, reached: map[string]bool{}, hosts: map[string]int{},
 	}
 	d.fams.max, d.fams.opt = opt.MaxFamilies, &d.opt
-	d.target = d.names.id("target")
 	d.oldest.next, d.oldest.prev = &d.oldest, &d.oldest
 	d.ends.next, d.ends.prev = &d.ends, &d.ends
 	d.wheel.init(int64(opt.Late))

@@ -23,44 +23,44 @@ const (
 
 // entry is one value of one key.
 type entry struct {
-	state   uint8
-	how     uint8 // of its end
-	kind    uint8
-	form    uint8
-	inherit bool // its reads are those of the entry before: it was stored without any
-	again   bool // hit after a delete that should have removed it
-	serial  uint32
-	code    uint32
-	hits    uint32
-	others  uint32 // hits by another identity than that of who filled it
-	newer   uint32 // hits by another version of the code than filled it
-	at, end int64  // of the set
-	pos     int64  // read position; 0: not known
-	ttl     int64  // ms
-	closed  int64  // when its end began
+	at, end int64 // of the set
+	pos     int64 // read position; 0: not known
 	val     event.Hash
 	src     *source
 	who     *caller
 	reads   *reads
 	susp    *suspicion
 	checked uint64 // number of the last write that it was compared with
+	serial  uint32
+	code    uint32
+	hits    uint32
+	others  uint32 // hits by another identity than that of who filled it
+	ttl     uint32 // ms, at most maxTTL
+	newer   uint16 // hits by another version of the code than filled it, at most 65,535
+	state   uint8
+	how     uint8 // of its end
+	kind    uint8
+	form    uint8
+	inherit bool // its reads are those of the entry before: it was stored without any
+	again   bool // hit after a delete that should have removed it
 }
 
-// key is one key of one store, with its entry.
+const maxTTL = 1<<32 - 1
+
+// key is one key of one store, with its entry: 176 bytes, its name, and some 30 in tables. What is kept of the request
+// that filled it takes 64 more.
 type key struct {
-	id   uint64 // with the process for local stores
+	id   uint64 // of the store and the name, and of the process for local stores
 	name string
 	fam  *family
 	st   *store
 	proc *proc // whose it is, in a local store
-	e    entry
 	more *keyMore
+	e    entry
 	pins int32
 	used bool // since the hand of the clock came by
 	dead bool
 	set  bool // some time
-	cut  bool // its name was too long
-	full uint64
 }
 
 // keyMore is what only some keys have.
@@ -93,9 +93,6 @@ func (k *key) extra() *keyMore {
 	return k.more
 }
 
-// hashOfKey is the number of a key in its store, whosever copy.
-func hashOfKey(k *key) uint64 { return k.full }
-
 // key returns a key of a store. Where probe is set, a key that is not known is only made if there is room.
 func (d *Detector) key(st *store, p *proc, full uint64, name string, probe bool) *key {
 	id := full
@@ -106,8 +103,7 @@ func (d *Detector) key(st *store, p *proc, full uint64, name string, probe bool)
 		k.used = true
 		return k
 	}
-	k := &key{id: id, full: full, st: st, proc: p, used: !probe}
-	k.cut = len(name) > maxKey
+	k := &key{id: id, st: st, proc: p, used: !probe}
 	k.name = strings.Clone(cut(name, maxKey))
 	k.fam = d.fams.of(k.name)
 	d.keys[id] = k
@@ -158,8 +154,8 @@ func (d *Detector) forget(k *key) {
 	d.setLive(k, false)
 	k.dead = true
 	delete(d.keys, k.id)
-	if k.set {
-		d.noteSet(k.full)
+	if k.set && k.proc == nil {
+		d.noteSet(k.id)
 	}
 }
 
@@ -233,7 +229,7 @@ func (d *Detector) got(r *rec) {
 		e := &k.e
 		if e.state == live && r.at >= e.end {
 			d.setLive(k, false)
-			e.how, e.closed = byMiss, r.at
+			e.how = byMiss
 		}
 		return
 	}
@@ -275,11 +271,11 @@ func (d *Detector) got(r *rec) {
 	if e.reads != nil {
 		d.judged += r.n
 	}
-	if e.ttl > 0 && r.at-e.end > e.ttl*1e6+e.ttl*1e6/20+1e9 {
+	if life := int64(e.ttl) * 1e6; life > 0 && e.ttl < maxTTL && r.at-e.end > life+life/20+1e9 {
 		f.factor.over += r.n
 	}
 	if e.src != r.src && e.src != nil && e.src.version != "" && r.src.version != "" && e.src.version != r.src.version {
-		e.newer += uint32(r.n)
+		e.newer = uint16(min(int64(e.newer)+r.n, 65535))
 	}
 	if e.checked != d.writeSeq {
 		d.compare(k)
@@ -341,10 +337,11 @@ func (d *Detector) stored(r *rec) {
 	k := r.key
 	f := k.fam.find()
 	f.sets++
-	first := !k.set && !d.everSet[k.full]
+	full := uint64(r.n)
+	first := !k.set && !d.everSet[full]
 	k.set = true
 	if k.st.local {
-		d.noteSet(k.full)
+		d.noteSet(full)
 	}
 	if r.failed {
 		return
@@ -353,7 +350,7 @@ func (d *Detector) stored(r *rec) {
 	if old.state != none && r.end < old.end {
 		return // of two sets that overlap the later one stays
 	}
-	n := entry{state: live, kind: r.vkind, form: r.form, serial: old.serial + 1, code: r.code, at: r.at, end: r.end, ttl: r.ttl, val: r.val,
+	n := entry{state: live, kind: r.vkind, form: r.form, serial: old.serial + 1, code: r.code, at: r.at, end: r.end, ttl: lifetime(r.ttl), val: r.val,
 		src: r.src}
 	tr := d.context(r)
 	n.who = tr.who
@@ -429,18 +426,21 @@ func (d *Detector) stored(r *rec) {
 	} else {
 		delete(d.suspects, k)
 	}
+	d.tidy()
 	if fill {
 		d.stampede(k, &old, r)
 	}
 	d.unstable(k, r, fill, first)
 }
 
-// expire takes a new lifetime, or the end that it brings.
+func lifetime(ms int64) uint32 { return uint32(max(min(ms, maxTTL), 0)) }
+
+// expired takes a new lifetime, or the end that it brings.
 func (d *Detector) expired(r *rec) {
 	k := r.key
 	if r.kind == kExpire && r.ttl > 0 {
 		if k.e.state == live {
-			k.e.ttl = r.ttl + (r.end-k.e.end)/1e6
+			k.e.ttl = lifetime(r.ttl + (r.end-k.e.end)/1e6)
 		}
 		return
 	}
@@ -449,7 +449,7 @@ func (d *Detector) expired(r *rec) {
 	}
 	if k.e.state == live {
 		d.setLive(k, false)
-		k.e.how, k.e.closed = byEvict, r.at
+		k.e.how = byEvict
 	}
 }
 
@@ -533,8 +533,58 @@ func (d *Detector) endBy(k *key, x *del) {
 		return
 	}
 	d.setLive(k, false)
-	e.how, e.closed = byDelete, x.at
+	e.how = byDelete
 	k.extra().endDel = x
+}
+
+// tidyAfter is how long after a set, in event time, what may still explain it is kept.
+const tidyAfter = 30 * int64(1e9)
+
+// tidy looks at two keys with each set and drops what they need no more, so that few keys at a time hold more than their
+// entry.
+func (d *Detector) tidy() {
+	for range min(2, len(d.clock)) {
+		d.broom = (d.broom + 1) % len(d.clock)
+		k := d.clock[d.broom]
+		m := k.more
+		if m == nil || k.e.state == live && k.e.end > d.now-tidyAfter {
+			continue
+		}
+		m.before, m.fills, m.prev = nil, nil, 0
+		m.dels = useful(m.dels, k.e.pos, d.now-tidyAfter)
+		if k.e.state != live {
+			continue
+		}
+		if m.txn != nil && m.txn.state != txnOpen {
+			if k.e.susp == nil {
+				m.txn = nil
+			}
+		}
+		m.endDel = nil
+		if len(m.dels) == 0 && len(m.tags) == 0 && m.txn == nil && m.ghost == nil && len(m.hist) == 0 && m.vary == nil && m.alias == nil &&
+			!m.unsaid && m.role == roleUnknown {
+			k.more = nil
+		}
+	}
+}
+
+// useful keeps of a key's deletes those that can still explain how its entry came to be stale: those after its reads
+// began, and the last one before if it was made while a transaction was open then, or may have been.
+func useful(dels []*del, pos, old int64) []*del {
+	from := 0
+	for i, x := range dels {
+		if pos != 0 && x.end <= pos {
+			from = i
+			if x.end < old && (x.txn == nil || x.txn.state != txnOpen && x.txn.end1 <= pos) && (x.txn != nil || x.tr.who.done || !x.tr.traced()) &&
+				!slices.ContainsFunc(x.tr.writes, func(w *write) bool { return w.end > pos }) {
+				from = i + 1
+			}
+		}
+	}
+	if from == 0 {
+		return dels
+	}
+	return append([]*del(nil), dels[from:]...)
 }
 
 // endWide ends the entries that a delete by pattern, or of everything, covers. It looks at every key of the store, which a

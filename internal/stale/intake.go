@@ -82,6 +82,7 @@ type aside struct {
 	route          uint32
 	principal      uint64
 	inputs         []input
+	target         uint64
 	delKey         string
 	delID          uint64
 	delFam         *family
@@ -144,7 +145,7 @@ func (d *Detector) release(x *aside) {
 		return
 	}
 	clear(x.texts)
-	*x = aside{texts: x.texts[:0], params: x.params[:0], names: x.names[:0], pks: x.pks[:0]}
+	*x = aside{texts: x.texts[:0], inputs: x.inputs[:0], params: x.params[:0], names: x.names[:0], pks: x.pks[:0]}
 	d.free = append(d.free, x)
 }
 
@@ -367,6 +368,9 @@ func (d *Detector) takeKey(r *rec, name string) bool {
 	}
 	r.key = k
 	k.pins++
+	if r.kind == kSet {
+		r.n = int64(id)
+	}
 	if r.kind == kDelete {
 		r.x.delKey = k.name
 		r.x.delFam = k.fam
@@ -485,7 +489,7 @@ func (d *Detector) takeRequest(r *rec, q *event.Request) bool {
 		}
 	}
 	if q.Target != "" && !x.isJob {
-		x.inputs = append(x.inputs, newInput(d.target, hashText(2, q.Target)))
+		x.target = hashText(2, q.Target) | 1
 	}
 	r.val = q.BodyHash
 	return true

@@ -105,12 +105,7 @@ func (d *Detector) question(t *trace) {
 	if len(t.asked) == 0 && len(d.groupOf) == 0 || w.isJob || w.route == 0 {
 		return
 	}
-	id := mix(uint64(w.route), 12)
-	for _, in := range w.inputs {
-		if in.name() == d.target {
-			id = mix(id, uint64(in))
-		}
-	}
+	id := mix(mix(uint64(w.route), 12), w.target)
 	for _, a := range t.asked {
 		g := mix(mix(id, a.k.st.id), uint64(a.code))
 		x := d.groups[g]

@@ -192,7 +192,10 @@ func (x *del) names(k *key, tags []string) bool {
 	}
 	switch x.by {
 	case byKey:
-		return x.keyID == hashOfKey(k)
+		if k.proc != nil {
+			return mix(x.keyID, k.proc.id) == k.id
+		}
+		return x.keyID == k.id
 	case byTag:
 		for _, t := range tags {
 			if t == x.tag {

@@ -1,6 +1,7 @@
 package stale
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -78,30 +79,32 @@ func (d *Detector) process(host string, pid int64) *proc {
 
 // caller is what is kept of a request as long as an entry that it filled is kept.
 type caller struct {
-	short     [23]byte // its id, where it is short
-	n         uint8
-	long      string
+	principal uint64  // 0: not known
+	at        int64   // when the request began
+	target    uint64  // what was asked for, 0: not known
+	inputs    []input // shared with all requests with the same
 	route     uint32
 	done      bool // the request was seen
 	isJob     bool
-	principal uint64 // 0: not known
-	at        int64  // when the request began
-	inputs    []input
+	n         uint8
+	short     [17]byte // its id, where it is short
+	long      *string
 }
 
 func (w *caller) name(id string) {
-	w.n, w.long = 0, ""
+	w.n, w.long = 0, nil
 	if len(id) <= len(w.short) {
 		w.n = uint8(copy(w.short[:], id))
 	} else {
-		w.long = strings.Clone(cut(id, event.MaxID))
+		long := strings.Clone(cut(id, event.MaxID))
+		w.long = &long
 	}
 }
 
 // id is the trace's; "" where there was none.
 func (w *caller) id() string {
-	if w.long != "" {
-		return w.long
+	if w.long != nil {
+		return *w.long
 	}
 	return string(w.short[:w.n])
 }
@@ -250,7 +253,7 @@ func (d *Detector) reuse(t *trace) {
 		return
 	}
 	w := t.who
-	*w = caller{inputs: w.inputs[:0]}
+	*w = caller{}
 	clear(t.reads)
 	clear(t.touch)
 	clear(t.asked)
@@ -431,7 +434,7 @@ func (d *Detector) request(r *rec) {
 	if r.x.principal != 0 {
 		w.principal = r.x.principal
 	}
-	w.inputs = append(w.inputs[:0], r.x.inputs...)
+	w.target, w.inputs = r.x.target, d.shared(r.x.inputs)
 	d.question(r.tr)
 	if len(r.tr.reads) > 0 {
 		d.ended = append(d.ended, endedTrace{r.tr, r.tr.gen, r.end})
@@ -443,6 +446,25 @@ func (d *Detector) request(r *rec) {
 	r.tr.touch = r.tr.touch[:0]
 	d.fickleTurn(r.tr.who)
 	d.over(r.tr)
+}
+
+// shared returns inputs that are kept once for all requests that have the same.
+func (d *Detector) shared(in []input) []input {
+	if len(in) == 0 {
+		return nil
+	}
+	h := uint64(14)
+	for _, v := range in {
+		h = mix(h, uint64(v))
+	}
+	if have, ok := d.inputs[h]; ok && slices.Equal(have, in) {
+		return have
+	}
+	if len(d.inputs) >= maxNames {
+		clear(d.inputs)
+	}
+	d.inputs[h] = slices.Clone(in)
+	return d.inputs[h]
 }
 
 func (d *Detector) joined(w *write) {

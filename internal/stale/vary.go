@@ -2,6 +2,7 @@ package stale
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/demarc-dev/demarc/event"
 )
@@ -125,12 +126,7 @@ func judgeHistory(hist []fillOf, d *Detector) (name string, sharp bool, lacks st
 	for _, in := range hist[0].who.inputs {
 		inputs = append(inputs, in.name())
 	}
-	slices.SortFunc(inputs, func(a, b uint32) int {
-		if d.names.of(a) < d.names.of(b) {
-			return -1
-		}
-		return 1
-	})
+	slices.SortFunc(inputs, func(a, b uint32) int { return strings.Compare(d.names.of(a), d.names.of(b)) })
 	for _, in := range inputs {
 		get := func(f *fillOf) (uint64, bool) {
 			for _, v := range f.who.inputs {
@@ -140,10 +136,12 @@ func judgeHistory(hist []fillOf, d *Detector) (name string, sharp bool, lacks st
 			}
 			return 0, false
 		}
-		f := followed(hist, get)
-		if f == 2 {
+		if followed(hist, get) == 2 {
 			return d.names.of(in), true, ""
 		}
+	}
+	if followed(hist, func(f *fillOf) (uint64, bool) { return f.who.target, f.who.target != 0 }) == 2 {
+		return "target", true, ""
 	}
 	unknown := slices.ContainsFunc(hist, func(f fillOf) bool { return f.who.principal == 0 })
 	if unknown && (returned || paramFollows(hist)) {
