@@ -138,7 +138,10 @@ func (g *Grid) Merge(o *Grid) {
 // Time is linear in the requests plus, for each lifetime, in its misses and stale hits: runs of fresh hits are jumped
 // over. Memory is that of the longest key, reused.
 func (g *Grid) Add(k *Key) {
-	if len(k.Requests) == 0 {
+	for i := range g.Points {
+		g.Points[i].Requests += int64(len(k.Requests))
+	}
+	if len(k.Requests) < 2 { // nothing to hit
 		return
 	}
 	w := &g.lane
@@ -164,9 +167,6 @@ func (g *Grid) Add(k *Key) {
 		} else {
 			w.same(g, drop.fenced, drop.plain, times)
 		}
-	}
-	for i := range g.Points {
-		g.Points[i].Requests += int64(len(k.Requests))
 	}
 }
 
@@ -335,7 +335,11 @@ func (w *lane) one(ttl int64, d *delta) {
 				for at > 0 && reqs[pending[at-1]].End > r.End {
 					at--
 				}
-				pending = slices.Insert(pending, at, int32(i))
+				pending = append(pending, int32(i))
+				if at < len(pending)-1 {
+					copy(pending[at+1:], pending[at:])
+					pending[at] = int32(i)
+				}
 			}
 			i++
 			continue
