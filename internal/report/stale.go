@@ -240,11 +240,13 @@ func StaleDoubts(st *stale.Report) []string {
 		{c.Dropped, "were dropped by recorders"},
 		{c.Late, "came later than the bound, and what they concern was not judged"},
 		{c.Skewed, "came from hosts whose clocks are out of step, and were not judged"},
-		{c.Overflow, "were left out at a bound (" + strings.Join(c.Reached, ", ") + ")"},
 	} {
 		if x.n > 0 {
 			say("%s %s %s", integer(x.n), one(x.n, "event", "events"), x.text)
 		}
+	}
+	if len(c.Reached) > 0 {
+		say("bounds were reached (%s): what came after them was left out", strings.Join(c.Reached, ", "))
 	}
 	if c.Evicted > 0 {
 		say("%s keys were forgotten for want of room; later hits on them could not be judged", integer(c.Evicted))
@@ -476,6 +478,9 @@ func staleFacts(st *stale.Report) []string {
 	}
 	if c.Unconfirmed > 0 {
 		facts = append(facts, integer(c.Unconfirmed)+" hits after a possible write whose entry was never filled again")
+	}
+	if c.Overflow > 0 {
+		facts = append(facts, integer(c.Overflow)+" writes that may have touched an entry were not compared with it, for there were many before them")
 	}
 	if c.Doubled > 0 {
 		facts = append(facts, integer(c.Doubled)+" events came twice")

@@ -93,6 +93,7 @@ func TestNothingFound(t *testing.T) {
 		"dropped":         {func(c *stale.Coverage) { c.Dropped = 12 }, false, "12 events were dropped"},
 		"late":            {func(c *stale.Coverage) { c.Late = 1 }, false, "1 event came later"},
 		"clocks":          {func(c *stale.Coverage) { c.Skewed = 9 }, false, "clocks are out of step"},
+		"a bound":         {func(c *stale.Coverage) { c.Reached = []string{"tables"} }, false, "bounds were reached (tables)"},
 		"evicted":         {func(c *stale.Coverage) { c.Evicted = 9 }, false, "9 keys were forgotten"},
 		"silent":          {func(c *stale.Coverage) { c.Silent = []string{"h1:7"} }, false, "fell silent without an end: h1:7"},
 	} {
