@@ -108,7 +108,13 @@ def _hit(store, key, at, value, line):
     if budget.hits > 0:
         budget.hits -= 1
         caches.local_hit(store, key, at, value if value is not NOTHING else None, line)
-    elif store in _counted or len(_counted) < STORES:
+    else:
+        _note(store)
+
+
+def _note(store):
+    """Counts a hit that is not recorded in full."""
+    if store in _counted or len(_counted) < STORES:
         if not _counted:
             caches.counter(_count)
         _counted[store] = _counted.get(store, 0) + 1
@@ -125,65 +131,93 @@ def wrap(cls, method, hook, did, place):
     """Observes a method of a class, synchronous or not.
 
     did(self, args, kwargs, result, error) gives what the call did (a list of Did); place(self) the layer and the number
-    of the store's name for what no client below has told.
+    of the store's name for what no client below has told. Of a method named get… it is known that it only reads.
     """
     original = cls.__dict__.get(method)
     if original is not None and callable(original):
-        setattr(cls, method, observed(original, hook, did, place))
+        reads = method.lstrip("_").startswith("get")
+        make = _asynchronous if inspect.iscoroutinefunction(original) else _synchronous
+        setattr(cls, method, functools.wraps(original)(make(original, _Told(hook, did, place, reads))))
 
 
-def observed(original, hook, did, place):
-    """As wrap, for a function."""
+class _Told:
+    """What a wrapped method tells, and how."""
 
-    def finish(slot, args, kwargs, result, error, start):
+    __slots__ = ("hook", "did", "place", "reads")
+
+    def __init__(self, hook, did, place, reads):
+        self.hook = hook
+        self.did = did
+        self.place = place
+        self.reads = reads
+
+    def begin(self, owner):
+        """(slot, token to reset it with); None twice for a call that is not told; True and a store for one of which
+        the hits are only counted."""
         try:
-            tell(slot, place(args[0]), did(args[0], args[1:], kwargs, result, error), start, error)
-        except Exception:
-            failed(hook)
-
-    def slot_for(args):
-        try:
-            slot = begin(args[0], hook)
+            if self.reads and budget.hits <= 0 and outer.get() is None and self.hook not in state.disabled:
+                layer, store = self.place(owner)
+                if layer == LOCAL:
+                    return True, store
+            slot = begin(owner, self.hook)
             return slot, outer.set(slot) if slot is not None else None
         except Exception:
-            failed(hook)
+            failed(self.hook)
             return None, None
 
-    if inspect.iscoroutinefunction(original):
+    def finish(self, slot, token, args, kwargs, result, error, start):
+        try:
+            if slot is not True:
+                tell(slot, self.place(args[0]), self.did(args[0], args[1:], kwargs, result, error), start, error)
+            elif error is None:
+                for did in self.did(args[0], args[1:], kwargs, result, None):
+                    if did.hit:
+                        _note(token)
+                    else:
+                        line = code(3) or asked.get()
+                        caches.record(GET, LOCAL, token, did.key, start, now(), False, line=line)
+        except Exception:
+            failed(self.hook)
 
-        @functools.wraps(original)
-        async def call(*args, **kwargs):
-            slot, token = slot_for(args) if state.on else (None, None)
-            if slot is None:
-                return await original(*args, **kwargs)
-            start = now()
-            try:
-                result = await original(*args, **kwargs)
-            except BaseException as e:
+
+def _asynchronous(original, told):
+    async def call(*args, **kwargs):
+        slot, token = told.begin(args[0]) if state.on else (None, None)
+        if slot is None:
+            return await original(*args, **kwargs)
+        start = now()
+        try:
+            result = await original(*args, **kwargs)
+        except BaseException as e:
+            if slot is not True:
                 outer.reset(token)
-                finish(slot, args, kwargs, None, e, start)
-                raise
+            told.finish(slot, token, args, kwargs, None, e, start)
+            raise
+        if slot is not True:
             outer.reset(token)
-            finish(slot, args, kwargs, result, None, start)
-            return result
+        told.finish(slot, token, args, kwargs, result, None, start)
+        return result
 
-    else:
+    return call
 
-        @functools.wraps(original)
-        def call(*args, **kwargs):
-            slot, token = slot_for(args) if state.on else (None, None)
-            if slot is None:
-                return original(*args, **kwargs)
-            start = now()
-            try:
-                result = original(*args, **kwargs)
-            except BaseException as e:
+
+def _synchronous(original, told):
+    def call(*args, **kwargs):
+        slot, token = told.begin(args[0]) if state.on else (None, None)
+        if slot is None:
+            return original(*args, **kwargs)
+        start = now()
+        try:
+            result = original(*args, **kwargs)
+        except BaseException as e:
+            if slot is not True:
                 outer.reset(token)
-                finish(slot, args, kwargs, None, e, start)
-                raise
+            told.finish(slot, token, args, kwargs, None, e, start)
+            raise
+        if slot is not True:
             outer.reset(token)
-            finish(slot, args, kwargs, result, None, start)
-            return result
+        told.finish(slot, token, args, kwargs, result, None, start)
+        return result
 
     return call
 

@@ -380,3 +380,22 @@ def test_a_failing_hook_steps_aside(collector, tmp_path, redis_url, library):
     assert len(out) >= 9, out
     assert all(line.split()[2] == "True" for line in out), out
     assert sum(int(line.split()[3]) > 0 for line in out) >= 5, out
+
+
+BUSY = """
+from _demarc import caches, libraries
+caches.HITS = caches.budget.hits = 0  # as under more hits than are recorded in full
+with service.app.app_context():
+    service.cache.set("a", [1])
+    found = [service.cache.get("a") for _ in range(50)], service.cache.get("zz")
+libraries._count(1, 2)
+print(json.dumps(found))
+"""
+
+
+def test_hits_beyond_the_budget_are_counted(collector, tmp_path, redis_url):
+    assert json.loads(run(collector, tmp_path, "cachelib", "memory", redis_url, then=BUSY)) == [[[1]] * 50, None]
+    events = collector.of("cache")
+    assert [(e["op"], e.get("key"), e.get("hit"), e.get("count")) for e in events] == [
+        ("set", "a", None, None), ("get", "zz", False, None), ("get", None, True, 50)]
+    assert not any(s["failures"] for s in collector.stats), collector.stats[-1]

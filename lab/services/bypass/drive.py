@@ -12,5 +12,5 @@ def drive(stage):
     stage.post("/sale")
     for _ in range(3):
         stage.stale("the price", price(stage) == 120)
-    stage.put("/products/1", {"price": 80})
-    stage.expect("the price", price(stage) == 80)
+    stage.post("/products/1/refresh")
+    stage.expect("the price", price(stage) == 60)

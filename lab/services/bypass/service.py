@@ -32,6 +32,7 @@ settings.configure(
 )
 django.setup()
 
+from cacheops import invalidate_obj  # noqa: E402
 from django.core.wsgi import get_wsgi_application  # noqa: E402
 from django.db import models  # noqa: E402
 from django.http import JsonResponse  # noqa: E402
@@ -66,5 +67,10 @@ def sale(request):
     return JsonResponse({})
 
 
-urlpatterns = [path("products/<int:pk>", product), path("sale", sale)]
+def refresh(request, pk):
+    invalidate_obj(Product(pk=pk))
+    return JsonResponse({})
+
+
+urlpatterns = [path("products/<int:pk>", product), path("products/<int:pk>/refresh", refresh), path("sale", sale)]
 application = get_wsgi_application()

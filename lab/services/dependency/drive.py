@@ -8,5 +8,5 @@ def drive(stage):
     stage.expect("the new name", stage.get("/authors/1").json()["name"] == "Anna")
     for _ in range(3):
         stage.stale("the article", stage.get("/articles/7").json()["author"] == "Ann")
-    stage.put("/articles/7", {"title": "changed"})
+    stage.post("/articles/7/refresh")
     stage.expect("the new name", stage.get("/articles/7").json()["author"] == "Anna")

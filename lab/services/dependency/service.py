@@ -53,6 +53,12 @@ def change(number):
     return jsonify(id=number)
 
 
+@app.post("/articles/<int:number>/refresh")
+def refresh(number):
+    cache.delete(f"article:{number}")
+    return jsonify(id=number)
+
+
 @app.put("/authors/<int:number>")
 def rename(number):
     with engine.begin() as connection:
