@@ -117,7 +117,7 @@ func (l *log) settle(c *candidate, all int64) {
 	case p.Hits < enoughHits || float64(p.Hits) < enoughReuse*float64(p.Requests) || p.SavedNs <= p.Requests*LookupNs:
 		c.reason = fmt.Sprintf("too little reuse: %d hits in %d requests", p.Hits, p.Requests)
 	case float64(p.SavedNs-p.Requests*LookupNs) < worthShare*float64(all):
-		c.reason = fmt.Sprintf("not worth it: saves %s of the time of all requests", share(p.SavedNs, all))
+		c.reason = fmt.Sprintf("not worth it: saves %s of the time of all requests, less its look-ups", share(p.SavedNs-p.Requests*LookupNs, all))
 	default:
 		c.verdict = Cache
 		c.reason = l.praise(c, all)

@@ -68,7 +68,7 @@ func (t *choosing) write() {
 		s := &rep.Set
 		t.line("")
 		t.flow([]part{{bold, "together"}, {"", "save " + millis(s.SavedMs) + " (" + percent(s.ShareOfTime) + " of the time of all requests)"},
-			{"", integer(s.SavedQueries) + " statements"}, {"", "at most " + size(float64(s.PeakBytes)) + " in " + integer(s.PeakKeys) + " entries"}})
+			{"", integer(s.SavedQueries) + " statements"}, {"", peaks(s.PeakKeys, s.PeakBytes)}})
 	}
 	if left := rep.Boundaries[cached:]; len(left) > 0 {
 		t.head("LEAVE", "by the time they take")
@@ -99,7 +99,7 @@ func (t *choosing) boundary(b *forecast.Boundary) {
 	t.wrap("    lifetime "+lifetime(b.TTLMs)+", "+invalidation(b), "        ")
 	t.flowIn("    ", []part{
 		{"", integer(f.Requests) + " requests"}, {"", integer(f.Hits) + " hits (" + percent(f.HitRatio) + ")"},
-		{"", "saves " + millis(f.SavedMs)}, {"", staleText(f)}, {"", "at most " + integer(f.PeakKeys) + " entries, " + size(float64(f.PeakBytes))},
+		{"", "saves " + millis(f.SavedMs)}, {"", staleText(f)}, {"", peaks(f.PeakKeys, f.PeakBytes)},
 	})
 	for _, n := range b.Notes {
 		t.wrap("    "+t.style(dim, "note: "+plain(n)), "          ")
@@ -113,6 +113,15 @@ func (t *choosing) left(b *forecast.Boundary) {
 	name := fit(plain(b.Name), max(t.width/2-8, 24))
 	t.wrap("  "+padRight(name, max(t.width/2-8, 24))+padLeft(percent(b.TimeShare), 7)+"  "+t.style(dim, plain(b.Reason)),
 		strings.Repeat(" ", max(t.width/2-8, 24)+11))
+}
+
+// peaks says how much is kept at most. Without bytes, the size of the answers is not known.
+func peaks(keys, bytes int64) string {
+	text := "at most " + integer(keys) + one(keys, " entry", " entries")
+	if bytes > 0 {
+		text += ", " + size(float64(bytes))
+	}
+	return text
 }
 
 // flowIn is flow behind an indent.
