@@ -87,7 +87,7 @@ type Detector struct {
 	hosts   map[string]int // how often each was ahead of all others
 	onTrial bool           // one of them is
 
-	inputs     map[uint64][]input
+	inputs     map[uint64]*[]input
 	traces     map[uint64]*trace
 	ends       trace // head of the list of those that are forgotten first
 	overs      int
@@ -144,7 +144,7 @@ func New(opt Options) *Detector {
 	d := &Detector{
 		opt: opt, sharded: opt.Shards > 1,
 		sources: map[event.Source]*source{}, procs: map[string]*proc{}, traces: map[uint64]*trace{}, txns: map[uint64]*txn{},
-		inputs: map[uint64][]input{}, jobs: map[uint64]*job{}, texts: map[textKey]*stmt{}, tables: map[string]*table{}, xids: map[uint64]*txn{},
+		inputs: map[uint64]*[]input{}, jobs: map[uint64]*job{}, texts: map[textKey]*stmt{}, tables: map[string]*table{}, xids: map[uint64]*txn{},
 		stores: map[[2]string]*store{}, keys: map[uint64]*key{}, everSet: map[uint64]bool{}, suspects: map[*key]bool{},
 		waiting: map[*caller][]*key{}, looks: map[lookKey]*lookalike{}, groups: map[uint64]*group{}, groupOf: map[uint64][]*group{},
 		young: map[uint64]bool{}, sums: map[string]*sum{}, reached: map[string]bool{}, hosts: map[string]int{},

@@ -167,6 +167,12 @@ func (d *Detector) accuse(k *key, old *entry) *story {
 	})
 	if slices.ContainsFunc(ws, func(x suspect) bool { return x.level == levelRow }) {
 		ws = slices.DeleteFunc(ws, func(x suspect) bool { return x.level != levelRow })
+	} else if x := k.more; old.how == byDelete && x != nil && x.endDel != nil {
+		// Whoever wrote and dropped this very key knew that it depends on what was written.
+		belongs := func(s suspect) bool { return s.w.tr.traced() && x.endDel.tr.startedBy(s.w.tr) }
+		if slices.ContainsFunc(ws, belongs) {
+			ws = slices.DeleteFunc(ws, func(s suspect) bool { return !belongs(s) })
+		}
 	}
 	// A write that surely came after the reads leaves those open that may have come before them only if these exist.
 	i := slices.IndexFunc(ws, func(x suspect) bool { return x.cols == colsYes })

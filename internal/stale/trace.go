@@ -79,10 +79,10 @@ func (d *Detector) process(host string, pid int64) *proc {
 
 // caller is what is kept of a request as long as an entry that it filled is kept.
 type caller struct {
-	principal uint64  // 0: not known
-	at        int64   // when the request began
-	target    uint64  // what was asked for, 0: not known
-	inputs    []input // shared with all requests with the same
+	principal uint64   // 0: not known
+	at        int64    // when the request began
+	target    uint64   // what was asked for, 0: not known
+	inputs    *[]input // shared with all requests with the same
 	route     uint32
 	done      bool // the request was seen
 	isJob     bool
@@ -449,22 +449,28 @@ func (d *Detector) request(r *rec) {
 }
 
 // shared returns inputs that are kept once for all requests that have the same.
-func (d *Detector) shared(in []input) []input {
-	if len(in) == 0 {
-		return nil
-	}
+func (d *Detector) shared(in []input) *[]input {
 	h := uint64(14)
 	for _, v := range in {
 		h = mix(h, uint64(v))
 	}
-	if have, ok := d.inputs[h]; ok && slices.Equal(have, in) {
+	if have := d.inputs[h]; have != nil && slices.Equal(*have, in) {
 		return have
 	}
 	if len(d.inputs) >= maxNames {
 		clear(d.inputs)
 	}
-	d.inputs[h] = slices.Clone(in)
-	return d.inputs[h]
+	kept := slices.Clone(in)
+	d.inputs[h] = &kept
+	return &kept
+}
+
+// others are the inputs of a request beside the target and the identity.
+func (w *caller) others() []input {
+	if w.inputs == nil {
+		return nil
+	}
+	return *w.inputs
 }
 
 func (d *Detector) joined(w *write) {

@@ -123,13 +123,13 @@ func judgeHistory(hist []fillOf, d *Detector) (name string, sharp bool, lacks st
 		return "", false, "fill"
 	}
 	var inputs []uint32
-	for _, in := range hist[0].who.inputs {
+	for _, in := range hist[0].who.others() {
 		inputs = append(inputs, in.name())
 	}
 	slices.SortFunc(inputs, func(a, b uint32) int { return strings.Compare(d.names.of(a), d.names.of(b)) })
 	for _, in := range inputs {
 		get := func(f *fillOf) (uint64, bool) {
-			for _, v := range f.who.inputs {
+			for _, v := range f.who.others() {
 				if v.name() == in {
 					return uint64(v), true
 				}
