@@ -2,6 +2,7 @@ package stale_test
 
 import (
 	"fmt"
+	"runtime"
 	"testing"
 
 	"github.com/demarc-dev/demarc/event"
@@ -129,6 +130,7 @@ func BenchmarkLiveKeys(b *testing.B) {
 		live := d.Report().Coverage.LiveKeys
 		b.ReportMetric(float64(heap()-before)/float64(max(live, 1)), "B/key")
 		b.ReportMetric(float64(live), "keys")
+		runtime.KeepAlive(d)
 	}
 }
 
