@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import signal
 import subprocess
 import sys
 import tempfile
@@ -43,7 +42,7 @@ def main() -> int:
         try:
             counts = {mode: count(python, mode, environments[mode], folder, args.requests) for mode in modes}
         finally:
-            collector.send_signal(signal.SIGINT)
+            collector.terminate()
             collector.communicate()
     rows = [{"workload": w, "events": n, **{m: counts[m][w] for m in modes}} for w, n in WORKLOADS.items()]
     show(rows, modes, base.version, args)

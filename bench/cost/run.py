@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
 import socket
 import statistics
 import subprocess
@@ -87,7 +86,7 @@ def measure(folder, servers, python, args):
         for child in children.values():
             child.stdin.close()
             child.wait()
-        collector.send_signal(signal.SIGINT)
+        collector.terminate()
         collector.wait()
         print(collector.stderr.read().strip(), file=sys.stderr)
 
