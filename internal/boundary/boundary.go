@@ -20,6 +20,7 @@ import (
 
 	"github.com/demarc-dev/demarc/internal/config"
 	"github.com/demarc-dev/demarc/internal/fault"
+	"github.com/demarc-dev/demarc/internal/safeyaml"
 )
 
 // Name of the file where nobody says another.
@@ -182,11 +183,11 @@ func Parse(data []byte) (*File, error) {
 	var head struct {
 		Version int `yaml:"version"`
 	}
-	if err := yaml.Unmarshal(data, &head); err == nil && head.Version > Version {
+	if err := safeyaml.Unmarshal(data, &head); err == nil && head.Version > Version {
 		return nil, fmt.Errorf("its version is %d; this demarc reads up to %d%s", head.Version, Version, shown(data, "$.version"))
 	}
-	if err := yaml.UnmarshalWithOptions(data, &f, yaml.Strict()); err != nil && !errors.Is(err, io.EOF) {
-		return nil, errors.New(strings.TrimSpace(yaml.FormatError(err, false, true)))
+	if err := safeyaml.Unmarshal(data, &f, yaml.Strict()); err != nil {
+		return nil, err
 	}
 	if path, err := f.check(); err != nil {
 		return nil, errors.New(err.Error() + shown(data, path))

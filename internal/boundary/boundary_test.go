@@ -69,6 +69,8 @@ func TestErrorsShowTheLine(t *testing.T) {
 	for name, tc := range map[string]struct{ old, new, line, why string }{
 		"newer":              {"version: 1", "version: 2\ncolour: red", ">  1 | version: 2", "reads up to 1"},
 		"unknown field":      {"ttl: 60s", "tll: 60s", "tll: 60s", "unknown field"},
+		"alias":              {"[{table: articles, by: row}]", "&d [{table: articles, by: row}]", ">  8 |", "anchors"},
+		"nesting":            {"[path.slug, query.page, principal]", strings.Repeat("[", 21), ">  5 |", "at most 20 levels"},
 		"level":              {"level: response ", "level: page ", ">  4 |", "response, function or query"},
 		"key part":           {"query.page", "page", ">  5 |", `not "page"`},
 		"key twice":          {"query.page", "path.slug", ">  5 |", "twice"},

@@ -5,10 +5,11 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"io"
 	"slices"
 
 	"github.com/goccy/go-yaml"
+
+	"github.com/demarc-dev/demarc/internal/safeyaml"
 )
 
 // MaxNote is the greatest size of a note, in bytes.
@@ -86,7 +87,7 @@ func SplitNote(data []byte) (NoteHead, []byte, error) {
 	if !ok {
 		return h, data, errors.New("a line of three hyphens was expected at the end of its head")
 	}
-	if err := fromYAML(head, &h); err != nil && !errors.Is(err, io.EOF) {
+	if err := safeyaml.Unmarshal(head, &h); err != nil {
 		return h, body, err
 	}
 	return h, body, nil

@@ -28,6 +28,7 @@ import (
 	"github.com/demarc-dev/demarc/internal/command"
 	"github.com/demarc-dev/demarc/internal/config"
 	"github.com/demarc-dev/demarc/internal/fault"
+	"github.com/demarc-dev/demarc/internal/safeyaml"
 )
 
 // Version is the version of the records that this demarc reads and writes.
@@ -342,10 +343,7 @@ func Parse(data []byte) (*Record, error) {
 	if len(bytes.TrimSpace(data)) == 0 {
 		return nil, errors.New("the file is empty")
 	}
-	if err := fromYAML(data, &r, yaml.Strict()); err != nil {
-		if errors.Is(err, io.EOF) {
-			return nil, errors.New("the file says nothing")
-		}
+	if err := safeyaml.Unmarshal(data, &r, yaml.Strict()); err != nil {
 		return nil, err
 	}
 	if err := r.validate(data); err != nil {

@@ -18,6 +18,7 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"github.com/demarc-dev/demarc/internal/fault"
+	"github.com/demarc-dev/demarc/internal/safeyaml"
 )
 
 // Limits of a record's results.
@@ -208,7 +209,7 @@ func loadRun(path string) (*Run, error) {
 	}
 	var run Run
 	// Not strict: a newer demarc may have added what this one does not know.
-	if err := fromYAML(data, &run); err != nil {
+	if err := safeyaml.Unmarshal(data, &run); err != nil {
 		return nil, err
 	}
 	if run.Version != Version {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/demarc-dev/demarc/internal/check"
 	"github.com/demarc-dev/demarc/internal/fault"
+	"github.com/demarc-dev/demarc/internal/safeyaml"
 )
 
 // File is the name of the configuration in the folder of the service.
@@ -149,8 +150,8 @@ func Load(op, path string) (Config, error) {
 // Parse reads a configuration over the defaults. An error shows the line.
 func Parse(data []byte) (Config, error) {
 	var c Config
-	if err := yaml.UnmarshalWithOptions(data, &c, yaml.Strict()); err != nil && !errors.Is(err, io.EOF) { // EOF: nothing in it
-		return Config{}, errors.New(strings.TrimSpace(yaml.FormatError(err, false, true)))
+	if err := safeyaml.Unmarshal(data, &c, yaml.Strict()); err != nil {
+		return Config{}, err
 	}
 	c.fill()
 	for _, check := range []struct {
