@@ -4,7 +4,8 @@ import "slices"
 
 // Bounds of what is noted of an entry that may be stale.
 const (
-	maxSuspects   = 8  // writes that it may be stale by
+	maxSuspects   = 12 // writes that it may be stale by
+	maxSure       = 4  // of these, places for writes that surely touched what was read
 	maxPrincipals = 64 // identities told apart, for each write
 	maxRoutes     = 8  // routes of readers told apart
 	maxSamples    = 16 // hits whose times are kept, to estimate the median staleness
@@ -155,11 +156,21 @@ func (d *Detector) compare(k *key) {
 		return
 	}
 	for i := range e.reads.deps {
-		t := e.reads.deps[i].use.table
-		if t.last <= since || !e.reads.deps[i].changed(since) {
+		x := &e.reads.deps[i]
+		t := x.use.table
+		if t.last <= since {
 			continue
 		}
-		if i > 0 && slices.ContainsFunc(e.reads.deps[:i], func(o dep) bool { return o.use.table == t && o.changed(since) }) {
+		if by := x.index(since); by != nil {
+			for _, v := range by.vals {
+				if r := by.col.rows[v]; r != nil {
+					for _, w := range r.ws {
+						if w.seq > since {
+							d.suspect(k, w)
+						}
+					}
+				}
+			}
 			continue
 		}
 		if t.lost > since {
@@ -171,25 +182,25 @@ func (d *Detector) compare(k *key) {
 	}
 }
 
-// changed says whether a write after number since may have touched what was read.
-func (x *dep) changed(since uint64) bool {
-	if len(x.bound) == 0 {
-		return true
-	}
+// index is a column by whose values all writes after number since that may have touched what was read can be found; nil
+// where there is none and the table's log must be looked through.
+func (x *dep) index(since uint64) *boundTo {
 	for i := range x.bound {
-		c := x.bound[i].col
-		if c.loose > since {
+		b := &x.bound[i]
+		if b.col.loose > since {
 			continue
 		}
-		some := false
-		for _, v := range x.bound[i].vals {
-			some = some || c.last[v] > since
+		whole := true
+		for _, v := range b.vals {
+			if r := b.col.rows[v]; r != nil && r.lost > since {
+				whole = false
+			}
 		}
-		if !some {
-			return false
+		if whole {
+			return b
 		}
 	}
-	return true
+	return nil
 }
 
 // suspect notes a write against an entry, if it may have made it stale.
@@ -228,17 +239,14 @@ func (d *Detector) note(k *key, s suspect) {
 			return
 		}
 	}
-	// Bits of masks given out refer to places: nothing is moved, and the order of commits is found when it is needed.
-	if len(ws) >= maxSuspects {
+	// Bits of masks given out refer to places: nothing is moved, and the order of commits is found when it is needed. Some
+	// places are kept for writes that surely touched what was read.
+	limit := maxSuspects
+	if s.level != levelRow || s.cols != colsYes {
+		limit -= maxSure
+	}
+	if len(ws) >= limit {
 		d.cov.Overflow++
-		if s.level == levelRow && s.cols == colsYes {
-			for i := len(ws) - 1; i >= 0; i-- {
-				if (ws[i].level != levelRow || ws[i].cols != colsYes) && ws[i].n == 0 {
-					ws[i] = s
-					return
-				}
-			}
-		}
 		return
 	}
 	k.e.susp.ws = append(ws, s)

@@ -32,7 +32,40 @@ type table struct {
 type column struct {
 	name  string
 	loose uint64 // number of the last write that does not say which values it touched
-	last  map[event.Hash]uint64
+	rows  map[event.Hash]*rowLog
+}
+
+// rowLog holds the last writes that touched rows with one value of a column.
+type rowLog struct {
+	lost uint64 // number of the last one that is not held any more
+	ws   []*write
+}
+
+const maxRowLog = 8
+
+func (r *rowLog) last() uint64 {
+	if r == nil || len(r.ws) == 0 {
+		return 0
+	}
+	return r.ws[len(r.ws)-1].seq
+}
+
+func (c *column) note(v event.Hash, w *write) {
+	r := c.rows[v]
+	if r == nil {
+		if c.rows == nil {
+			c.rows = map[event.Hash]*rowLog{}
+		}
+		r = &rowLog{}
+		c.rows[v] = r
+	}
+	if len(r.ws) > 0 && r.ws[len(r.ws)-1] == w {
+		return
+	}
+	if len(r.ws) >= maxRowLog {
+		r.lost = r.ws[0].seq
+	}
+	r.ws = lastOf(r.ws, w, maxRowLog)
 }
 
 func (t *table) column(name string) *column {
@@ -167,21 +200,18 @@ func (d *Detector) commit(w *write, at, end int64) {
 	t.writes++
 	for _, c := range t.cols {
 		vs, ok := w.values(c)
-		if !ok || len(c.last)+len(vs) > maxIndexed {
+		if !ok || len(c.rows)+len(vs) > maxIndexed {
 			c.loose = w.seq
-			clear(c.last)
+			clear(c.rows)
 			continue
 		}
-		if c.last == nil {
-			c.last = map[event.Hash]uint64{}
-		}
 		for _, v := range vs {
-			c.last[v] = w.seq
+			c.note(v, w)
 		}
 		for i := range w.sets { // rows that come under this value are found by it too
 			if w.sets[i].col == c {
 				for _, v := range w.sets[i].vals {
-					c.last[v] = w.seq
+					c.note(v, w)
 				}
 			}
 		}
