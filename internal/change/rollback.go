@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -71,6 +72,36 @@ func Rollback(ctx context.Context, record *Record, environment string, o Options
 		r.sayf("\ndemarc: rolled back; %s is healthy", environment)
 	}
 	return run, r.err
+}
+
+// LoadShipped reads a record as it was when it was shipped last. It is the way back where the record itself was damaged
+// since.
+func LoadShipped(state, arg string) (*Record, error) {
+	path, err := find(Folder, arg)
+	if err != nil {
+		return nil, err
+	}
+	parent := journals(state, strings.TrimSuffix(filepath.Base(path), ".yaml"))
+	runs, err := folders(parent)
+	if err != nil {
+		return nil, err
+	}
+	for _, run := range slices.Backward(runs) {
+		if !strings.HasSuffix(run, "-"+KindShip) {
+			continue
+		}
+		data, err := readBounded(filepath.Join(parent, run, recordCopy), MaxRecord)
+		if err != nil {
+			continue
+		}
+		r, err := Parse(data)
+		if err != nil {
+			return nil, err
+		}
+		r.path = path
+		return r, nil
+	}
+	return nil, fmt.Errorf("%s holds no copy of a record that was shipped", parent)
 }
 
 // lastBackup names the backup that the newest ship made, where it is still there.

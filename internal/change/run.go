@@ -116,8 +116,13 @@ func (r *runner) start(ctx context.Context, kind string, options map[string]stri
 	if r.err = r.record.SaveRun(run); r.err != nil {
 		return
 	}
-	r.j, r.err = newJournal(r.State, r.record.Name(), run, options, r.Now)
+	if r.j, r.err = newJournal(r.State, r.record.Name(), run, options, r.Now); r.err == nil {
+		r.err = WriteFile(filepath.Join(r.j.Dir, recordCopy), r.record.data)
+	}
 }
+
+// recordCopy is the record as it was when a run began, beside the run's journal.
+const recordCopy = "record.yaml"
 
 // resume goes on with a run that was broken off.
 func (r *runner) resume(p *Progress) {

@@ -114,7 +114,16 @@ func TestChangeStepsOnProduction(t *testing.T) {
 	if said := must(0, "verify"); !strings.Contains(said, "run: test -s version: passed") || !strings.Contains(said, "2026-11-22-it: still holds") {
 		t.Errorf("verify says\n%s", said)
 	}
-	must(0, "rollback")
+	if err := os.WriteFile("changes/2026-11-22-it.yaml", []byte("version: 1\ntopic: [\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if said := must(0, "rollback"); !strings.Contains(said, "going on with the record as it was when it was shipped") {
+		t.Errorf("rollback over a damaged record says\n%s", said)
+	}
+	must(2, "verify")
+	if err := os.WriteFile("changes/2026-11-22-it.yaml", []byte(stepsRecord), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	if said := must(10, "verify"); !strings.Contains(said, "2026-11-22-it: no longer holds") {
 		t.Errorf("verify says\n%s", said)
 	}
