@@ -202,7 +202,7 @@ func foldFigures(ctx context.Context, readers []*capture.Reader, since int64, wi
 	opt := baselineOptions()
 	opt.Since = since
 	fold := baseline.New(opt)
-	detector := stale.New(stale.Options{Budgets: budgets, Since: since})
+	detector := stale.New(stale.Options{Budgets: budgets, Late: lateOfCapture, Since: since})
 	var warnings []baseline.Warning
 	for _, reader := range readers {
 		for batch, err := range reader.Batches() {
