@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -41,7 +42,8 @@ type importedFile struct {
 	Lines    int64         `json:"lines"`
 	Events   int64         `json:"events"`
 	BadLines int64         `json:"bad_lines"`
-	Bytes    int64         `json:"bytes"` // as stored, compressed or not
+	Skipped  int64         `json:"skipped,omitempty"` // requests that are not wanted, or never reached the service
+	Bytes    int64         `json:"bytes"`             // as stored, compressed or not
 	Form     importer.Form `json:"form"`
 	Spans    *otlp.Counts  `json:"spans,omitempty"` // what became of spans; absent for events
 }
@@ -49,15 +51,21 @@ type importedFile struct {
 func newImportCommand() *cobra.Command {
 	var output, service, keys string
 	var strict, asJSON bool
+	var format, host string
+	var routes []string
 	cmd := &cobra.Command{
 		Use:     "import FILE...",
-		Short:   "Read events from files into a new capture",
+		Short:   "Read events, spans, HARs and access logs into a new capture",
 		GroupID: groupMore,
 		Args:    cobra.MinimumNArgs(1),
-		Long: "Reads event JSON Lines (docs/events.md), and spans of OpenTelemetry in JSON or protobuf (docs/otlp.md), plain or\n" +
-			"compressed with gzip or zstd, into a new capture. What a file holds is told by how it begins. FILE may be - for\n" +
-			"standard input. A line that is no event is reported, and the rest is read.",
-		Example: "  demarc import spans.json spans.pb -o captures/otel\n  demarc import events.jsonl.gz -o captures/monday\n  demarc export captures/monday | demarc import - -o captures/again",
+		Long: "Reads event JSON Lines (docs/events.md), spans of OpenTelemetry in JSON or protobuf (docs/otlp.md), HARs, and access logs\n" +
+			"of nginx, Apache, Caddy, gunicorn and uvicorn as text or JSON (docs/import.md), plain or compressed with gzip or\n" +
+			"zstd, into a new capture. What a file holds is told by how it begins, or by --format. FILE may be - for standard\n" +
+			"input. A line that cannot be read is reported with its number, and the rest is read.\n\n" +
+			"Access logs do not name routes: numbers, UUIDs and hashes in a path become {}, unless --route gives the template.",
+		Example: "  demarc import spans.json spans.pb -o captures/otel\n  demarc import events.jsonl.gz -o captures/monday\n" +
+			"  demarc import access.log.1.gz access.log --route '/articles/{slug}' -o captures/nginx\n  demarc import shop.har --host shop.example\n" +
+			"  docker logs -t shop | demarc import -\n  demarc export captures/monday | demarc import - -o captures/again",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if output == "" {
 				output = capture.NewPath(capture.Root, service, time.Now())
@@ -65,7 +73,15 @@ func newImportCommand() *cobra.Command {
 			if keys != "clear" && keys != "hashed" {
 				return usageError(cmd, fmt.Sprintf("--keys is clear or hashed, not %q", keys))
 			}
-			im := &importing{cmd: cmd, strict: strict, keys: keys, summary: importSummary{Schema: "demarc.import/1", Capture: output}}
+			if format != "" && !slices.Contains(importer.Forms(), format) {
+				return usageError(cmd, fmt.Sprintf("there is no format %q, only %s", format, strings.Join(importer.Forms(), ", ")))
+			}
+			for _, r := range routes {
+				if err := importer.CheckRoute(r); err != nil {
+					return usageError(cmd, "--route "+err.Error())
+				}
+			}
+			im := &importing{cmd: cmd, strict: strict, keys: keys, format: importer.Form(format), routes: routes, host: host, summary: importSummary{Schema: "demarc.import/1", Capture: output}}
 			if err := im.run(cmd.Context(), args, service); err != nil {
 				return named(cmd, err)
 			}
@@ -78,9 +94,17 @@ func newImportCommand() *cobra.Command {
 	}
 	cmd.Flags().StringVarP(&output, "output", "o", "", "directory of the new capture (default: one under "+capture.Root+")")
 	cmd.Flags().StringVar(&service, "service", "import", "name of the service, kept with the capture")
-	cmd.Flags().StringVar(&keys, "keys", "hashed", "keep the keys and targets of spans clear or hashed; events stay as they are")
+	cmd.Flags().StringVar(&keys, "keys", "hashed", "keep keys and targets clear or hashed; events stay as they are")
+	cmd.Flags().StringVar(&format, "format", "", "what the files hold: "+strings.Join(importer.Forms(), ", ")+" (default: told by how each begins)")
+	cmd.Flags().StringArrayVar(&routes, "route", nil, "template of routes in HARs and access logs, as `/articles/{slug}`; the first that fits counts")
+	cmd.Flags().StringVar(&host, "host", "", "of HARs and access logs, only requests to this `host`")
 	cmd.Flags().BoolVar(&strict, "strict", false, "fail on a bad line and leave no capture")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print a summary as JSON (demarc.import/1)")
+	for flag, list := range map[string][]string{"format": importer.Forms(), "keys": {"hashed", "clear"}} {
+		if err := cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(list, cobra.ShellCompDirectiveNoFileComp)); err != nil {
+			panic(err) // the flag is defined above
+		}
+	}
 	return cmd
 }
 
@@ -97,6 +121,9 @@ type importing struct {
 	cmd     *cobra.Command
 	strict  bool
 	keys    string
+	format  importer.Form // "": told by how each file begins
+	routes  []string
+	host    string
 	summary importSummary
 }
 
@@ -145,7 +172,7 @@ func (im *importing) read(ctx context.Context, w *capture.Writer, files []string
 			label = name
 			f, err := os.Open(name)
 			if err != nil {
-				return &fault.Error{What: "cannot read " + name, Cause: plainCause(err), Expected: "a file of events or spans, or - for standard input",
+				return &fault.Error{What: "cannot read " + name, Cause: plainCause(err), Expected: "a file that docs/import.md describes, or - for standard input",
 					Retry: fault.RetrySafe}
 			}
 			defer f.Close()
@@ -168,7 +195,7 @@ func (im *importing) read(ctx context.Context, w *capture.Writer, files []string
 				return err
 			}
 			return &fault.Error{What: "cannot read " + label, Cause: plainCause(err),
-				Expected: "event JSON Lines, or spans of OpenTelemetry in JSON or protobuf; plain, gzip or zstd",
+				Expected: "events, spans of OpenTelemetry, a HAR, or an access log; plain, gzip or zstd",
 				Retry:    fault.RetryUseless, Try: "another copy of the file: " + readWell(file)}
 		}
 	}
@@ -179,7 +206,7 @@ func (im *importing) read(ctx context.Context, w *capture.Writer, files []string
 	}
 	if bad > 0 && im.strict {
 		return &fault.Error{What: "cannot import " + strings.Join(files, ", "), Cause: fmt.Errorf("%d bad lines, and --strict was given", bad),
-			Expected: "one event on each line, as docs/events.md describes", Retry: fault.RetryUseless, Try: "the same without --strict"}
+			Expected: "lines as docs/import.md describes", Retry: fault.RetryUseless, Try: "the same without --strict"}
 	}
 	return nil
 }
@@ -191,13 +218,24 @@ func (im *importing) file(ctx context.Context, w *capture.Writer, from io.Reader
 		return importedFile{}, err
 	}
 	defer in.Close()
+	if im.format != "" {
+		in.Form = im.format
+	}
 	done := importedFile{Form: in.Form}
+	took := func(c importer.Counts, err error) (importedFile, error) {
+		done.Lines, done.Events, done.BadLines, done.Skipped, done.Bytes = c.Lines, c.Events, c.Bad, c.Skipped, c.Bytes
+		return done, err
+	}
 	format := otlp.JSON
 	switch in.Form {
 	case importer.Events:
-		counts, err := in.JSONL(ctx, w.Append, bad)
-		done.Lines, done.Events, done.BadLines, done.Bytes = counts.Lines, counts.Events, counts.Bad, counts.Bytes
-		return done, err
+		return took(in.JSONL(ctx, w.Append, bad))
+	case importer.HAR, importer.Access, importer.AccessJSON:
+		opt, err := im.spanOptions()
+		if err != nil {
+			return done, err
+		}
+		return took(in.Web(ctx, importer.WebOptions{Hash: opt.Hash, Target: opt.Target, Routes: im.routes, Host: im.host}, w.Append, bad))
 	case importer.SpansProtobuf:
 		format = otlp.Protobuf
 	}
@@ -241,6 +279,9 @@ func (f sinkFunc) Events(batch []event.Event) error { return f(batch) }
 func readWell(f importedFile) string {
 	if f.Spans != nil {
 		return fmt.Sprintf("%d spans before were read well", f.Spans.Spans)
+	}
+	if f.Form == importer.HAR {
+		return fmt.Sprintf("%d entries before were read well", f.Lines)
 	}
 	return fmt.Sprintf("%d lines before were read well", f.Lines)
 }

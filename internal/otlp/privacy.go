@@ -24,6 +24,9 @@ func (b *batch) hidden(s string) string {
 	return "~" + b.opts.Hash(s).String()
 }
 
+// Target returns a request's target as it may be kept, for whoever reads requests from something else than spans.
+func (o *Options) Target(target string) string { return (&batch{opts: o}).target("", target) }
+
 // target returns a request's target as it may be kept; the first argument is not used.
 func (b *batch) target(_, s string) string {
 	path, query, asked := strings.Cut(s, "?")
