@@ -54,7 +54,7 @@ func (d *Detector) taint(e *event.Event, src *source) {
 	switch e.Type {
 	case event.TypeCache:
 		c := e.Cache
-		if c == nil || c.Op == "get" && !(c.Hit.Known && !c.Hit.V) {
+		if c == nil || c.Op == "get" && c.Hit.Or(true) {
 			return
 		}
 		st := d.store(c.Layer, c.Store)

@@ -2,7 +2,6 @@ package stale
 
 import (
 	"slices"
-	"strings"
 
 	"github.com/demarc-dev/demarc/event"
 )
@@ -76,7 +75,6 @@ type keyMore struct {
 	fills  []span // the last fills, where they overlap
 	hist   []fillOf
 	vary   *story
-	ttlEff int64
 	role   uint8
 	alias  *story
 	before *story // of the entry before, for hits that the set of this one overtook
@@ -91,130 +89,6 @@ func (k *key) extra() *keyMore {
 		k.more = &keyMore{}
 	}
 	return k.more
-}
-
-// key returns a key of a store. Where probe is set, a key that is not known is only made if there is room.
-func (d *Detector) key(st *store, p *proc, full uint64, name string, probe bool) *key {
-	id := full
-	if p != nil {
-		id = mix(full, p.id)
-	}
-	if k := d.keys[id]; k != nil {
-		k.used = true
-		return k
-	}
-	k := &key{id: id, st: st, proc: p, used: !probe}
-	k.name = strings.Clone(cut(name, maxKey))
-	k.fam = d.fams.of(k.name)
-	d.keys[id] = k
-	d.clock = append(d.clock, k)
-	if p != nil {
-		p.local = append(p.local, k)
-		if len(p.local) > 2*len(d.keys)+1024 {
-			p.local = slices.DeleteFunc(p.local, func(k *key) bool { return k.dead })
-		}
-	}
-	k.pins++ // it may not be the one to go
-	for len(d.keys) > d.opt.MaxKeys && d.evictOne() {
-	}
-	k.pins--
-	return k
-}
-
-// evictOne forgets a key that was not used since the hand last came by. It looks at a few only: events on the wheel hold
-// their keys, so that there may be MaxBuffered keys more than MaxKeys for a while.
-func (d *Detector) evictOne() bool {
-	for n := 0; n < 64 && len(d.clock) > 0; n++ {
-		d.hand %= len(d.clock)
-		k := d.clock[d.hand]
-		if k.dead {
-			d.clock[d.hand] = d.clock[len(d.clock)-1]
-			d.clock = d.clock[:len(d.clock)-1]
-			continue
-		}
-		if k.used || k.pins > 0 {
-			k.used = false
-			d.hand++
-			continue
-		}
-		d.cov.Evicted++
-		d.forget(k)
-		d.clock[d.hand] = d.clock[len(d.clock)-1]
-		d.clock = d.clock[:len(d.clock)-1]
-		return true
-	}
-	return false
-}
-
-// forget drops a key; what is suspected of its entry and will never be confirmed becomes a story of its own.
-func (d *Detector) forget(k *key) {
-	d.unconfirmed(k, false)
-	k.e.susp = nil
-	delete(d.suspects, k)
-	d.setLive(k, false)
-	k.dead = true
-	delete(d.keys, k.id)
-	if k.set && k.proc == nil {
-		d.noteSet(k.id)
-	}
-}
-
-// noteSet remembers that a key was set that this detector does not keep, or that lives in one of several processes.
-func (d *Detector) noteSet(full uint64) {
-	if len(d.everSet) < d.opt.MaxKeys {
-		d.everSet[full] = true
-	} else {
-		d.reach("keys that were set")
-	}
-}
-
-// wasSet says whether a key was ever set, as far as is known.
-func (d *Detector) wasSet(full uint64) bool {
-	k := d.keys[full]
-	return k != nil && k.set || d.everSet[full]
-}
-
-func (d *Detector) setLive(k *key, is bool) {
-	was := k.e.state == live
-	if was == is {
-		return
-	}
-	if is {
-		k.fam.find().live++
-	} else {
-		k.fam.find().live--
-		k.e.state = closed
-	}
-}
-
-// dropLocal forgets what a process had cached in itself.
-func (d *Detector) dropLocal(p *proc) {
-	for _, k := range p.local {
-		if !k.dead {
-			if k.pins > 0 {
-				d.unconfirmed(k, false)
-				delete(d.suspects, k)
-				d.setLive(k, false)
-				k.e = entry{serial: k.e.serial + 1}
-				k.more = nil
-				continue
-			}
-			d.forget(k)
-		}
-	}
-	p.local = slices.DeleteFunc(p.local, func(k *key) bool { return k.dead })
-}
-
-// lose makes an entry unknown: what was stored is not what was seen.
-func (d *Detector) lose(k *key) {
-	d.setLive(k, false)
-	if k.e.susp != nil {
-		delete(d.suspects, k)
-	}
-	k.e = entry{serial: k.e.serial + 1}
-	if k.more != nil {
-		k.more.prev, k.more.endDel, k.more.hist = 0, nil, nil
-	}
 }
 
 // got takes a get.
@@ -254,17 +128,13 @@ func (d *Detector) got(r *rec) {
 		return
 	}
 	if e.state != live {
-		if e.state == none {
-			d.unseen(k, r)
-		}
 		return
 	}
 	if r.val != 0 && e.val != 0 && r.val != e.val && r.form == e.form {
 		if d.aliased(k, r) {
 			return
 		}
-		d.lose(k)
-		d.unseen(k, r)
+		d.lose(k) // a set that was not seen
 		return
 	}
 	e.hits += uint32(r.n)
@@ -294,9 +164,6 @@ func (d *Detector) got(r *rec) {
 	}
 }
 
-// unseen is a hit on a value whose set was not seen.
-func (d *Detector) unseen(k *key, r *rec) {}
-
 // revive says whether a hit on an entry that was thought gone shows that it was not: a delete whose count is not known
 // did not remove it.
 func (d *Detector) revive(k *key, r *rec) bool {
@@ -304,7 +171,7 @@ func (d *Detector) revive(k *key, r *rec) bool {
 	if e.how != byDelete || r.val == 0 || r.val != e.val || k.more == nil || k.more.endDel == nil || r.at < k.more.endDel.end {
 		return false
 	}
-	if k.more.endDel.removed > 0 && !(k.st.local && k.proc.pid == 0) {
+	if k.more.endDel.removed > 0 && (!k.st.local || k.proc.pid != 0) {
 		return false
 	}
 	d.setLive(k, true)
@@ -360,7 +227,6 @@ func (d *Detector) stored(r *rec) {
 		f.fills++
 		d.cov.Fills++
 		if rd != nil {
-			f.withReads++
 			d.fillsWithReads++
 			for i := range rd.deps {
 				f.reads(rd.deps[i].use.table.name)
@@ -392,7 +258,7 @@ func (d *Detector) stored(r *rec) {
 			}
 		}
 		was := m.tags
-		m.tags, m.txn, m.endDel, m.role, m.ttlEff = nil, r.txn, nil, role, 0
+		m.tags, m.txn, m.endDel, m.role = nil, r.txn, nil, role
 		if tagged {
 			m.tags = slices.Clone(r.x.texts)
 			for _, t := range m.tags {
@@ -403,7 +269,6 @@ func (d *Detector) stored(r *rec) {
 			}
 		}
 		if r.x != nil && r.x.ttlEff > 0 {
-			m.ttlEff = r.x.ttlEff
 			f.factor.note(r.ttl, r.x.ttlEff)
 		}
 	}
@@ -535,56 +400,6 @@ func (d *Detector) endBy(k *key, x *del) {
 	d.setLive(k, false)
 	e.how = byDelete
 	k.extra().endDel = x
-}
-
-// tidyAfter is how long after a set, in event time, what may still explain it is kept.
-const tidyAfter = 30 * int64(1e9)
-
-// tidy looks at two keys with each set and drops what they need no more, so that few keys at a time hold more than their
-// entry.
-func (d *Detector) tidy() {
-	for range min(2, len(d.clock)) {
-		d.broom = (d.broom + 1) % len(d.clock)
-		k := d.clock[d.broom]
-		m := k.more
-		if m == nil || k.e.state == live && k.e.end > d.now-tidyAfter {
-			continue
-		}
-		m.before, m.fills, m.prev = nil, nil, 0
-		m.dels = useful(m.dels, k.e.pos, d.now-tidyAfter)
-		if k.e.state != live {
-			continue
-		}
-		if m.txn != nil && m.txn.state != txnOpen {
-			if k.e.susp == nil {
-				m.txn = nil
-			}
-		}
-		m.endDel = nil
-		if len(m.dels) == 0 && len(m.tags) == 0 && m.txn == nil && m.ghost == nil && len(m.hist) == 0 && m.vary == nil && m.alias == nil &&
-			!m.unsaid && m.role == roleUnknown {
-			k.more = nil
-		}
-	}
-}
-
-// useful keeps of a key's deletes those that can still explain how its entry came to be stale: those after its reads
-// began, and the last one before if it was made while a transaction was open then, or may have been.
-func useful(dels []*del, pos, old int64) []*del {
-	from := 0
-	for i, x := range dels {
-		if pos != 0 && x.end <= pos {
-			from = i
-			if x.end < old && (x.txn == nil || x.txn.state != txnOpen && x.txn.end1 <= pos) && (x.txn != nil || x.tr.who.done || !x.tr.traced()) &&
-				!slices.ContainsFunc(x.tr.writes, func(w *write) bool { return w.end > pos }) {
-				from = i + 1
-			}
-		}
-	}
-	if from == 0 {
-		return dels
-	}
-	return append([]*del(nil), dels[from:]...)
 }
 
 // endWide ends the entries that a delete by pattern, or of everything, covers. It looks at every key of the store, which a

@@ -39,10 +39,9 @@ type family struct {
 	into   *family
 	budget int64
 
-	hits, misses, sets, fills, deletes, removed0, writes int64
-	withReads                                            int64
-	live                                                 int64
-	lag                                                  histogram
+	hits, misses, sets, fills, deletes, removed0 int64
+	live                                         int64
+	lag                                          histogram
 
 	covered bool              // some delete named a key of it, or a tag or pattern of one
 	tables  map[string]bool   // read by its fills
@@ -225,8 +224,6 @@ func (f *family) add(o *family) {
 	f.fills += o.fills
 	f.deletes += o.deletes
 	f.removed0 += o.removed0
-	f.writes += o.writes
-	f.withReads += o.withReads
 	f.live += o.live
 	f.lag.add(&o.lag)
 	f.covered = f.covered || o.covered

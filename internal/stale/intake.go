@@ -37,60 +37,6 @@ const (
 	byClear
 )
 
-// rec is an event on its way through the wheel, with names resolved. One record takes about 150 bytes, with what it
-// points to at most maxList entries of each list.
-type rec struct {
-	at, end int64
-	seq     uint64
-	src     *source
-	tr      *trace
-	key     *key
-	st      *store
-	txn     *txn
-	stmt    *stmt
-	val     event.Hash
-	n       int64 // count, removed (-1 not known), rows (-1 not known), parent's pid
-	fill    int64
-	ttl     int64 // ms, 0: none or not known
-	code    uint32
-	kind    uint8
-	by      uint8
-	vkind   uint8
-	form    uint8
-	hit     int8 // 1 hit, 0 miss, -1 not known
-	failed  bool
-	x       *aside
-}
-
-// aside is what few records have; it is used again.
-type aside struct {
-	texts          []string // tags; columns of a change
-	params         []event.Hash
-	names          []string
-	tag, pattern   string
-	name, op       string // of a task
-	err            string
-	ttlEff         int64
-	many           int64
-	result         event.Hash
-	table          string
-	pks            []event.Hash
-	xid            uint64
-	colsKnown      bool
-	role           uint8
-	iso            uint8
-	route          uint32
-	principal      uint64
-	inputs         []input
-	target         uint64
-	delKey         string
-	delID          uint64
-	delFam         *family
-	ahead          *ahead
-	job            *job
-	errored, isJob bool
-}
-
 // Bounds on what is taken of one event.
 const (
 	maxList = 512  // hashes of parameters or rows, tags
@@ -123,31 +69,6 @@ const (
 	isoCommitted // READ COMMITTED or weaker
 	isoSnapshot
 )
-
-func cut(s string, n int) string {
-	if len(s) > n {
-		s = s[:n]
-	}
-	return s
-}
-
-func (d *Detector) aside() *aside {
-	if n := len(d.free); n > 0 {
-		x := d.free[n-1]
-		d.free = d.free[:n-1]
-		return x
-	}
-	return &aside{}
-}
-
-func (d *Detector) release(x *aside) {
-	if x == nil || len(d.free) >= 4096 {
-		return
-	}
-	clear(x.texts)
-	*x = aside{texts: x.texts[:0], inputs: x.inputs[:0], params: x.params[:0], names: x.names[:0], pks: x.pks[:0]}
-	d.free = append(d.free, x)
-}
 
 // take makes a record of an event and puts it on the wheel, or counts why not.
 func (d *Detector) take(e *event.Event) {
@@ -388,6 +309,9 @@ func (d *Detector) scope(r *rec) *proc {
 
 func (d *Detector) takeQuery(r *rec, q *event.Query) bool {
 	r.stmt = d.statement(q.DB, q.Text)
+	if a := r.stmt.alt; a != nil && q.Many.Or(0) == 0 && len(q.Params) != r.stmt.params && len(q.Params) == a.params {
+		r.stmt = a
+	}
 	switch {
 	case r.stmt.writes:
 		r.kind = kWrite
@@ -536,88 +460,4 @@ func (d *Detector) takeChange(r *rec, c *event.Change) bool {
 		x.texts = append(x.texts, d.names.text(col))
 	}
 	return true
-}
-
-// names keeps the texts that come again and again: code lines, tags, columns. Beyond maxNames a text is kept apart, or
-// for numbers forgotten.
-const maxNames = 1 << 16
-
-type names struct {
-	ids  map[string]uint32
-	list []string
-}
-
-func (n *names) id(s string) uint32 {
-	if s == "" {
-		return 0
-	}
-	if i, ok := n.ids[s]; ok {
-		return i
-	}
-	if len(n.list) >= maxNames {
-		return 0
-	}
-	if n.ids == nil {
-		n.ids, n.list = map[string]uint32{}, []string{""}
-	}
-	s = strings.Clone(cut(s, maxText))
-	i := uint32(len(n.list))
-	n.list = append(n.list, s)
-	n.ids[s] = i
-	return i
-}
-
-func (n *names) text(s string) string {
-	if s == "" {
-		return ""
-	}
-	if i, ok := n.ids[s]; ok {
-		return n.list[i]
-	}
-	if i := n.id(s); i != 0 && len(s) <= maxText {
-		return n.list[i]
-	}
-	return strings.Clone(s)
-}
-
-func (n *names) of(i uint32) string {
-	if int(i) >= len(n.list) {
-		return ""
-	}
-	return n.list[i]
-}
-
-// routes numbers routes; a route is told without its method where it has one, as Writer does.
-type routes struct {
-	ids  map[[2]string]uint32
-	list [][2]string
-}
-
-func (t *routes) id(method, route string) uint32 {
-	if i, ok := t.ids[[2]string{method, route}]; ok {
-		return i
-	}
-	if len(t.list) >= maxNames {
-		return 0
-	}
-	if t.ids == nil {
-		t.ids, t.list = map[[2]string]uint32{}, [][2]string{{}}
-	}
-	k := [2]string{strings.Clone(method), strings.Clone(cut(route, maxText))}
-	i := uint32(len(t.list))
-	t.list = append(t.list, k)
-	t.ids[k] = i
-	return i
-}
-
-func (t *routes) of(i uint32) (method, route string) {
-	if i == 0 || int(i) >= len(t.list) {
-		return "", ""
-	}
-	return t.list[i][0], t.list[i][1]
-}
-
-func (t *routes) shown(i uint32) string {
-	m, r := t.of(i)
-	return strings.TrimSpace(m + " " + r)
 }

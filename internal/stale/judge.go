@@ -18,7 +18,6 @@ const (
 	aboutAlias
 	aboutError  // an error was cached
 	aboutUnseen // fills differ and no write was seen
-	aboutMaybe  // only A, then B, for two identities
 )
 
 // story is one entry that was, or may have been, read stale. Its cause is decided when a report is made, for what
@@ -37,14 +36,12 @@ type story struct {
 	endDel    *del
 	txn       *txn
 	role      uint8
-	ttlEff    int64
 	hit       suspect
 	others    []suspect // writes that may be to blame as well: their columns are not known
 	confirmed bool
 	refill    brief
 	inputName string
 	fills     []fillOf
-	fresh     bool // not drained yet
 	sharp     bool // the fills' reads differ in a parameter, or a value returned
 	lacks     string
 }
@@ -54,9 +51,6 @@ type brief struct {
 	at, end int64
 	who     *caller
 	src     *source
-	kind    uint8
-	val     event.Hash
-	pos     int64
 	tr      *trace
 }
 
@@ -219,12 +213,12 @@ func (d *Detector) lagged(k *key, e *entry, w *write) bool {
 
 // tell begins a story.
 func (d *Detector) tell(k *key, e *entry, about uint8) *story {
-	s := &story{about: about, k: k, key: k.name, st: k.st, proc: k.proc, fam: k.fam, e: *e, fresh: true}
+	s := &story{about: about, k: k, key: k.name, st: k.st, proc: k.proc, fam: k.fam, e: *e}
 	s.e.susp = nil
 	s.id = mix(mix(k.id, uint64(e.end)), uint64(about>>7))
 	s.dels = d.delsOf(k, e)
 	if m := k.more; m != nil {
-		s.tags, s.endDel, s.txn, s.role, s.ttlEff = m.tags, m.endDel, m.txn, m.role, m.ttlEff
+		s.tags, s.endDel, s.txn, s.role = m.tags, m.endDel, m.txn, m.role
 		if m.unsaid {
 			s.lacks = "hit"
 		}
@@ -252,7 +246,7 @@ func (d *Detector) delsOf(k *key, e *entry) []*del {
 
 func (s *story) confirm(n *entry) {
 	s.confirmed = true
-	s.refill = brief{at: n.at, end: n.end, who: n.who, src: n.src, kind: n.kind, val: n.val, pos: n.pos}
+	s.refill = brief{at: n.at, end: n.end, who: n.who, src: n.src}
 }
 
 // keep adds a story; beyond MaxCases the oldest is added up with its like for good.
@@ -424,7 +418,7 @@ func (d *Detector) aliased(k *key, r *rec) bool {
 	if m.alias == nil || m.alias.e.serial != k.e.serial {
 		m.alias = d.tell(k, &k.e, aboutAlias)
 		m.alias.confirmed, m.alias.lacks = true, lacks
-		m.alias.refill = brief{at: r.at, end: r.end, src: r.src, val: r.val, who: d.context(r).who}
+		m.alias.refill = brief{at: r.at, end: r.end, src: r.src, who: d.context(r).who}
 		d.keep(m.alias)
 	}
 	s := &m.alias.hit

@@ -86,7 +86,6 @@ type group struct {
 type asked struct {
 	k     *key
 	first bool
-	hit   bool
 	code  uint32
 }
 

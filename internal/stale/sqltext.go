@@ -27,6 +27,7 @@ type stmt struct {
 	params  int
 	reads   []*use
 	changes []*use
+	alt     *stmt // the same with the numbers of LIMIT and OFFSET taken for literals
 }
 
 const (
@@ -106,6 +107,10 @@ func (d *Detector) readText(db, text string) *stmt {
 	if len(text) <= sqlread.MaxText && strings.Contains(text, "?") && otherStyle.MatchString(text) {
 		text = strings.ReplaceAll(text, "?", "'?'")
 	}
+	alt := limits.ReplaceAllString(text, "$1 '?'")
+	if alt == text {
+		alt = ""
+	}
 	st := sqlread.Read(sqlread.DialectOf(db), text)
 	s := &stmt{shown: strings.Clone(cut(st.Fingerprint, maxText)), named: st.Names != nil, params: st.Params}
 	for _, n := range st.Names {
@@ -131,6 +136,9 @@ func (d *Detector) readText(db, text string) *stmt {
 			s.writes = true
 			s.changes = append(s.changes, u)
 		}
+	}
+	if alt != "" && s.params > 0 {
+		s.alt = d.readText(db, alt)
 	}
 	return s
 }

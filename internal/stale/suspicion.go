@@ -295,7 +295,7 @@ func (d *Detector) atSet(k *key, r *rec) {
 			}
 			// It read after the write, and stored the value from before it.
 			if level, cols, by := e.reads.relevance(w); level != levelNone && cols != colsNo && m.prevTo <= w.at &&
-				e.stood(by, w, m.txn, true, false) == readAfter && !(w.tr.traced() && w.tr.who == e.who) {
+				e.stood(by, w, m.txn, true, false) == readAfter && (!w.tr.traced() || w.tr.who != e.who) {
 				d.note(k, suspect{w: w, level: level, cols: cols, stood: readAfter, lapse: lapseOld})
 			}
 		}
@@ -305,7 +305,7 @@ func (d *Detector) atSet(k *key, r *rec) {
 // insideOpen notes a set inside a transaction that has written before: until it commits nobody else should see it.
 // Where only the reads behind it are known to have been inside, guessed is set.
 func (d *Detector) insideOpen(k *key, r *rec, t *txn, guessed bool) {
-	if t.state != txnOpen && !(guessed && t.state == txnRolledBack) {
+	if t.state != txnOpen && (!guessed || t.state != txnRolledBack) {
 		return
 	}
 	var w *write

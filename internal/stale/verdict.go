@@ -12,11 +12,9 @@ type sum struct {
 	f         Finding
 	first     *told
 	a         answer
-	best      int
 	ids       map[uint64]bool
 	routes    map[string]int64
 	times     []weighted
-	order     [3]string
 	at        int64
 	duplicate bool
 }

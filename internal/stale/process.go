@@ -1,0 +1,107 @@
+package stale
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/demarc-dev/demarc/event"
+)
+
+// source is one process with one version of the code.
+type source struct {
+	of      event.Source
+	proc    *proc
+	version string
+}
+
+// proc is one process, by host and number.
+type proc struct {
+	id      uint64
+	name    string // host:pid
+	host    string
+	pid     int64
+	seen    seen
+	last    int64
+	dropped int64
+	inStep  bool // its host is among those known
+	exited  bool
+	local   []*key
+	alone   *trace // what happened in no trace
+}
+
+func (d *Detector) source(s *event.Source) *source {
+	if s == nil {
+		s = &noSource
+	}
+	if d.lastSrc != nil && d.lastSrc.of == *s {
+		return d.lastSrc
+	}
+	src := d.sources[*s]
+	if src == nil {
+		of := event.Source{Service: strings.Clone(s.Service), Version: strings.Clone(s.Version), VersionFrom: strings.Clone(s.VersionFrom),
+			Host: strings.Clone(s.Host), Pid: s.Pid}
+		if len(d.sources) >= d.opt.MaxTraces {
+			d.reach("processes")
+			of = event.Source{Service: "(other processes)"}
+			if src = d.sources[of]; src != nil {
+				return src
+			}
+		}
+		src = &source{of: of, version: of.Version, proc: d.process(of.Host, of.Pid)}
+		d.sources[of] = src
+	}
+	d.lastSrc = src
+	return src
+}
+
+var noSource event.Source
+
+func (d *Detector) process(host string, pid int64) *proc {
+	name := host + ":" + strconv.FormatInt(pid, 10)
+	p := d.procs[name]
+	if p == nil {
+		p = &proc{id: hashText(3, name) | 1, name: name, host: host, pid: pid}
+		d.procs[name] = p
+	}
+	return p
+}
+
+// lifeCycle takes start, fork and exit of a process.
+func (d *Detector) lifeCycle(r *rec) {
+	p := r.src.proc
+	switch r.kind {
+	case kExit:
+		p.exited = true
+		d.dropLocal(p)
+	case kStart:
+		p.exited = false
+		d.dropLocal(p)
+		p.alone = nil
+	case kFork:
+		p.exited = false
+		d.dropLocal(p)
+		parent := d.procs[p.host+":"+strconv.FormatInt(r.n, 10)]
+		if parent == nil || parent == p {
+			return
+		}
+		for i, k := range parent.local {
+			if i >= maxInherit {
+				d.reach("inherited entries")
+				break
+			}
+			if k.dead || k.e.state != live || k.e.end > r.at {
+				continue
+			}
+			id := hashText(k.st.id, k.name)
+			c := d.key(k.st, p, id, k.name, false)
+			if c == nil || c.e.state == live {
+				continue
+			}
+			c.e = k.e
+			c.e.susp, c.e.state = nil, closed
+			c.e.serial++
+			d.setLive(c, true)
+			c.e.state, c.set = live, true
+		}
+	}
+}

@@ -1,0 +1,84 @@
+package stale
+
+import (
+	"github.com/demarc-dev/demarc/event"
+)
+
+// rec is an event on its way through the wheel, with names resolved. One record takes about 150 bytes, with what it
+// points to at most maxList entries of each list.
+type rec struct {
+	at, end int64
+	seq     uint64
+	src     *source
+	tr      *trace
+	key     *key
+	st      *store
+	txn     *txn
+	stmt    *stmt
+	val     event.Hash
+	n       int64 // count, removed (-1 not known), rows (-1 not known), parent's pid
+	fill    int64
+	ttl     int64 // ms, 0: none or not known
+	code    uint32
+	kind    uint8
+	by      uint8
+	vkind   uint8
+	form    uint8
+	hit     int8 // 1 hit, 0 miss, -1 not known
+	failed  bool
+	x       *aside
+}
+
+// aside is what few records have; it is used again.
+type aside struct {
+	texts          []string // tags; columns of a change
+	params         []event.Hash
+	names          []string
+	tag, pattern   string
+	name, op       string // of a task
+	err            string
+	ttlEff         int64
+	many           int64
+	result         event.Hash
+	table          string
+	pks            []event.Hash
+	xid            uint64
+	colsKnown      bool
+	role           uint8
+	iso            uint8
+	route          uint32
+	principal      uint64
+	inputs         []input
+	target         uint64
+	delKey         string
+	delID          uint64
+	delFam         *family
+	ahead          *ahead
+	job            *job
+	errored, isJob bool
+}
+
+func cut(s string, n int) string {
+	if len(s) > n {
+		s = s[:n]
+	}
+	return s
+}
+
+func (d *Detector) aside() *aside {
+	if n := len(d.free); n > 0 {
+		x := d.free[n-1]
+		d.free = d.free[:n-1]
+		return x
+	}
+	return &aside{}
+}
+
+func (d *Detector) release(x *aside) {
+	if x == nil || len(d.free) >= 4096 {
+		return
+	}
+	clear(x.texts)
+	*x = aside{texts: x.texts[:0], inputs: x.inputs[:0], params: x.params[:0], names: x.names[:0], pks: x.pks[:0]}
+	d.free = append(d.free, x)
+}
