@@ -334,7 +334,7 @@ func (d *Detector) unmoved(k *key, old, n *entry, r *rec) {
 	if old.hits == 0 {
 		return
 	}
-	if old.reads.sig == n.reads.sig && !(old.reads.result != 0 && old.reads.result == n.reads.result) {
+	if old.reads.sig == n.reads.sig && (old.reads.result == 0 || old.reads.result != n.reads.result) {
 		s := d.tell(k, old, aboutUnseen)
 		s.hit = suspect{n: int64(old.hits), first: old.end, last: n.at}
 		s.confirm(n)
