@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -99,7 +100,7 @@ func (l *log) settle(c *candidate, all int64) {
 		c.reason = "never: " + c.gate
 		return
 	case c.lacks != "":
-		c.reason = "no forecast: " + c.lacks
+		c.reason = "no forecast: " + c.lacks + l.reuse(c)
 		return
 	}
 	c.chosen = l.point(c)
@@ -287,6 +288,9 @@ func (l *log) warnings(list []*candidate) []Warning {
 		add("no-queries", "no statement was recorded: what an answer rests on, and which write changes it, is not known")
 	} else if s.unhashedQueries > 0 {
 		add("no-results", "%d statements carry no hash of their result: they are counted, but no candidates of their own", s.unhashedQueries)
+	}
+	if slices.ContainsFunc(list, func(c *candidate) bool { return c.level == response && strings.Contains(c.name, "{}") }) {
+		add("inferred-routes", "routes were inferred from addresses ({} is a variable part): one that names its resources by words is many; demarc import --route says what belongs together")
 	}
 	if l.unseen > 0 {
 		add("unseen-cache", "%d answers came without a statement, where others of their route had some: a cache that was not seen may have given them; they are not compared", l.unseen)
