@@ -4,7 +4,7 @@ import pytest
 import sqlalchemy
 from dbtools import healthy, lines, postgres
 
-pytestmark = pytest.mark.sqlalchemy
+pytestmark = [pytest.mark.sqlalchemy, pytest.mark.thorough]
 TWO = not sqlalchemy.__version__.startswith("1.")
 
 SYNC = """
