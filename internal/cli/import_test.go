@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -232,5 +233,60 @@ func TestImportSpans(t *testing.T) {
 	}
 	if code, _, talk := command(t, "", "import", spans, "-o", "x", "--keys", "plain"); code != fault.ExitUsage || !strings.Contains(talk, "--keys is clear or hashed") {
 		t.Errorf("exit code %d, said %q", code, talk)
+	}
+}
+
+// Access logs and a HAR become requests in one capture; choose tells reuse and makes no forecast of what has no hashes.
+func TestImportWeb(t *testing.T) {
+	t.Chdir(t.TempDir())
+	var lines strings.Builder
+	for i := range 60 {
+		fmt.Fprintf(&lines, "203.0.113.9 - - [22/Nov/2026:03:56:%02d +0000] \"GET /articles/%d?utm_source=%d&token=tok%d HTTP/1.1\" 200 512 \"-\" \"curl/8\"\n", i, 100+i%4, i%2, i%4)
+	}
+	log := writeText(t, "access.log", lines.String()+"nonsense\n")
+	har := writeText(t, "a.har", `{"log":{"version":"1.2","entries":[{"startedDateTime":"2026-11-22T03:58:00Z","time":5,"request":{"method":"GET",
+		"url":"https://shop.example/articles/how-to","headers":[{"name":"Authorization","value":"Bearer verysecret"}]},"response":{"status":200,
+		"content":{"size":5,"text":"hello"}}},{"startedDateTime":"2026-11-22T03:58:00Z","time":5,"request":{"method":"GET",
+		"url":"https://cdn.example/x"},"response":{"status":200}}]}}`)
+	code, out, talk := command(t, "", "import", log, har, "--host", "shop.example", "--route", "/articles/{slug}", "-o", "c", "--keys", "clear", "--json")
+	var sum importSummary
+	if err := json.Unmarshal([]byte(out), &sum); err != nil || code != 0 || talk != "access.log:61: no access line: common, combined, or as gunicorn and uvicorn write it\n" {
+		t.Fatalf("exit code %d, %v: %s", code, err, talk)
+	}
+	if sum.Events != 61 || sum.BadLines != 1 || len(sum.Files) != 2 || sum.Files[0].Form != "access" || sum.Files[0].Lines != 61 || sum.Files[1].Form != "har" ||
+		sum.Files[1].Events != 1 || sum.Files[1].Skipped != 1 {
+		t.Errorf("%+v", sum)
+	}
+	_, out, _ = command(t, "", "export", "c")
+	if strings.Contains(out, "tok1") || strings.Contains(out, "verysecret") || strings.Contains(out, "203.0.113") || strings.Count(out, `"route":"/articles/{slug}"`) != 61 ||
+		!strings.Contains(out, `"target":"/articles/101?utm_source=1&token=~`) || !strings.Contains(out, `"principal":"`) {
+		t.Errorf("exported:\n%s", out)
+	}
+	if code, _, talk := command(t, "", "import", log, "-o", "logs"); code != 0 {
+		t.Fatal(talk)
+	}
+	code, out, _ = command(t, "", "choose", "logs")
+	if text := strings.Join(strings.Fields(out), " "); code != 0 || !strings.Contains(text, "no forecast: answers carry no hash") ||
+		!strings.Contains(text, "(60 requests, 4 addresses, 2048 bytes)") || !strings.Contains(text, "no statement was recorded") || !strings.Contains(text, "who asked is not known") ||
+		!strings.Contains(text, "routes were inferred") || !strings.Contains(text, "Start with none") {
+		t.Errorf("exit code %d:\n%s", code, out)
+	}
+	if code, _, talk := command(t, "", "choose", "logs", "-o", "b.yaml"); code == 0 || !strings.Contains(talk, "no boundary is worth a cache") {
+		t.Errorf("exit code %d: %s", code, talk)
+	}
+	for _, c := range []struct {
+		args []string
+		code int
+		want string
+	}{
+		{[]string{"--format", "elf"}, fault.ExitUsage, `there is no format "elf"`},
+		{[]string{"--route", "articles"}, fault.ExitUsage, `--route "articles" is not a route`},
+		{[]string{"--strict"}, fault.ExitFailed, "1 bad lines, and --strict was given"},
+		{[]string{"--format", "har"}, fault.ExitFailed, "cannot read access.log: byte 5: the file is 203, { was expected"},
+	} {
+		code, _, talk := command(t, "", append([]string{"import", log, "-o", "x"}, c.args...)...)
+		if _, err := os.Stat("x"); code != c.code || !strings.Contains(talk, c.want) || err == nil {
+			t.Errorf("%q: exit code %d, said %q", c.args, code, talk)
+		}
 	}
 }
