@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -44,14 +43,17 @@ func takeLock(state string, h holder) (*lock, error) {
 	if err != nil {
 		return fail(err)
 	}
-	for {
-		if err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); !errors.Is(err, syscall.EINTR) {
+	var was holder
+	for patience := time.Now().Add(dyingPatience); ; time.Sleep(20 * time.Millisecond) {
+		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if errors.Is(err, syscall.EINTR) {
+			continue
+		}
+		was = holderIn(f)
+		if !errors.Is(err, syscall.EWOULDBLOCK) || was.alive() || time.Now().After(patience) {
 			break
 		}
 	}
-	data, rerr := io.ReadAll(io.LimitReader(f, 4096))
-	var was holder
-	_ = json.Unmarshal(data, &was) // empty, or cut by a crash: nobody to name
 	if err != nil {
 		_ = f.Close()
 		if !errors.Is(err, syscall.EWOULDBLOCK) {
@@ -60,8 +62,8 @@ func takeLock(state string, h holder) (*lock, error) {
 		return nil, &fault.Error{What: "cannot begin", Cause: &heldError{by: was},
 			Expected: "one run at a time on staging or production", Retry: fault.RetrySafe, Try: "wait for it, or end it"}
 	}
-	data, err = json.Marshal(h)
-	if err = errors.Join(rerr, err, f.Truncate(0)); err == nil {
+	data, err := json.Marshal(h)
+	if err = errors.Join(err, f.Truncate(0)); err == nil {
 		_, err = f.WriteAt(data, 0)
 	}
 	if err != nil {
@@ -81,11 +83,25 @@ func Busy(state string) string {
 	if syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB) == nil {
 		return "" // and closing the file gives it back
 	}
+	return holderIn(f).String()
+}
+
+// dyingPatience is how long the lock of a dead holder is waited for: a command that it was just starting has a copy of the
+// file until it begins to run.
+const dyingPatience = 5 * time.Second
+
+// holderIn reads who wrote the lock's file; nobody where it is empty, or cut by a crash.
+func holderIn(f *os.File) holder {
 	var h holder
-	if data, err := io.ReadAll(io.LimitReader(f, 4096)); err == nil {
-		_ = json.Unmarshal(data, &h)
-	}
-	return h.String()
+	data := make([]byte, 4096)
+	n, _ := f.ReadAt(data, 0)
+	_ = json.Unmarshal(data[:n], &h)
+	return h
+}
+
+// alive says whether the holder's process is there.
+func (h holder) alive() bool {
+	return h.Pid > 0 && !errors.Is(syscall.Kill(h.Pid, 0), syscall.ESRCH)
 }
 
 // String names the holder for people.
