@@ -137,7 +137,13 @@ func (d *Detector) decide(s *story, ask func(*family) *family) answer {
 func (s *story) old() answer {
 	switch s.role {
 	case roleReplica:
-		return answer{cause: Replica}
+		a := answer{cause: Replica}
+		for _, x := range s.dels {
+			if !x.failed && x.at >= s.hit.w.at && x.end <= s.e.at {
+				a.del = x
+			}
+		}
+		return a
 	case rolePrimary:
 		return answer{cause: NotACache}
 	}
@@ -437,6 +443,14 @@ func (d *Detector) unattempted(s *story, w *write, dels []*del, fam *family, ask
 	}
 	if !counted {
 		return cannotTell("removed", Dependency, rest.cause)
+	}
+	if how := s.st.blind[w.table.name]; how != nil && !s.st.tagged && len(s.tags) == 0 && rest.cause == TTL {
+		// Writers of the table drop tags of this store, and which keys these had is not known.
+		other := Forgot
+		if !w.oneRow && how.oneRow {
+			other = Bypass
+		}
+		return cannotTell("tags", other, TTL)
 	}
 	return rest
 }

@@ -81,11 +81,12 @@ type Detector struct {
 	routes routes
 	fams   families
 
-	sources map[event.Source]*source
-	lastSrc *source
-	procs   map[string]*proc
-	hosts   map[string]int // how often each was ahead of all others
-	onTrial bool           // one of them is
+	sources    map[event.Source]*source
+	lastSrc    *source
+	sourceList []*source
+	procs      map[string]*proc
+	hosts      map[string]int // how often each was ahead of all others
+	onTrial    bool           // one of them is
 
 	inputs     map[uint64]*[]input
 	traces     map[uint64]*trace
@@ -265,6 +266,17 @@ func (d *Detector) blame(x *del) {
 
 // pairUp notes that a delete belongs to a write.
 func (d *Detector) pairUp(w *write, x *del) {
+	if x.by == byTag && len(x.fams) == 0 && len(x.st.blind) < maxPerFamily {
+		if x.st.blind == nil {
+			x.st.blind = map[string]*drops{}
+		}
+		p := x.st.blind[w.table.name]
+		if p == nil {
+			p = &drops{}
+			x.st.blind[w.table.name] = p
+		}
+		p.oneRow, p.many = p.oneRow || w.oneRow, p.many || !w.oneRow
+	}
 	for _, f := range x.fams {
 		p := f.find().drop(w.table.name)
 		if p == nil {

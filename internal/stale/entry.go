@@ -29,6 +29,7 @@ type entry struct {
 	who     *caller
 	reads   *reads
 	susp    *suspicion
+	guestAt int64  // when that hit began
 	checked uint64 // number of the last write that it was compared with
 	serial  uint32
 	code    uint32
@@ -36,6 +37,7 @@ type entry struct {
 	others  uint32 // hits by another identity than that of who filled it
 	ttl     uint32 // ms, at most maxTTL
 	newer   uint16 // hits by another version of the code than filled it, at most 65,535
+	guest   uint16 // number of the source of such a hit, or of one by another identity
 	state   uint8
 	how     uint8 // of its end
 	kind    uint8
@@ -145,6 +147,9 @@ func (d *Detector) got(r *rec) {
 		f.factor.over += r.n
 	}
 	if e.src != r.src && e.src != nil && e.src.version != "" && r.src.version != "" && e.src.version != r.src.version {
+		if e.newer == 0 {
+			e.guestAt, e.guest = r.at, r.src.number
+		}
 		e.newer = uint16(min(int64(e.newer)+r.n, 65535))
 	}
 	if e.checked != d.writeSeq {
@@ -155,7 +160,7 @@ func (d *Detector) got(r *rec) {
 		mask = e.susp.hit(d, k, r)
 	}
 	if r.tr != nil && len(r.tr.touch) < maxOfTrace {
-		t := touch{k: k, serial: e.serial, n: int32(r.n), s: e.susp, mask: mask}
+		t := touch{k: k, serial: e.serial, n: int32(r.n), s: e.susp, mask: mask, at: r.at, src: r.src}
 		if r.tr.who.done {
 			d.touched(&t, r.tr.who)
 		} else {
@@ -192,6 +197,9 @@ func (d *Detector) touched(t *touch, w *caller) {
 	}
 	f := t.k.e.who
 	if f != nil && f.principal != 0 && w.principal != 0 && f.principal != w.principal {
+		if t.k.e.guestAt == 0 && t.src != nil {
+			t.k.e.guestAt, t.k.e.guest = t.at, t.src.number
+		}
 		t.k.e.others += uint32(t.n)
 		if m := t.k.more; m != nil && m.vary != nil {
 			m.vary.leak(w, int64(t.n))
@@ -396,6 +404,9 @@ func (d *Detector) endBy(k *key, x *del) {
 	}
 	if x.by == byTag && x.removed == 0 { // the map from the tag to its keys was lost
 		return
+	}
+	if e.susp != nil && e.reads != nil {
+		d.knowing(k, x)
 	}
 	d.setLive(k, false)
 	e.how = byDelete

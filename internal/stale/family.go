@@ -1,6 +1,7 @@
 package stale
 
 import (
+	"regexp"
 	"strings"
 	"time"
 )
@@ -76,6 +77,9 @@ func (fs *families) budgetOf(name string) int64 {
 	return int64(fs.opt.Budgets["default"])
 }
 
+// inner finds hashes and UUIDs inside a segment: keys of page caches join them with dots.
+var inner = regexp.MustCompile(`~[0-9a-f]{16}\b|\b[0-9a-f]{32,64}\b|\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b`)
+
 // of returns the family of a key.
 func (fs *families) of(key string) *family {
 	n := &fs.root
@@ -90,8 +94,10 @@ func (fs *families) of(key string) *family {
 			seg, sep = rest[:i], rest[i:i+1]
 		}
 		shown := seg
-		if variable(seg) || len(seg) > 128 {
+		if variable(seg) || len(seg) > 256 {
 			shown = "{}"
+		} else {
+			shown = inner.ReplaceAllString(seg, "{}")
 		}
 		n, shown = fs.kid(n, sep, shown)
 		name = append(append(name, shown...), sep...)
@@ -340,7 +346,7 @@ func (fs *families) variables(key string) (parts []string, words []string) {
 		}
 		folded := n != nil && n.open
 		if n != nil {
-			at := sep + seg
+			at := sep + inner.ReplaceAllString(seg, "{}")
 			if folded || variable(seg) {
 				at = sep + "{}"
 			}
@@ -349,7 +355,8 @@ func (fs *families) variables(key string) (parts []string, words []string) {
 		if variable(seg) || folded {
 			parts = append(parts, strings.Trim(seg, `'"`))
 		} else {
-			words = append(words, strings.FieldsFunc(strings.ToLower(seg), func(r rune) bool {
+			parts = append(parts, inner.FindAllString(seg, -1)...)
+			words = append(words, strings.FieldsFunc(strings.ToLower(inner.ReplaceAllString(seg, " ")), func(r rune) bool {
 				return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r < 128
 			})...)
 		}

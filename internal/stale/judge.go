@@ -140,6 +140,27 @@ func (d *Detector) overtaken(k *key, r *rec) {
 	}
 }
 
+// known says whether the delete that ended an entry was made by somebody who had written what the entry may have read, be
+// it after more writes than are noted against an entry.
+func (e *entry) known(by *del) bool {
+	if e.reads == nil {
+		return false
+	}
+	for i := range e.reads.deps {
+		log := e.reads.deps[i].use.table.log
+		for j := len(log) - 1; j >= 0 && log[j].end > e.at; j-- {
+			w := log[j]
+			if !w.tr.traced() || !by.tr.startedBy(w.tr) {
+				continue
+			}
+			if level, cols, _ := e.reads.relevance(w); level != levelNone && cols != colsNo {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // accuse makes the story of an entry and the write to blame: of those that touched a row that was read, else of all, the
 // first whose columns were read. nil where nothing can be held against any.
 func (d *Detector) accuse(k *key, old *entry) *story {
@@ -166,6 +187,11 @@ func (d *Detector) accuse(k *key, old *entry) *story {
 		belongs := func(s suspect) bool { return s.w.tr.traced() && x.endDel.tr.startedBy(s.w.tr) }
 		if slices.ContainsFunc(ws, belongs) {
 			ws = slices.DeleteFunc(ws, func(s suspect) bool { return !belongs(s) })
+		} else if old.known(x.endDel) {
+			ws = slices.DeleteFunc(ws, func(s suspect) bool { return s.lapse == lapseWrite })
+			if len(ws) == 0 {
+				return nil
+			}
 		}
 	}
 	// A write that surely came after the reads leaves those open that may have come before them only if these exist.

@@ -12,6 +12,7 @@ type source struct {
 	of      event.Source
 	proc    *proc
 	version string
+	number  uint16 // its place in the list, from 1; 0 for one too many
 }
 
 // proc is one process, by host and number.
@@ -48,6 +49,10 @@ func (d *Detector) source(s *event.Source) *source {
 			}
 		}
 		src = &source{of: of, version: of.Version, proc: d.process(of.Host, of.Pid)}
+		if len(d.sourceList) < 1<<16-1 {
+			d.sourceList = append(d.sourceList, src)
+			src.number = uint16(len(d.sourceList))
+		}
 		d.sources[of] = src
 	}
 	d.lastSrc = src

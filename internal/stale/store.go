@@ -24,6 +24,7 @@ type store struct {
 	tags   map[string]*tag
 	fams   []*family // of keys set in it
 	known  map[*family]bool
+	blind  map[string]*drops // writers of a table that drop tags nothing is known to have
 }
 
 func (s *store) http() bool { return s.layer == "http" }

@@ -30,6 +30,7 @@ type suspect struct {
 	n       int64
 	first   int64
 	last    int64
+	knows   bool // who wrote dropped the key
 	guessed bool // that it was set inside
 	foreign bool // a reader on another host
 	ids     []uint64
@@ -203,6 +204,20 @@ func (x *dep) index(since uint64) *boundTo {
 	return nil
 }
 
+// knowing notes the writes of whoever dropped a key, for which there must be a place: they explain the next fill.
+func (d *Detector) knowing(k *key, x *del) {
+	for t, n := x.tr, 0; t != nil && n < 16; t, n = t.parent, n+1 {
+		if !t.traced() {
+			continue
+		}
+		for _, w := range t.writes {
+			if level, cols, _ := k.e.reads.relevance(w); level != levelNone && cols != colsNo && w.at >= k.e.end {
+				d.note(k, suspect{w: w, level: level, cols: cols, stood: readBefore, knows: true})
+			}
+		}
+	}
+}
+
 // suspect notes a write against an entry, if it may have made it stale.
 func (d *Detector) suspect(k *key, w *write) {
 	e := &k.e
@@ -242,7 +257,7 @@ func (d *Detector) note(k *key, s suspect) {
 	// Bits of masks given out refer to places: nothing is moved, and the order of commits is found when it is needed. Some
 	// places are kept for writes that surely touched what was read.
 	limit := maxSuspects
-	if s.level != levelRow || s.cols != colsYes {
+	if (s.level != levelRow || s.cols != colsYes) && !s.knows {
 		limit -= maxSure
 	}
 	if len(ws) >= limit {

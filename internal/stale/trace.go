@@ -117,6 +117,8 @@ type touch struct {
 	n      int32
 	s      *suspicion
 	story  *story
+	src    *source
+	at     int64
 	mask   uint16
 }
 

@@ -12,14 +12,16 @@ const maxHistory = 8
 
 // fillOf is a fill, as far as it can show what a value follows.
 type fillOf struct {
-	val    event.Hash
-	form   uint8
-	at     int64
-	end    int64
-	who    *caller
-	src    *source
-	reads  *reads
-	others uint32
+	val     event.Hash
+	form    uint8
+	at      int64
+	end     int64
+	who     *caller
+	src     *source
+	reads   *reads
+	others  uint32
+	guest   uint16
+	guestAt int64
 }
 
 // filled keeps the fills of a key that differ although nothing was written between. moved says that this fill differs
@@ -38,7 +40,8 @@ func (d *Detector) filled(k *key, old, n *entry, r *rec, moved bool) {
 	if len(m.hist) == 0 {
 		m.hist = append(m.hist, fillFrom(old))
 	} else {
-		m.hist[len(m.hist)-1].others = old.others
+		h := &m.hist[len(m.hist)-1]
+		h.others, h.guest, h.guestAt = old.others, old.guest, old.guestAt
 	}
 	m.hist = lastOf(m.hist, fillFrom(n), maxHistory)
 	if len(d.waiting) >= d.opt.MaxTraces {
@@ -51,7 +54,7 @@ func (d *Detector) filled(k *key, old, n *entry, r *rec, moved bool) {
 }
 
 func fillFrom(e *entry) fillOf {
-	return fillOf{val: e.val, form: e.form, at: e.at, end: e.end, who: e.who, src: e.src, reads: e.reads, others: e.others}
+	return fillOf{val: e.val, form: e.form, at: e.at, end: e.end, who: e.who, src: e.src, reads: e.reads, others: e.others, guest: e.guest, guestAt: e.guestAt}
 }
 
 // fickleTurn looks again at the keys that a request filled, now that it is known who asked.

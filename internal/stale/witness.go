@@ -28,11 +28,20 @@ func witness(s *story, a answer, d *Detector) []Step {
 				continue
 			}
 			add(f.at, "fill", f.who, f.src, 0, "filled by %s%s with the value %s", by(d, f.who), forWhom(f.who), f.val)
+			if f.guestAt != 0 && len(out) < MaxWitness-2 {
+				add(f.guestAt, "hit", nil, d.sourceOf(f.guest), 0, "read by another identity")
+			}
 		}
 		if s.hit.n > 0 {
 			add(out[len(out)-1].At, "hits", nil, nil, 0, "%d reads by another identity than that of who had filled", s.hit.n)
 		}
 		return sorted(out)
+	}
+	if a.cause == StaleSet && e.pos != 0 {
+		add(e.pos, "miss", e.who, e.src, 0, "missed; the read began")
+	}
+	if s.about == aboutVersion && e.guestAt != 0 {
+		add(e.guestAt, "hit", nil, d.sourceOf(e.guest), 0, "read by another version of the code")
 	}
 	fill := fmt.Sprintf("filled by %s", by(d, e.who))
 	if e.pos != 0 {
@@ -149,6 +158,14 @@ func (d *Detector) tellDelete(x *del, add adder) {
 		how += ", inside the transaction"
 	}
 	add(x.at, "delete", x.tr.who, x.src, x.code, "%s deleted (%s)", what, how)
+}
+
+// sourceOf is the source with a number; nil for 0.
+func (d *Detector) sourceOf(n uint16) *source {
+	if n == 0 || int(n) > len(d.sourceList) {
+		return nil
+	}
+	return d.sourceList[n-1]
 }
 
 func whoOf(t *trace) *caller {
