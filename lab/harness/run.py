@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
-from kit import CACHE, Failure, environment
+from kit import Failure, environment
 
 from harness.forward import Forward
 from harness.postgres import Database, Log, Replica
@@ -134,7 +134,7 @@ def _environment(bench: Bench, service: Service, fixed: bool, servers: dict, gat
     env.update(
         PATH=f"{bench.python.parent}:{env['PATH']}",
         PYTHONPATH=f"{service.folder}:{SHARED}",
-        PYTHONPYCACHEPREFIX=str(CACHE / "pycache"),  # compiling what is imported would be half of the work
+        PYTHONDONTWRITEBYTECODE="1",
         PYTHONFAULTHANDLER="1",
         LAB_GATES=str(gates),
         LAB_POSTGRES=servers["postgres"],
