@@ -127,10 +127,14 @@ func newRoot(started *bool) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "demarc",
 		Short: "See what a Python web service does, and where a cache belongs",
-		Long: "demarc watches a Python web service without a change in its code, shows per route what it does,\n" +
-			"and keeps what it saw for further questions.\n\n" +
+		Long: "demarc watches a Python web service without a change in its code, and answers from what it saw: what the\n" +
+			"service does now, where a cache belongs, why a cached read was stale, and whether a change did what it should.\n\n" +
 			"  demarc run -- uvicorn shop:app     start a service under observation\n" +
-			"  demarc report                      show what was seen",
+			"  demarc report                      show what it does now\n" +
+			"  demarc choose                      say where a cache belongs, and where not\n" +
+			"  demarc stale                       say which cached reads were stale, and why\n" +
+			"  demarc check                       hold it to the checks of demarc.yaml\n" +
+			"  demarc change new --from ROUTE     begin a change that can be taken back",
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Version:       version(),
