@@ -62,7 +62,8 @@ type Check struct {
 	Status  int               // expected; 0: any from 200 to 299
 	Timeout time.Duration     // 0: DefaultTimeout of command, DefaultHealthTimeout
 
-	Line, Column int // in the file that it stands in; 0 where it stands in none
+	Written      string // of Figure: the line as a person wrote it; empty where none was parsed, or where it has several lines
+	Line, Column int    // in the file that it stands in; 0 where it stands in none
 }
 
 // Bound is the right side of a condition, in the unit of the metric: Factor*baseline + Value where Relative, else Value.
@@ -93,7 +94,11 @@ func Parse(line string) (Check, error) {
 		}
 		return c, nil
 	}
-	return parseFigure(line)
+	c, err := parseFigure(line)
+	if line = strings.TrimSpace(line); err == nil && !strings.ContainsAny(line, "\n\r") {
+		c.Written = line
+	}
+	return c, err
 }
 
 // SyntaxError says what is wrong with a line, and at which byte of it.
@@ -105,8 +110,12 @@ type SyntaxError struct {
 // Error gives the place (counted from 1) and what was expected.
 func (e *SyntaxError) Error() string { return fmt.Sprintf("column %d: %s", e.Offset+1, e.Text) }
 
-// String writes the check as it stands in a list; Parse reads it again, as far as one line can hold it.
+// String writes the check as it stands in a list: as it was written, else in one form for all. Parse reads it again, as far
+// as one line can hold it.
 func (c Check) String() string {
+	if c.Written != "" {
+		return c.Written
+	}
 	switch c.Kind {
 	case Command:
 		return "run: " + c.Run

@@ -33,11 +33,16 @@ func TestParse(t *testing.T) {
 			want.Kind = Figure
 		}
 		got, err := Parse(line)
+		if want.Kind == Figure && got.String() != line {
+			t.Errorf("%s is shown as %s, not as it was written", line, got)
+		}
+		got.Written = ""
 		if err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%s:\n got %+v, %v\nwant %+v", line, got, err, want)
 			continue
 		}
 		again, err := Parse(got.String())
+		again.Written = ""
 		if err != nil || !reflect.DeepEqual(again, got) {
 			t.Errorf("%s is written %s, which is %+v, %v", line, got, again, err)
 		}
@@ -198,7 +203,12 @@ func FuzzParse(f *testing.F) {
 			}
 			return
 		}
+		if c.Written != "" && c.String() != strings.TrimSpace(line) {
+			t.Fatalf("%q is shown as %q", line, c)
+		}
+		c.Written = ""
 		again, err := Parse(c.String())
+		again.Written = ""
 		if err != nil || !reflect.DeepEqual(again, c) {
 			t.Fatalf("%q is written %q, which is %+v, %v; want %+v", line, c, again, err, c)
 		}
