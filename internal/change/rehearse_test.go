@@ -67,7 +67,7 @@ func read(t *testing.T, path string) string {
 func options(op string) (Options, *bytes.Buffer) {
 	talk := &bytes.Buffer{}
 	return Options{Op: op, State: ".demarc", Talk: talk, Now: time.Now, Check: runChecks,
-		Mark: func(*Environment, string, string) (string, error) { return "", ErrNoCapture }}, talk
+		Mark: func(*Environment, string, string) (string, string, error) { return "", "", ErrNoCapture }}, talk
 }
 
 // runChecks answers checks where there is no capture: commands and addresses for real, figures not at all.

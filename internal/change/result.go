@@ -83,8 +83,9 @@ type Step struct {
 	At       time.Time     `yaml:"at" json:"at"`
 	Duration string        `yaml:"duration,omitempty" json:"duration,omitempty"`
 	Detail   string        `yaml:"detail,omitempty" json:"detail,omitempty"`
-	Output   string        `yaml:"output,omitempty" json:"output,omitempty"` // the end of it, secrets masked, at most MaxTail bytes
-	Log      string        `yaml:"log,omitempty" json:"log,omitempty"`       // file of the whole output, relative to the record's folder of results
+	Output   string        `yaml:"output,omitempty" json:"output,omitempty"`   // the end of it, secrets masked, at most MaxTail bytes
+	Capture  string        `yaml:"capture,omitempty" json:"capture,omitempty"` // of StepMark: the folder of the capture that took the mark
+	Log      string        `yaml:"log,omitempty" json:"log,omitempty"`         // file of the whole output, relative to the record's folder of results
 	Checks   []CheckResult `yaml:"checks,omitempty" json:"checks,omitempty"`
 }
 

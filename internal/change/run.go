@@ -29,8 +29,9 @@ type Options struct {
 	// Check answers checks of a record on an environment. Since is the time from which figures count: zero for all that
 	// the environment's capture holds. It fails only where ctx ended or nothing could be asked at all.
 	Check func(ctx context.Context, q CheckRequest) ([]CheckResult, error)
-	// Mark puts a named point in time into a running capture and tells where; ErrNoCapture where none is running.
-	Mark func(environment *Environment, name, text string) (string, error)
+	// Mark puts a named point in time into a running capture and tells what it did, and the capture's folder; ErrNoCapture
+	// where none is running.
+	Mark func(environment *Environment, name, text string) (said, capture string, err error)
 }
 
 // ErrNoCapture says that no demarc is running over an environment.

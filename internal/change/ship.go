@@ -276,14 +276,14 @@ func (r *runner) takeBack(ctx context.Context, s ShipOptions, why, key string) (
 func (r *runner) mark(ctx context.Context, text string) Step {
 	return r.step(ctx, StepMark, repeatable, "demarc mark "+text, func(s *Step, _ int) {
 		name, about, _ := strings.Cut(text, " ")
-		where, err := r.Mark(r.record.Environments.Get(r.environment), name, about)
+		said, capture, err := r.Mark(r.record.Environments.Get(r.environment), name, about)
 		switch {
 		case errors.Is(err, ErrNoCapture):
 			s.State, s.Detail = StateSkipped, "no demarc is running over "+r.environment
 		case err != nil:
 			s.State, s.Detail = StateSkipped, "the running demarc did not take it: "+err.Error() // what is shipped is not less shipped
 		default:
-			s.Detail = where
+			s.Detail, s.Capture = said, capture
 		}
 	})
 }

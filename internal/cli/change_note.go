@@ -105,14 +105,10 @@ func (n *changeNote) write(ctx context.Context, talk io.Writer, r *change.Record
 // markedCapture returns the capture of a folder that a ship has put its mark into, if it is still there.
 func markedCapture(ship *change.Run, folder string) string {
 	step := ship.Step(change.StepMark)
-	if step == nil || step.State != change.StatePassed {
+	if step == nil || step.State != change.StatePassed || step.Capture == "" {
 		return ""
 	}
-	at := strings.LastIndex(step.Detail, " in ")
-	if at < 0 {
-		return ""
-	}
-	dir := filepath.Join(folder, filepath.Base(step.Detail[at+len(" in "):])) // the path was that of the demarc over production
+	dir := filepath.Join(folder, filepath.Base(step.Capture)) // the path was that of the demarc over production
 	if found, err := captureIn(dir); err != nil || found != dir {
 		return ""
 	}

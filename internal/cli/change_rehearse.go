@@ -85,24 +85,24 @@ func (f *changeRun) tell(cmd *cobra.Command, record *change.Record, run *change.
 	return named(cmd, err)
 }
 
-// markCapture puts a mark into the capture of the demarc that runs over an environment.
-func markCapture(environment *change.Environment, name, text string) (string, error) {
+// markCapture puts a mark into the capture of the demarc that runs over an environment, and tells when, and the capture's folder.
+func markCapture(environment *change.Environment, name, text string) (said, folder string, err error) {
 	dir := capture.Root
 	if environment != nil && environment.Capture != "" {
 		dir = environment.Capture
 	}
 	r, err := engine.FindRun(dir)
 	if errors.Is(err, engine.ErrNotRunning) {
-		return "", change.ErrNoCapture
+		return "", "", change.ErrNoCapture
 	}
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	d, err := r.Mark(name, text)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
-	return fmt.Sprintf("%s at %s in %s", name, d.At, d.Capture), nil
+	return fmt.Sprintf("%s at %s in %s", name, d.At, d.Capture), d.Capture, nil
 }
 
 func newChangeRehearseCommand() *cobra.Command {

@@ -196,7 +196,7 @@ func TestChangeNoteAtTheMark(t *testing.T) {
 	}
 	run := "version: 1\nid: 20260921T142100Z-ship-0001\nkind: ship\nenvironment: production\nat: 2026-09-21T14:15:00Z\nstate: passed\nsteps:\n" +
 		"  - {name: deploy, state: passed, at: 2026-09-21T14:15:00Z}\n" +
-		"  - {name: mark, state: passed, at: 2026-09-21T14:15:01Z, detail: ship at then in " + dir + "}\n"
+		"  - {name: mark, state: passed, at: 2026-09-21T14:15:01Z, capture: " + dir + "}\n"
 	if err := os.WriteFile(filepath.Join(folder, "20260921T142100Z-ship-0001.yaml"), []byte(run), 0o644); err != nil {
 		t.Fatal(err)
 	}

@@ -190,6 +190,10 @@ func (x *comparison) compared(ctx context.Context, stderr io.Writer, args []stri
 	res.Before.Window, res.After.Window = sides[0].window, sides[1].window
 	res.Warnings = append(res.Warnings, x.staleDoubts(sides)...)
 	for i, s := range sides {
+		for _, name := range s.whole {
+			res.Warnings = append(res.Warnings, compare.Doubt{Code: "no-mark", Text: fmt.Sprintf("%s: the capture has no mark %s, so it was taken whole",
+				[]string{"before", "after"}[i], name)})
+		}
 		for _, w := range s.reader.Info().Warnings {
 			res.Warnings = append(res.Warnings, compare.Doubt{Code: "capture", Text: []string{"before: ", "after: "}[i] + w})
 		}
@@ -231,7 +235,8 @@ const maxWorse = 5
 // comparedSide is one side while it is read.
 type comparedSide struct {
 	dir     string
-	window  string // in words
+	window  string   // in words
+	whole   []string // names of marks that this capture does not have
 	reader  *capture.Reader
 	samples *compare.Samples
 
@@ -312,6 +317,7 @@ func (x *comparison) sides(ctx context.Context, args []string) (sides [2]compare
 				return sides, err
 			default: // the other capture may have it
 				missing = err
+				s.whole = append(s.whole, m.name)
 			}
 		}
 		s.window = strings.Join(words, ", ")

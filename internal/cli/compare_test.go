@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -167,8 +168,13 @@ func TestCompareAtAMark(t *testing.T) {
 	}
 	// The same within two captures, of which only one has the mark.
 	other := kept(t, "other", answered(4, at, 900, 2, 2))
-	if r := rowOf(t, comparisonOf(t, filepath.Join(capture.Root, "one"), other, "--since", "deploy"), "GET /articles", compare.P50); r.Verdict != compare.Nothing || r.N[0] != 600 {
+	res = comparisonOf(t, filepath.Join(capture.Root, "one"), other, "--since", "deploy")
+	if r := rowOf(t, res, "GET /articles", compare.P50); r.Verdict != compare.Nothing || r.N[0] != 600 {
 		t.Errorf("%+v", r)
+	}
+	whole := compare.Doubt{Code: "no-mark", Text: "after: the capture has no mark deploy, so it was taken whole"}
+	if !slices.Contains(res.Warnings, whole) {
+		t.Errorf("that the second capture was taken whole is not said: %+v", res.Warnings)
 	}
 	if r := rowOf(t, comparisonOf(t, filepath.Join(capture.Root, "one"), other, "--until", "deploy"), "GET /articles", compare.P50); r.N[0] != 1200 {
 		t.Errorf("%+v", r)
