@@ -24,11 +24,13 @@ import (
 	"github.com/demarc-dev/demarc/internal/fault"
 	"github.com/demarc-dev/demarc/internal/forecast"
 	"github.com/demarc-dev/demarc/internal/report"
+	"github.com/demarc-dev/demarc/internal/snippet"
 )
 
 func newChooseCommand() *cobra.Command {
 	var asJSON, explain bool
-	var output, since, memory string
+	var output, since, memory, library, into string
+	var only []string
 	var ttls []string
 	var levels, routes, staleness []string
 	cmd := &cobra.Command{
@@ -40,11 +42,18 @@ func newChooseCommand() *cobra.Command {
 			"there, and says where one is worth it: its key, lifetime, what drops it, what it saves and what it would have\n" +
 			"served stale; and for every other candidate why not (docs/choose.md).",
 		Example: "  demarc choose\n  demarc choose --explain\n  demarc choose -o boundaries.yaml\n" +
-			"  demarc choose --staleness 'GET /tags=30s' --staleness 1% --memory 64MB\n  demarc choose --json | jq '.set'",
+			"  demarc choose --staleness 'GET /tags=30s' --staleness 1% --memory 64MB\n  demarc choose --json | jq '.set'\n" +
+			"  demarc choose --snippet cashews --boundary 'GET /tags' --into boundaries/",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			opt := forecast.Options{Levels: levels, Names: routes, Parallel: parallel}
 			if err := chooseOptions(&opt, ttls, staleness, memory); err != nil {
 				return usageError(cmd, err.Error())
+			}
+			if library != "" && !slices.Contains(snippet.Libraries(), library) {
+				return usageError(cmd, fmt.Sprintf("there is no snippet %q, only %s", library, strings.Join(snippet.Libraries(), ", ")))
+			}
+			if library == "" && (into != "" || len(only) > 0) {
+				return usageError(cmd, "--into and --boundary belong to --snippet")
 			}
 			dir, err := captureArg(args)
 			if err != nil {
@@ -58,7 +67,12 @@ func newChooseCommand() *cobra.Command {
 			if len(args) == 0 && !asJSON {
 				fmt.Fprintln(talk, "capture "+dir)
 			}
-			if asJSON {
+			if library != "" {
+				file := boundariesOf(rep, chooseCommandLine(dir, cmd))
+				if err := writeSnippet(out, talk, file, library, only, into, asJSON); err != nil {
+					return named(cmd, err)
+				}
+			} else if asJSON {
 				err = report.ChooseJSON(out, rep)
 			} else {
 				err = report.ChooseTerminal(out, rep, report.ChooseOptions{TerminalOptions: terminalOptions(out), Explain: explain})
@@ -89,12 +103,16 @@ func newChooseCommand() *cobra.Command {
 	cmd.Flags().StringArrayVar(&staleness, "staleness", nil, "how stale a boundary may serve: `ROUTE=60s` or ROUTE=1% (of the hits); without a route, all")
 	cmd.Flags().StringSliceVar(&levels, "level", nil, "only these `levels`: response, function, query")
 	cmd.Flags().StringArrayVar(&routes, "route", nil, "only this boundary, by name or `route`")
+	cmd.Flags().StringVar(&library, "snippet", "", "instead print how to put the chosen boundaries there, and a pytest for them: `"+strings.Join(snippet.Libraries(), "|")+"`")
+	cmd.Flags().StringVar(&into, "into", "", "with --snippet: write its files into this `folder` instead of printing them")
+	cmd.Flags().StringArrayVar(&only, "boundary", nil, "with --snippet: only the boundary of this `name`")
 	cmd.Flags().StringVar(&since, "since", "", "only what came after the last mark of this `name`")
 	complete := func(list ...string) cobra.CompletionFunc {
 		return cobra.FixedCompletions(list, cobra.ShellCompDirectiveNoFileComp)
 	}
 	for flag, list := range map[string][]string{
 		"level": {forecast.LevelResponse, forecast.LevelFunction, forecast.LevelQuery}, "ttl": {"10s", "60s", "5m"}, "memory": {"64MB", "256MB", "1GB"},
+		"snippet": snippet.Libraries(),
 	} {
 		if err := cmd.RegisterFlagCompletionFunc(flag, complete(list...)); err != nil {
 			panic(err) // the flag is defined above

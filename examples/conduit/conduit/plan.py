@@ -85,29 +85,35 @@ def actors(data: Dataset) -> list[Actor]:
 
 
 class _Plan:
-    def __init__(self, data: Dataset, seed: int) -> None:
+    def __init__(self, data: Dataset, seed: int, popular: bool = False) -> None:
         self.data = data
         self.seed = seed
+        self.visitors = 0.9 if popular else 0.65
         self.draw = Draw(f"conduit-traffic-{seed}")
         self.actors = actors(data)
         self.known = [actor for actor in self.actors if actor.user is not None]
         self.authors = [actor for actor in self.known if actor.seeded]
         self.anonymous = [actor for actor in self.actors if actor.user is None]
         self.popular = self.draw.some(data.articles, len(data.articles))
-        self.article_rank = zipf(len(self.popular))
+        steep, wear = (1.8, 0.4) if popular else (1.0, 1.0)
+        self.article_rank = zipf(len(self.popular), steep)
         self.people = self.draw.some(data.writers, len(data.writers))
-        self.people_rank = zipf(len(self.people))
-        self.tag_rank = zipf(len(data.tags))
-        self.page_rank = zipf(8, 1.5)
+        self.people_rank = zipf(len(self.people), steep)
+        self.tag_rank = zipf(len(data.tags), steep)
+        self.page_rank = zipf(8, 3.0 if popular else 1.5)
+        self.large_pages = 0.05 if popular else 0.2
         self.number = 0
         kinds: list[tuple[float, Callable[[], Iterator[Question]]]] = [
             (30, self.article), (14, self.page), (8, self.by_tag), (5, self.by_author), (3, self.by_liker),
             (8, self.comments), (8, self.tags), (6, self.profile), (5, self.feed), (3, self.me),
-            (0.8, self.stats), (3.5, self.favorite), (2.5, self.comment), (0.5, self.uncomment),
-            (1, self.write), (1.5, self.edit), (0.4, self.remove), (1, self.follow), (0.5, self.bio),
+            (0.8, self.stats), (3.5 * wear, self.favorite), (2.5 * wear, self.comment), (0.5 * wear, self.uncomment),
+            (1 * wear, self.write), (1.5 * wear, self.edit), (0.4 * wear, self.remove), (1 * wear, self.follow),
+            (0.5 * wear, self.bio),
             (0.4, self.relogin), (0.4, self.register), (1.5, self.missing), (1.2, self.invalid),
             (1, self.unauthorized), (0.3, self.not_mine), (0.7, self.broken),
         ]  # fmt: skip
+        if popular:
+            kinds.append((4, self.health))
         self.kinds = [kind for _, kind in kinds]
         self.weights = [sum(weight for weight, _ in kinds[: upto + 1]) for upto in range(len(kinds))]
 
@@ -118,7 +124,7 @@ class _Plan:
     # Who asks.
 
     def _anyone(self) -> Actor:
-        return self.draw.one(self.anonymous if self.draw.chance(0.65) else self.known)
+        return self.draw.one(self.anonymous if self.draw.chance(self.visitors) else self.known)
 
     def _login(self, actor: Actor) -> Iterator[Question]:
         if actor.user is not None and not actor.logged_in:
@@ -162,7 +168,7 @@ class _Plan:
 
     def _list(self, kind: str, **query: Any) -> Iterator[Question]:
         page = self.draw.weighted(range(8), self.page_rank)
-        size = 20 if self.draw.chance(0.2) else 10
+        size = 20 if self.draw.chance(self.large_pages) else 10
         query["limit"] = size
         if page:
             query["offset"] = page * size
@@ -200,6 +206,9 @@ class _Plan:
 
     def me(self) -> Iterator[Question]:
         return self._ask(self.draw.one(self.known), "user", "GET", "/api/user")
+
+    def health(self) -> Iterator[Question]:
+        yield Question(self.anonymous[0].number, "health", "GET", "/health", 200)
 
     # Writes.
 
@@ -316,9 +325,13 @@ class _Plan:
         return self._ask(self._anyone(), "broken", "GET", f"/api/profiles/{name}/stats", 500)
 
 
-def make(data: Dataset, seed: int, count: int) -> list[Question]:
-    """The first `count` questions of a seed; a longer plan begins with the shorter one."""
-    questions = _Plan(data, seed).questions()
+def make(data: Dataset, seed: int, count: int, popular: bool = False) -> list[Question]:
+    """The first `count` questions of a seed; a longer plan begins with the shorter one.
+
+    popular: more visitors, fewer writes, and most of them after the same few articles, people and pages, as on
+    the front page of a service that is read much more than written; a load balancer asks for its health.
+    """
+    questions = _Plan(data, seed, popular).questions()
     return [next(questions) for _ in range(count)]
 
 

@@ -44,6 +44,10 @@ class Tally:
     unexpected: list[str] = field(default_factory=list)
     """The first few; their number is `unexpected_count`."""
     unexpected_count: int = 0
+    hits: int = 0
+    """Answers that a cache in front of the service gave (X-Cache: hit)."""
+    stale: list[str] = field(default_factory=list)
+    """Targets of those that --verify answers differently."""
     dropped: int = 0
     """Requests whose connection broke before an answer and that could not be asked again."""
 
@@ -56,6 +60,8 @@ class Client:
         self._connection = make(host, port, timeout=TIMEOUT_SECONDS)
         self._prefix = prefix
         self._used = 0.0
+        self.hit = False
+        """Whether a cache gave the last answer."""
 
     def connect(self) -> None:
         self._connection.connect()
@@ -75,6 +81,7 @@ class Client:
                 self._connection.request(method, self._prefix + target, body, headers)
                 response = self._connection.getresponse()
                 content = response.read()
+                self.hit = response.getheader("X-Cache") == "hit"
                 self._used = time.monotonic()
                 return response.status, content
             except (OSError, http.client.HTTPException):
@@ -89,7 +96,12 @@ class Client:
 
 class Run:
     def __init__(
-        self, base: str, questions: list[plan.Question], people: list[plan.Actor], rate: float
+        self,
+        base: str,
+        questions: list[plan.Question],
+        people: list[plan.Actor],
+        rate: float,
+        verify: Optional[str] = None,
     ) -> None:
         parts = urlsplit(base)
         if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -97,6 +109,10 @@ class Run:
         self._server = (parts.scheme, parts.hostname, parts.port or (443 if parts.scheme == "https" else 80))
         self._prefix = parts.path.rstrip("/")
         self._base = base
+        twin = urlsplit(verify or base)
+        if twin.scheme != "http" and verify or not twin.hostname:
+            raise ValueError(f"--verify is {verify!r}, expected http://HOST:PORT")
+        self._twin = Client("http", twin.hostname, twin.port or 80, twin.path.rstrip("/")) if verify else None
         self._questions = questions
         self._people = people
         self._rate = rate
@@ -177,7 +193,11 @@ class Run:
             return
         if question.kind == "login":
             self._keep_token(question, status, content)
+        stale = client.hit and self._twin is not None and not self._same(question, headers, content)
         with self._lock:
+            self.tally.hits += client.hit
+            if stale:
+                self.tally.stale.append(question.target)
             self.tally.statuses[status] += 1
             self.tally.kinds[question.kind] += 1
             if status != question.status:
@@ -185,6 +205,13 @@ class Run:
                 if len(self.tally.unexpected) < _SHOWN:
                     what = f"{question.method} {question.target}"
                     self.tally.unexpected.append(f"{what}: {status}, expected {question.status}")
+
+    def _same(self, question: plan.Question, headers: dict[str, str], content: bytes) -> bool:
+        """Whether the service without a cache, on the same data, gives the same answer now."""
+        try:
+            return self._twin.ask(question.method, question.target, None, headers)[1] == content
+        except (OSError, http.client.HTTPException) as error:
+            raise Stopped(f"--verify does not answer: {error}", "a running service on the same data") from None
 
     def _keep_token(self, question: plan.Question, status: int, content: bytes) -> None:
         try:
@@ -219,6 +246,14 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--concurrency", type=_count(1, MAX_CONCURRENCY), default=4, help="default %(default)s"
     )
+    parser.add_argument(
+        "--popular", action="store_true", help="readers who mostly want the same few articles and pages"
+    )
+    parser.add_argument(
+        "--verify",
+        metavar="BASE",
+        help="a service without caches on the same data: asked the same after each X-Cache: hit (--concurrency 1)",
+    )
     parser.add_argument("--size", type=int, default=dataset.DEFAULT_SIZE, help="as given to conduit.seed")
     parser.add_argument("--data-seed", type=int, default=1, help="as --seed was given to conduit.seed")
     parser.add_argument("--json", action="store_true", help="the summary as JSON on stdout")
@@ -230,9 +265,11 @@ def main() -> int:
     try:
         if not 0 <= given.rate < float("inf"):
             raise ValueError(f"--rate is {given.rate}, expected 0 or more")
+        if given.verify and given.concurrency != 1:
+            raise ValueError("--verify needs --concurrency 1: else somebody may write between the two answers")
         data = dataset.build(given.size, given.data_seed)
-        questions = plan.make(data, given.seed, given.requests)
-        run = Run(given.base, questions, plan.actors(data), given.rate)
+        questions = plan.make(data, given.seed, given.requests, given.popular)
+        run = Run(given.base, questions, plan.actors(data), given.rate, given.verify)
     except ValueError as wrong:
         print(f"conduit.traffic: {wrong}", file=sys.stderr)
         return 2
@@ -270,6 +307,8 @@ def main() -> int:
             "kinds": dict(sorted(tally.kinds.items())),
             "unexpected": tally.unexpected_count,
             "dropped": tally.dropped,
+            "hits": tally.hits,
+            "stale": tally.stale,
         }
         print(json.dumps(summary))
     return 0

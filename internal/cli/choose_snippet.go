@@ -1,0 +1,91 @@
+package cli
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/demarc-dev/demarc/internal/boundary"
+	"github.com/demarc-dev/demarc/internal/fault"
+	"github.com/demarc-dev/demarc/internal/snippet"
+)
+
+// writeSnippet prints how the boundaries of a file are put into a service, those of the names given or all, or writes the
+// files into a folder, which is made; a file that stands there is not overwritten.
+func writeSnippet(out, talk io.Writer, file *boundary.File, library string, names []string, into string, asJSON bool) error {
+	list := file.Boundaries
+	if len(names) > 0 {
+		list = nil
+		for _, name := range names {
+			b, ok := file.Find(name)
+			if !ok {
+				var there []string
+				for _, b := range file.Boundaries {
+					there = append(there, b.Name)
+				}
+				return &fault.Error{What: "no boundary is named " + name, Cause: errors.New("it is not among those to cache"),
+					Expected: "one of: " + strings.Join(there, ", "), Retry: fault.RetryUseless, Code: fault.ExitUsage}
+			}
+			list = append(list, b)
+		}
+	}
+	files, err := snippet.Render(library, list)
+	if err != nil {
+		return &fault.Error{What: "cannot write a snippet for " + library, Cause: err, Expected: "boundaries that can be put there in this way",
+			Retry: fault.RetryUseless, Try: "--boundary NAME for one of them, or another of: " + strings.Join(snippet.Libraries(), ", ")}
+	}
+	switch {
+	case into != "":
+		return writeFiles(talk, files, into)
+	case asJSON:
+		enc := json.NewEncoder(out)
+		enc.SetEscapeHTML(false)
+		err = enc.Encode(struct {
+			Schema  string         `json:"schema"`
+			Library string         `json:"library"`
+			Files   []snippet.File `json:"files"`
+		}{snippet.Schema, library, files})
+	default:
+		for _, f := range files {
+			if _, err = fmt.Fprintf(out, "# ==== %s\n%s", f.Name, f.Text); err != nil {
+				break
+			}
+		}
+	}
+	if err != nil {
+		return &fault.Error{What: "cannot write the snippet", Cause: err, Expected: "space and permission to write", Retry: fault.RetrySafe}
+	}
+	return nil
+}
+
+func writeFiles(talk io.Writer, files []snippet.File, into string) error {
+	fail := func(path string, cause error) error {
+		return &fault.Error{What: "cannot write " + path, Cause: cause, Expected: "a folder to write to, without files of these names",
+			Retry: fault.RetryUseless, Try: "--into another folder"}
+	}
+	if err := os.MkdirAll(into, 0o755); err != nil {
+		return fail(into, err)
+	}
+	for _, f := range files {
+		if _, err := os.Lstat(filepath.Join(into, f.Name)); err == nil {
+			return fail(filepath.Join(into, f.Name), os.ErrExist)
+		}
+	}
+	for _, f := range files {
+		path := filepath.Join(into, f.Name)
+		w, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+		if err != nil {
+			return fail(path, err)
+		}
+		_, err = w.WriteString(f.Text)
+		if err := errors.Join(err, w.Close()); err != nil {
+			return fail(path, err)
+		}
+		fmt.Fprintln(talk, "wrote "+path)
+	}
+	return nil
+}

@@ -1,0 +1,151 @@
+// Package snippet prints how a chosen boundary is put into a service: one module with one named function a boundary and
+// a switch for each, and a pytest that covers hit, drop, principal, lifetime and off. Nothing is read or run here.
+package snippet
+
+import (
+	"embed"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"text/template"
+	"time"
+
+	"github.com/demarc-dev/demarc/internal/boundary"
+)
+
+// Schema of the JSON that holds the files.
+const Schema = "demarc.snippet/1"
+
+// Libraries for which there are snippets.
+func Libraries() []string { return []string{"cashews", "fastapi-cache", "django", "nginx"} }
+
+// File is one file of a snippet.
+type File struct {
+	Name string `json:"name"`
+	Text string `json:"text"`
+}
+
+//go:embed templates
+var templates embed.FS
+
+var parsed = template.Must(template.ParseFS(templates, "templates/*.tmpl"))
+
+// place is a boundary in the words of the target's language.
+type place struct {
+	Name, Function, Switch, Template, Parts, Tables, Says, Seconds string
+	Whole                                                          int64 // lifetime in whole seconds, at least one
+}
+
+// Render writes the files that put the boundaries there. An error says why one cannot be put there in this way.
+func Render(library string, list []boundary.Boundary) ([]File, error) {
+	if !slices.Contains(Libraries(), library) {
+		return nil, fmt.Errorf("there is no snippet %q, only %s", library, strings.Join(Libraries(), ", "))
+	}
+	if len(list) == 0 {
+		return nil, errors.New("no boundary is worth a cache")
+	}
+	data := struct {
+		Library        string
+		Boundaries     []place
+		Drops          bool
+		VersionSeconds int64
+	}{Library: library, VersionSeconds: 3600}
+	used := map[string]bool{}
+	for _, b := range list {
+		p, err := placeOf(library, b)
+		if err != nil {
+			return nil, err
+		}
+		for n := 2; used[p.Function]; n++ {
+			p.Function = strings.TrimRight(p.Function, "0123456789_") + "_" + strconv.Itoa(n)
+			p.Switch = "BOUNDARY_" + strings.ToUpper(strings.TrimPrefix(p.Function, "cached_"))
+		}
+		used[p.Function] = true
+		data.Boundaries = append(data.Boundaries, p)
+		data.Drops = data.Drops || len(b.InvalidateOn) > 0
+		data.VersionSeconds = max(data.VersionSeconds, 2*int64(time.Duration(b.TTL)/time.Second))
+	}
+	files := map[string][][2]string{
+		"cashews":       {{"boundaries.py", "fastapi.py.tmpl"}, {"test_boundaries.py", "test_fastapi.py.tmpl"}},
+		"fastapi-cache": {{"boundaries.py", "fastapi.py.tmpl"}, {"test_boundaries.py", "test_fastapi.py.tmpl"}},
+		"django":        {{"boundaries.py", "django.py.tmpl"}, {"test_boundaries.py", "test_django.py.tmpl"}},
+		"nginx":         {{"boundaries.conf", "nginx.conf.tmpl"}, {"test_boundaries.py", "test_nginx.py.tmpl"}},
+	}[library]
+	var out []File
+	for _, f := range files {
+		var text strings.Builder
+		if err := parsed.ExecuteTemplate(&text, f[1], data); err != nil {
+			return nil, err
+		}
+		out = append(out, File{f[0], text.String()})
+	}
+	return out, nil
+}
+
+var (
+	notWord  = regexp.MustCompile(`[^a-z0-9]+`)
+	pathName = regexp.MustCompile(`^/[A-Za-z0-9_{}:./~-]*$`)
+	plain    = regexp.MustCompile(`^[A-Za-z0-9_.*-]+$`)
+)
+
+func placeOf(library string, b boundary.Boundary) (place, error) {
+	route, isGet := strings.CutPrefix(b.Name, "GET ")
+	if b.Level != boundary.Response || !isGet {
+		return place{}, fmt.Errorf("%s is a %s: there are snippets for the answers of GET routes", b.Name, b.Level)
+	}
+	if !pathName.MatchString(route) {
+		return place{}, fmt.Errorf("%s: the route holds other signs than letters, digits and _ { } : . / ~ -", b.Name)
+	}
+	if b.TTL <= 0 {
+		return place{}, fmt.Errorf("%s has no lifetime: one is needed, for the time in which a drop is lost", b.Name)
+	}
+	word := strings.Trim(notWord.ReplaceAllString(strings.ToLower(b.Name), "_"), "_")
+	p := place{
+		Name: b.Name, Function: "cached_" + word, Switch: "BOUNDARY_" + strings.ToUpper(word), Template: strconv.Quote(route),
+		Seconds: strconv.FormatFloat(time.Duration(b.TTL).Seconds(), 'f', -1, 64),
+		Whole:   max(1, int64(time.Duration(b.TTL)/time.Second)),
+	}
+	for _, k := range b.Key {
+		if !plain.MatchString(k) {
+			return place{}, fmt.Errorf("%s: the key part %q holds other signs than letters, digits and _ . -", b.Name, k)
+		}
+	}
+	var tables []string
+	for _, d := range b.InvalidateOn {
+		if !plain.MatchString(d.Table) {
+			return place{}, fmt.Errorf("%s: the table %q holds other signs than letters, digits and _ . -", b.Name, d.Table)
+		}
+		name := d.Table[strings.LastIndexByte(d.Table, '.')+1:]
+		if !slices.Contains(tables, name) {
+			tables = append(tables, name)
+		}
+	}
+	if library == "nginx" && len(tables) > 0 {
+		return place{}, fmt.Errorf("%s is dropped by writes, which nginx cannot do: only boundaries with invalidation none", b.Name)
+	}
+	p.Parts, p.Tables = tuple(b.Key), tuple(tables)
+	p.Says = "kept for " + b.TTL.String()
+	if len(tables) > 0 {
+		p.Says += ", dropped by writes to " + strings.Join(tables, ", ")
+		if slices.ContainsFunc(b.InvalidateOn, func(d boundary.Drop) bool { return d.By == boundary.Row }) {
+			p.Says += " (any row of them: fewer hits than the forecast says for rows)"
+		}
+	}
+	return p, nil
+}
+
+// tuple writes texts as a Python tuple.
+func tuple(list []string) string {
+	var b strings.Builder
+	for _, s := range list {
+		b.WriteString(strconv.Quote(s) + ", ")
+	}
+	text := strings.TrimSuffix(b.String(), " ")
+	if len(list) > 1 {
+		text = strings.TrimSuffix(text, ",")
+	}
+	return "(" + text + ")"
+}

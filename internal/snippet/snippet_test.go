@@ -1,0 +1,96 @@
+package snippet
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/demarc-dev/demarc/internal/boundary"
+)
+
+func need(t *testing.T, name string) string {
+	t.Helper()
+	v := os.Getenv(name)
+	if v == "" {
+		t.Fatalf("%s is not set: run make test, or scripts/with-servers with the variables of scripts/env", name)
+	}
+	return v
+}
+
+func drops(tables ...string) (list []boundary.Drop) {
+	for _, name := range tables {
+		list = append(list, boundary.Drop{Table: name, By: boundary.Table})
+	}
+	return list
+}
+
+var (
+	articles = boundary.Boundary{
+		Name: "GET /api/articles/{slug}", Level: boundary.Response, Key: []string{"path.slug", "principal"}, TTL: boundary.TTL(time.Minute),
+		Invalidation: boundary.TableFenced, InvalidateOn: drops("articles", "public.users"),
+	}
+	lists = boundary.Boundary{
+		Name: "GET /api/articles", Level: boundary.Response, Key: []string{"query.tag", "query.limit"}, TTL: boundary.TTL(time.Second),
+		Invalidation: boundary.TableFenced, InvalidateOn: drops("articles"),
+	}
+	tags = boundary.Boundary{
+		Name: "GET /api/tags", Level: boundary.Response, Key: []string{"query.page"}, TTL: boundary.TTL(time.Second), Invalidation: boundary.None,
+	}
+)
+
+// Each snippet does what it says: its own tests pass on a real Redis, or in a real nginx.
+func TestSnippetsPassTheirTests(t *testing.T) {
+	redis := need(t, "DEMARC_TEST_REDIS")
+	for library, list := range map[string][]boundary.Boundary{
+		"cashews": {articles, lists, tags}, "fastapi-cache": {articles, lists, tags}, "django": {articles, lists, tags}, "nginx": {tags},
+	} {
+		t.Run(library, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			files, err := Render(library, list)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, f := range files {
+				if err := os.WriteFile(filepath.Join(dir, f.Name), []byte(f.Text), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			cmd := exec.CommandContext(ctx, need(t, "DEMARC_TEST_PYTHON"), "-m", "pytest", "-q", "-p", "no:cacheprovider", dir)
+			cmd.Dir = dir
+			cmd.Env = append(os.Environ(), "REDIS_URL="+redis)
+			out, err := cmd.CombinedOutput()
+			if err != nil || strings.Contains(string(out), "skipped") {
+				t.Fatalf("%v\n%s", err, out)
+			}
+			t.Logf("%s", out)
+		})
+	}
+}
+
+func TestRefused(t *testing.T) {
+	for want, b := range map[string]boundary.Boundary{
+		"there are snippets for the answers of GET routes": {Name: "shop.pricing:price_for", Level: boundary.Function},
+		"has no lifetime":  {Name: "GET /a", Level: boundary.Response},
+		"the route holds":  {Name: "GET /a\"\"\"\nimport os", Level: boundary.Response, TTL: 1e9},
+		"the key part":     {Name: "GET /a", Level: boundary.Response, TTL: 1e9, Key: []string{"query.a\""}},
+		"the table":        {Name: "GET /a", Level: boundary.Response, TTL: 1e9, InvalidateOn: drops("a\"")},
+		"dropped by write": {Name: "GET /a", Level: boundary.Response, TTL: 1e9, InvalidateOn: drops("a")},
+	} {
+		if _, err := Render("nginx", []boundary.Boundary{b}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, %q was expected", b.Name, err, want)
+		}
+	}
+	if _, err := Render("memcached", []boundary.Boundary{tags}); err == nil || !strings.Contains(err.Error(), "only cashews") {
+		t.Errorf("an unknown library: %v", err)
+	}
+	if _, err := Render("cashews", nil); err == nil {
+		t.Error("nothing was rendered without an error")
+	}
+}
