@@ -99,6 +99,7 @@ func TestConduitOnSQLite(t *testing.T) {
 	s.do("mark", "--dir", filepath.Join(s.dir, ".demarc"), "halfway", "after the first traffic")
 	s.get("/api/tags")
 	s.stop()
+	checkNothingStale(t, s)
 
 	events := s.events()
 	sum.Statuses["200"]++ // the one since the mark
@@ -194,6 +195,7 @@ func TestConduitOnPostgresAndRedis(t *testing.T) {
 	env := []string{"DATABASE_URL=" + postgres, "CACHE_URL=" + need(t, "DEMARC_TEST_REDIS")}
 	s, sum := conduit(t, 400, env, nil, []string{"--workers", "2"})
 	s.stop()
+	checkNothingStale(t, s)
 	events := s.events()
 	checkStatuses(t, events, sum)
 	pids := map[any]bool{}

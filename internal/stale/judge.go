@@ -92,7 +92,8 @@ func (d *Detector) refill(k *key, old, n *entry, r *rec, fill bool) {
 		d.keep(s)
 		blamed = true
 	}
-	unmoved := !blamed && d.noWriteBetween(k, old, n, r)
+	// A set over what is live, with no miss before it, is no fill: a counter, or a writer's own value.
+	unmoved := !blamed && (r.fill != 0 || old.state != live) && d.noWriteBetween(k, old, n, r)
 	d.filled(k, old, n, r, !unmoved)
 	if unmoved {
 		d.unmoved(k, old, n, r)
