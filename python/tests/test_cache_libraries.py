@@ -3,6 +3,7 @@ what only the library knows, and nothing of its bookkeeping."""
 
 import json
 import os
+import socket
 
 import pytest
 import redis
@@ -21,7 +22,7 @@ def redis_url():
 HEAD = """
 import asyncio, json, os, sys
 from urllib.parse import urlsplit
-URL, BACKEND = os.environ["URL"], sys.argv[1]
+URL, BACKEND = os.environ.get("URL_OF_SERVICE") or os.environ["URL"], sys.argv[1]
 server = urlsplit(URL)
 """
 
@@ -399,3 +400,20 @@ def test_hits_beyond_the_budget_are_counted(collector, tmp_path, redis_url):
     assert [(e["op"], e.get("key"), e.get("hit"), e.get("count")) for e in events] == [
         ("set", "a", None, None), ("get", "zz", False, None), ("get", None, True, 50)]
     assert not any(s["failures"] for s in collector.stats), collector.stats[-1]
+
+
+UNREACHABLE = """
+try:
+    service.answers()
+except Exception as e:
+    print(type(e).__name__)
+"""
+
+
+@pytest.mark.parametrize("library", ["cashews", "fastapi_cache"])
+def test_errors_that_the_library_swallows(collector, tmp_path, redis_url, library):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        nobody = "redis://127.0.0.1:%d/0" % listener.getsockname()[1]
+    run(collector, tmp_path, library, "redis", redis_url, then=UNREACHABLE, URL_OF_SERVICE=nobody)
+    events = [e for e in collector.of("cache") if e["op"] in ("get", "set")]
+    assert events and all("ConnectionError" in e["error"] and "hit" not in e for e in events), events
