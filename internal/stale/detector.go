@@ -107,6 +107,8 @@ type Detector struct {
 	lastStmt        *stmt
 	tables          map[string]*table
 	writeSeq        uint64
+	looseSeq        uint64   // number of the last write that may concern any slot
+	slots           []uint64 // number of the last write, by slotOf
 	aheads          []*ahead
 	xids            map[uint64]*txn
 	xidRing         []uint64

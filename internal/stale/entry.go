@@ -37,6 +37,7 @@ type entry struct {
 	others  uint32 // hits by another identity than that of who filled it
 	ttl     uint32 // ms, at most maxTTL
 	newer   uint16 // hits by another version of the code than filled it, at most 65,535
+	slot    uint16 // where the last write of the one row that it was read from is noted; 0: nowhere
 	guest   uint16 // number of the source of such a hit, or of one by another identity
 	state   uint8
 	how     uint8 // of its end
@@ -153,7 +154,11 @@ func (d *Detector) got(r *rec) {
 		e.newer = uint16(min(int64(e.newer)+r.n, 65535))
 	}
 	if e.checked != d.writeSeq {
-		d.compare(k)
+		if e.slot != 0 && d.looseSeq <= e.checked && d.slots[e.slot] <= e.checked {
+			e.checked = d.writeSeq
+		} else {
+			d.compare(k)
+		}
 	}
 	mask := uint16(0)
 	if e.susp != nil {
@@ -242,6 +247,7 @@ func (d *Detector) stored(r *rec) {
 		}
 	}
 	n.reads = rd
+	n.slot = d.slotFor(rd)
 	if rd == nil && old.state != none && old.reads != nil {
 		n.reads, n.inherit = old.reads, true
 	}

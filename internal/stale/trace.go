@@ -149,8 +149,8 @@ func (d *Detector) trace(id string) *trace {
 	return t
 }
 
-// maxOver is the number of traces kept whose requests have ended and that neither wrote nor deleted anything.
-const maxOver = 4096
+// maxOver is the number of traces kept whose requests have ended and that did nothing but hit.
+const maxOver = 256
 
 // forgetTrace drops the first trace of a list that no waiting event belongs to.
 func (d *Detector) forgetTrace(list *trace) bool {
@@ -175,7 +175,7 @@ func (d *Detector) forgetTrace(list *trace) bool {
 
 // over moves a trace whose request has ended to those that are forgotten first.
 func (d *Detector) over(t *trace) {
-	if t.kept || t.over || t.parent != nil {
+	if t.kept || t.over || t.parent != nil || len(t.reads) > 0 {
 		return
 	}
 	t.unlink()

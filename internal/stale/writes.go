@@ -20,17 +20,20 @@ type table struct {
 	cols map[string]*column
 	pk   *column // the primary key, where it is one column and known
 	// sure says that pk was learned from the log and not guessed from its name.
-	sure   bool
-	log    []*write
-	last   uint64 // number of the last write
-	lost   uint64 // number of the last write that is not in the log any more
-	writes int64
-	taint  int64 // the last time at which something happened to it that was not seen
+	sure    bool
+	log     []*write
+	last    uint64 // number of the last write
+	lost    uint64 // number of the last write that is not in the log any more
+	writes  int64
+	columns uint64
+	taint   int64 // the last time at which something happened to it that was not seen
 }
 
 // column remembers which of its values were written when, so that a hit need not look through the log.
 type column struct {
 	name  string
+	n     uint64 // number, from 1
+	watch bool   // entries have slots for its values
 	loose uint64 // number of the last write that does not say which values it touched
 	rows  map[event.Hash]*rowLog
 }
@@ -42,6 +45,22 @@ type rowLog struct {
 }
 
 const maxRowLog = 8
+
+// slotOf is the place of a value in Detector.slots, which says by one look whether a row may have been written.
+func slotOf(c *column, v event.Hash) uint16 { return uint16(mix(c.n, uint64(v))%65535) + 1 }
+
+// slotFor is the slot of an entry that was read from one row of one table; 0 for any other.
+func (d *Detector) slotFor(rd *reads) uint16 {
+	if rd == nil || len(rd.deps) != 1 || len(rd.deps[0].bound) == 0 || len(rd.deps[0].bound[0].vals) != 1 {
+		return 0
+	}
+	b := &rd.deps[0].bound[0]
+	if d.slots == nil {
+		d.slots = make([]uint64, 1<<16)
+	}
+	b.col.watch = true
+	return slotOf(b.col, b.vals[0])
+}
 
 func (c *column) note(v event.Hash, w *write) {
 	r := c.rows[v]
@@ -64,7 +83,8 @@ func (c *column) note(v event.Hash, w *write) {
 func (t *table) column(name string) *column {
 	c := t.cols[name]
 	if c == nil {
-		c = &column{name: name, loose: t.last}
+		t.columns++
+		c = &column{name: name, n: hashText(t.columns, t.name), loose: t.last}
 		if len(t.cols) < 1024 {
 			t.cols[name] = c
 		}
@@ -196,20 +216,32 @@ func (d *Detector) commit(w *write, at, end int64) {
 		if !ok || len(c.rows)+len(vs) > maxIndexed {
 			c.loose = w.seq
 			clear(c.rows)
+			if c.watch {
+				d.looseSeq = w.seq
+			}
 			continue
 		}
 		for _, v := range vs {
 			c.note(v, w)
+			if c.watch {
+				d.slots[slotOf(c, v)] = w.seq
+			}
 		}
 		for i := range w.sets { // rows that come under this value are found by it too
 			if w.sets[i].col == c {
 				for _, v := range w.sets[i].vals {
 					c.note(v, w)
+					if c.watch {
+						d.slots[slotOf(c, v)] = w.seq
+					}
 				}
 			}
 		}
 		if w.op == opUpdate && slices.Contains(w.cols, c.name) && !slices.ContainsFunc(w.sets, func(s boundTo) bool { return s.col == c }) {
 			c.loose = w.seq
+			if c.watch {
+				d.looseSeq = w.seq
+			}
 		}
 	}
 	if len(t.log) >= d.opt.MaxWrites {
