@@ -15,16 +15,19 @@ export GOFLAGS := $(strip $(GOFLAGS) -modcacherw)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint soak lab services bench fuzz release clean distclean
+.PHONY: help build demo demo-cached test lint soak lab services bench fuzz release clean distclean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## write bin/demarc
 	go build -ldflags '$(LDFLAGS)' -o bin/demarc ./cmd/demarc
 
 demo: build ## observe the example service under traffic and print its baseline
 	$(PYTHON) scripts/demo
+
+demo-cached: build ## observe the example, choose caches, put them there, measure again
+	$(PYTHON) scripts/demo-cached
 
 test: ## set everything up, run every check and test
 	$(PYTHON) scripts/test

@@ -36,7 +36,8 @@ var parsed = template.Must(template.ParseFS(templates, "templates/*.tmpl"))
 // place is a boundary in the words of the target's language.
 type place struct {
 	Name, Function, Switch, Template, Parts, Tables, Says, Seconds string
-	Whole                                                          int64 // lifetime in whole seconds, at least one
+	Location, CacheKey                                             string // for nginx
+	Whole                                                          int64  // lifetime in whole seconds, at least one
 }
 
 // Render writes the files that put the boundaries there. An error says why one cannot be put there in this way.
@@ -72,7 +73,7 @@ func Render(library string, list []boundary.Boundary) ([]File, error) {
 		"cashews":       {{"boundaries.py", "fastapi.py.tmpl"}, {"test_boundaries.py", "test_fastapi.py.tmpl"}},
 		"fastapi-cache": {{"boundaries.py", "fastapi.py.tmpl"}, {"test_boundaries.py", "test_fastapi.py.tmpl"}},
 		"django":        {{"boundaries.py", "django.py.tmpl"}, {"test_boundaries.py", "test_django.py.tmpl"}},
-		"nginx":         {{"boundaries.conf", "nginx.conf.tmpl"}, {"test_boundaries.py", "test_nginx.py.tmpl"}},
+		"nginx":         {{"boundaries.conf", "nginx.conf.tmpl"}, {"locations.conf", "nginx_locations.conf.tmpl"}, {"test_boundaries.py", "test_nginx.py.tmpl"}},
 	}[library]
 	var out []File
 	for _, f := range files {
@@ -86,9 +87,10 @@ func Render(library string, list []boundary.Boundary) ([]File, error) {
 }
 
 var (
-	notWord  = regexp.MustCompile(`[^a-z0-9]+`)
-	pathName = regexp.MustCompile(`^/[A-Za-z0-9_{}:./~-]*$`)
-	plain    = regexp.MustCompile(`^[A-Za-z0-9_.*-]+$`)
+	notWord   = regexp.MustCompile(`[^a-z0-9]+`)
+	pathName  = regexp.MustCompile(`^/[A-Za-z0-9_{}:./~-]*$`)
+	pathParam = regexp.MustCompile(`\{[^}]*\}`)
+	plain     = regexp.MustCompile(`^[A-Za-z0-9_.*-]+$`)
 )
 
 func placeOf(library string, b boundary.Boundary) (place, error) {
@@ -125,6 +127,15 @@ func placeOf(library string, b boundary.Boundary) (place, error) {
 	}
 	if library == "nginx" && len(tables) > 0 {
 		return place{}, fmt.Errorf("%s is dropped by writes, which nginx cannot do: only boundaries with invalidation none", b.Name)
+	}
+	p.Location = "^" + strings.ReplaceAll(pathParam.ReplaceAllString(route, "[^/]+"), ".", `\.`) + "$"
+	for _, k := range b.Key {
+		switch kind, _, _ := strings.Cut(k, "."); {
+		case k == "principal":
+			p.CacheKey = " $boundary_principal"
+		case library == "nginx" && kind != "path" && kind != "query":
+			return place{}, fmt.Errorf("%s has %s in its key: for nginx only path, query and principal", b.Name, k)
+		}
 	}
 	p.Parts, p.Tables = tuple(b.Key), tuple(tables)
 	p.Says = "kept for " + b.TTL.String()

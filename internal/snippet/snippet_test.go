@@ -40,13 +40,16 @@ var (
 	tags = boundary.Boundary{
 		Name: "GET /api/tags", Level: boundary.Response, Key: []string{"query.page"}, TTL: boundary.TTL(time.Second), Invalidation: boundary.None,
 	}
+	mine = boundary.Boundary{
+		Name: "GET /api/people/{name}/list", Level: boundary.Response, Key: []string{"path.name", "principal"}, TTL: boundary.TTL(time.Minute), Invalidation: boundary.None,
+	}
 )
 
 // Each snippet does what it says: its own tests pass on a real Redis, or in a real nginx.
 func TestSnippetsPassTheirTests(t *testing.T) {
 	redis := need(t, "DEMARC_TEST_REDIS")
 	for library, list := range map[string][]boundary.Boundary{
-		"cashews": {articles, lists, tags}, "fastapi-cache": {articles, lists, tags}, "django": {articles, lists, tags}, "nginx": {tags},
+		"cashews": {articles, lists, tags}, "fastapi-cache": {articles, lists, tags}, "django": {articles, lists, tags}, "nginx": {tags, mine},
 	} {
 		t.Run(library, func(t *testing.T) {
 			t.Parallel()

@@ -65,6 +65,8 @@ def compare(said: dict, before: list[dict], after: list[dict], summary: dict) ->
                 "requests_before": then.requests,
                 "hits": route.hits,
                 "hits_forecast": figures["hits"],
+                "hits_low": figures["hits_low"],
+                "hits_high": figures["hits_high"],
                 "hit_ratio": route.hits / max(route.requests, 1),
                 "hit_ratio_forecast": figures["hits"] / figures["requests"],
                 "saved_queries": then.queries - route.queries,

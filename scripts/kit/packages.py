@@ -10,7 +10,8 @@ from pathlib import Path
 from kit import Failure, environment, locked
 
 _POLICY = Path("/usr/sbin/policy-rc.d")  # asked by Debian's packages before they start a service
-_BREW = {"postgresql": "postgresql@16", "redis-server": "redis", "memcached": "memcached", "python3-venv": "python"}
+_BREW = {"postgresql": "postgresql@16", "redis-server": "redis", "memcached": "memcached",
+         "nginx-light": "nginx", "python3-venv": "python"}  # fmt: skip
 
 
 def install_debian(package: str, why: str) -> None:

@@ -79,6 +79,8 @@ def find_binaries() -> Binaries:
             redis = _find_redis()
         if shutil.which("memcached") is None:
             install_debian("memcached", "the tests need memcached, not found here")
+        if shutil.which("nginx", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin") is None:
+            install_debian("nginx-light", "the tests need nginx, not found here")
     if postgres is None:
         raise Failure(f"the packaged PostgreSQL is older than {POSTGRES_OLDEST}: install a newer one")
     if redis is None:

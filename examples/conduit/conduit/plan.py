@@ -106,9 +106,9 @@ class _Plan:
         kinds: list[tuple[float, Callable[[], Iterator[Question]]]] = [
             (30, self.article), (14, self.page), (8, self.by_tag), (5, self.by_author), (3, self.by_liker),
             (8, self.comments), (8, self.tags), (6, self.profile), (5, self.feed), (3, self.me),
-            (0.8, self.stats), (3.5 * wear, self.favorite), (2.5 * wear, self.comment), (0.5 * wear, self.uncomment),
-            (1 * wear, self.write), (1.5 * wear, self.edit), (0.4 * wear, self.remove), (1 * wear, self.follow),
-            (0.5 * wear, self.bio),
+            (0.8, self.stats), (3.5 * wear, self.favorite), (2.5 * wear, self.comment),
+            (0.5 * wear, self.uncomment), (1 * wear, self.write), (1.5 * wear, self.edit),
+            (0.4 * wear, self.remove), (1 * wear, self.follow), (0.5 * wear, self.bio),
             (0.4, self.relogin), (0.4, self.register), (1.5, self.missing), (1.2, self.invalid),
             (1, self.unauthorized), (0.3, self.not_mine), (0.7, self.broken),
         ]  # fmt: skip
@@ -328,8 +328,8 @@ class _Plan:
 def make(data: Dataset, seed: int, count: int, popular: bool = False) -> list[Question]:
     """The first `count` questions of a seed; a longer plan begins with the shorter one.
 
-    popular: more visitors, fewer writes, and most of them after the same few articles, people and pages, as on
-    the front page of a service that is read much more than written; a load balancer asks for its health.
+    popular: more visitors, fewer writes, and most of them after the same few articles, people and pages,
+    as where much more is read than written; a load balancer asks for the health.
     """
     questions = _Plan(data, seed, popular).questions()
     return [next(questions) for _ in range(count)]

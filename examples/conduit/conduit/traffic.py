@@ -110,7 +110,7 @@ class Run:
         self._prefix = parts.path.rstrip("/")
         self._base = base
         twin = urlsplit(verify or base)
-        if twin.scheme != "http" and verify or not twin.hostname:
+        if (verify and twin.scheme != "http") or not twin.hostname:
             raise ValueError(f"--verify is {verify!r}, expected http://HOST:PORT")
         self._twin = Client("http", twin.hostname, twin.port or 80, twin.path.rstrip("/")) if verify else None
         self._questions = questions
@@ -211,7 +211,7 @@ class Run:
         try:
             return self._twin.ask(question.method, question.target, None, headers)[1] == content
         except (OSError, http.client.HTTPException) as error:
-            raise Stopped(f"--verify does not answer: {error}", "a running service on the same data") from None
+            raise Stopped(f"--verify does not answer: {error}", "another service, running") from None
 
     def _keep_token(self, question: plan.Question, status: int, content: bytes) -> None:
         try:
@@ -252,7 +252,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--verify",
         metavar="BASE",
-        help="a service without caches on the same data: asked the same after each X-Cache: hit (--concurrency 1)",
+        help="a service without caches on the same data: asked again after each X-Cache: hit",
     )
     parser.add_argument("--size", type=int, default=dataset.DEFAULT_SIZE, help="as given to conduit.seed")
     parser.add_argument("--data-seed", type=int, default=1, help="as --seed was given to conduit.seed")
@@ -266,7 +266,7 @@ def main() -> int:
         if not 0 <= given.rate < float("inf"):
             raise ValueError(f"--rate is {given.rate}, expected 0 or more")
         if given.verify and given.concurrency != 1:
-            raise ValueError("--verify needs --concurrency 1: else somebody may write between the two answers")
+            raise ValueError("--verify needs --concurrency 1: else there may be a write in between")
         data = dataset.build(given.size, given.data_seed)
         questions = plan.make(data, given.seed, given.requests, given.popular)
         run = Run(given.base, questions, plan.actors(data), given.rate, given.verify)
