@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -47,6 +48,8 @@ def run(bench: Bench, results: list[Result], servers: Servers, say: Callable[[st
             result.seconds += seconds
             for wrong in verdict.wrong:
                 say(f"-- {result.service.name}, run {len(result.verdicts)}: {wrong}")
+            if not verdict.wrong and sys.stderr.isatty():
+                say(f"   {result.service.name}: ok, {seconds:.1f} s")
 
 
 def _try(bench: Bench, service: Service, databases: Callable) -> tuple[Verdict, float]:
