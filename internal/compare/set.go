@@ -277,6 +277,9 @@ func proportionTest(before, after sums, n0, n1 float64) (independent, between fl
 // gridSize is how many values around a quantile a resample chooses from: a sixteenth of its standard error apart.
 const gridSize = 256
 
+// maxGuesses is how often a place is guessed before the rest is halved.
+const maxGuesses = 6
+
 // bootstrapQuantile fills out with a side's quantile in each resample of its blocks, ns.
 func (x *set) bootstrapQuantile(dr *draws, i int, q float64, out []float64) (blocks int) {
 	d := &x.sides[i]
@@ -335,13 +338,20 @@ func (x *set) bootstrapQuantile(dr *draws, i int, q float64, out []float64) (blo
 	for r := range out {
 		drawn := times[r*blocks:][:blocks]
 		target := d.rank(q, dotProduct(drawn, merged.n))
+		// The weight grows by about a step from value to value, so the place is guessed; should guesses fail, halving finds it.
 		j, to := 0, len(values)-1
-		for j < to {
-			mid := (j + to) / 2
-			if dotProduct(drawn, rows[mid*blocks:][:blocks]) > target {
+		guess := to / 2
+		for tries := 0; j < to; tries++ {
+			mid := min(max(guess, j), to-1)
+			weight := dotProduct(drawn, rows[mid*blocks:][:blocks])
+			if weight > target {
 				to = mid
 			} else {
 				j = mid + 1
+			}
+			guess = (j + to) / 2
+			if tries < maxGuesses && step > 0 {
+				guess = mid + int(min(max((target-weight)/step, -gridSize), gridSize))
 			}
 		}
 		out[r] = values[j]
