@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/demarc-dev/demarc/internal/config"
 	"github.com/demarc-dev/demarc/internal/fault"
 )
 
@@ -229,7 +230,7 @@ func TestCreateNeverOverwrites(t *testing.T) {
 	var paths []string
 	for range 3 {
 		r := &Record{Topic: "Grüße: an \"alle\" # & 'jeden'", Reason: "several\nlines\n", Commands: Commands{Deploy: &Command{Run: "true"}, Backup: &Command{Run: "b", Artifact: "c"}}}
-		if err := Create(folder, r, at, func(name string) ([]Item, error) { return Checklist("invalidation", r, Stack{}, name) }); err != nil {
+		if err := Create(folder, r, at, func(name string) ([]Item, error) { return Checklist("invalidation", nil, r, Stack{}, name) }); err != nil {
 			t.Fatal(err)
 		}
 		again, err := Load(r.Path())
@@ -274,7 +275,7 @@ line-length = 100
 	}
 	var got []string
 	for _, template := range Templates {
-		items, err := Checklist(template, r, stack, "2026-11-22-its")
+		items, err := Checklist(template, nil, r, stack, "2026-11-22-its")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -298,7 +299,7 @@ line-length = 100
 	if s := ReadStack(t.TempDir()); s.Lint != nil || s.Tests != nil || s.Parts != nil {
 		t.Errorf("an empty folder has %+v", s)
 	}
-	if _, err := Checklist("other", r, stack, "x"); err == nil {
+	if _, err := Checklist("other", nil, r, stack, "x"); err == nil {
 		t.Error("there is no such checklist")
 	}
 }
@@ -425,6 +426,57 @@ func TestStates(t *testing.T) {
 		r := &Record{path: filepath.Join(t.TempDir(), "2026-11-22-x.yaml")}
 		if s := r.Status(c.runs); s.State != c.state || s.Unfinished != c.unfinished {
 			t.Errorf("%s, unfinished %v; %s, %v was expected", s.State, s.Unfinished, c.state, c.unfinished)
+		}
+	}
+}
+
+// What the configuration adds stands where it says, replaces what has its id, or is a checklist of its own.
+func TestChecklistsOfTheConfiguration(t *testing.T) {
+	page, err := os.ReadFile("../../docs/change.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, example, _ := strings.Cut(string(page), "```yaml\nchecklists:")
+	example, _, _ = strings.Cut(example, "```")
+	settings, err := config.Parse([]byte("checklists:" + example))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &Record{Topic: "x"}
+	ids := func(template string, own map[string][]config.Item) string {
+		items, err := Checklist(template, own, r, Stack{}, "2026-11-22-x")
+		if err != nil {
+			return err.Error()
+		}
+		var list []string
+		for _, i := range items {
+			id := i.ID
+			if i.Run != nil {
+				id += "=" + i.Run.Run
+			}
+			list = append(list, id)
+		}
+		return strings.Join(list, ", ")
+	}
+	own := settings.Checklists
+	if got := ids("invalidation", own); got != "lint=make lint, types=mypy ., unit-tests, integration, staging-config, tag=git tag -a '2026-11-22-x' -m 'x'" {
+		t.Errorf("invalidation: %s", got)
+	}
+	if got := ids("hotfix", own); got != "unit-tests=pytest -q, health" {
+		t.Errorf("hotfix: %s", got)
+	}
+	if got := ids("boundary", own); got != "capture, backup, test, watch, note" {
+		t.Errorf("boundary: %s", got)
+	}
+	if got := strings.Join(TemplateNames(own), " "); got != "boundary invalidation hotfix" {
+		t.Errorf("names: %s", got)
+	}
+	for want, item := range map[string]config.Item{
+		"one of backup": {ID: "a", Item: "a", Step: "deploy"}, `stands before "b"`: {ID: "a", Item: "a", Before: "b"},
+		`stands before "lint"`: {ID: "lint", Item: "a", Before: "lint"},
+	} {
+		if got := ids("invalidation", map[string][]config.Item{"invalidation": {item}}); !strings.Contains(got, want) {
+			t.Errorf("%+v: %s, %q was expected", item, got, want)
 		}
 	}
 }

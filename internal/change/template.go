@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -15,18 +16,62 @@ import (
 
 	"github.com/BurntSushi/toml"
 	"github.com/goccy/go-yaml"
+
+	"github.com/demarc-dev/demarc/internal/config"
 )
 
 // Templates are the names of the checklists that New knows.
 var Templates = []string{"boundary", "invalidation"}
 
 // Checklist returns the items of a template, in the order in which they are done. The commands are those that fit the
-// service as far as stack and record tell; an item for which none is known stands without one.
-func Checklist(template string, r *Record, stack Stack, name string) ([]Item, error) {
+// service as far as stack and record tell; an item for which none is known stands without one. own are the checklists of the
+// configuration: their items are added to a template of demarc, or are a template of their own.
+func Checklist(template string, own map[string][]config.Item, r *Record, stack Stack, name string) ([]Item, error) {
+	items := builtin(template, r, stack, name)
+	for _, x := range own[template] {
+		item := Item{ID: x.ID, Item: x.Item, Step: x.Step}
+		if x.Run != "" {
+			item.Run = &Command{Run: x.Run}
+		}
+		if w := item.wrong("checklists." + template + ": " + x.ID); w != nil {
+			return nil, fmt.Errorf("%s: %s", w.path, w.text)
+		}
+		at := func(id string) int { return slices.IndexFunc(items, func(i Item) bool { return i.ID == id }) }
+		switch there, before := at(x.ID), at(x.Before); {
+		case x.Before != "" && (before < 0 || x.Before == x.ID):
+			return nil, fmt.Errorf("checklists.%s: %s stands before %q, which no item above it is called", template, x.ID, x.Before)
+		case there >= 0 && x.Before == "":
+			items[there] = item
+		case there >= 0:
+			items = slices.Delete(items, there, there+1)
+			items = slices.Insert(items, at(x.Before), item)
+		case before >= 0:
+			items = slices.Insert(items, before, item)
+		default:
+			items = append(items, item)
+		}
+	}
+	if template == "" || len(items) > 0 || own[template] != nil {
+		return items, nil
+	}
+	return nil, fmt.Errorf("there is no checklist %q; one of %s was expected", template, strings.Join(TemplateNames(own), ", "))
+}
+
+// TemplateNames lists demarc's own templates and those of a configuration.
+func TemplateNames(own map[string][]config.Item) []string {
+	names := slices.Clone(Templates)
+	for _, name := range slices.Sorted(maps.Keys(own)) {
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// builtin returns the items of one of Templates, none for any other name.
+func builtin(template string, r *Record, stack Stack, name string) []Item {
 	quoted := ShellQuote(name)
 	switch template {
-	case "":
-		return nil, nil
 	case "boundary":
 		return []Item{
 			{ID: "capture", Item: "capture the current behaviour", Run: captureCommand(r)},
@@ -34,7 +79,7 @@ func Checklist(template string, r *Record, stack Stack, name string) ([]Item, er
 			{ID: "test", Item: "test the smallest change", Step: "rehearse"},
 			{ID: "watch", Item: "watch logs after release", Step: "watch"},
 			{ID: "note", Item: "write the final note", Step: "note"},
-		}, nil
+		}
 	case "invalidation":
 		return []Item{
 			{ID: "lint", Item: "run linting", Run: stack.Lint},
@@ -42,9 +87,9 @@ func Checklist(template string, r *Record, stack Stack, name string) ([]Item, er
 			{ID: "integration", Item: "run one integration check", Step: "verify"},
 			{ID: "staging-config", Item: "verify staging config", Step: "config"},
 			{ID: "tag", Item: "tag the release", Run: &Command{Run: "git tag -a " + quoted + " -m " + ShellQuote(r.Topic)}},
-		}, nil
+		}
 	}
-	return nil, fmt.Errorf("there is no checklist %q; one of %s was expected", template, strings.Join(Templates, ", "))
+	return nil
 }
 
 // captureCommand shows the behaviour before the change: what the capture says, or the command that fails.

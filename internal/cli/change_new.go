@@ -63,7 +63,7 @@ func newChangeNewCommand() *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.StringVar(&n.from, "from", "", "what the change is about: a `BOUNDARY` of "+boundary.Name+", a finding's id, or a route")
-	f.StringVar(&n.checklist, "checklist", "", "`template` of the checklist: "+strings.Join(change.Templates, " or "))
+	f.StringVar(&n.checklist, "checklist", "", "`template` of the checklist: "+strings.Join(change.Templates, ", ")+", or one of demarc.yaml")
 	f.StringVar(&n.capture, "capture", "", "capture of the state before (default: the newest one)")
 	f.BoolVarP(&n.yes, "yes", "y", false, "ask nothing")
 	f.BoolVar(&n.json, "json", false, "print the record as JSON (demarc.change/1)")
@@ -93,7 +93,10 @@ func newChangeNewCommand() *cobra.Command {
 	for _, name := range change.CommandNames {
 		n.commands[name] = f.String(name, "", "the "+name+" `command`")
 	}
-	completeWith(cmd, "checklist", change.Templates)
+	_ = cmd.RegisterFlagCompletionFunc("checklist", func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+		settings, _ := config.Load(cmd.CommandPath(), "") // an error comes when the command is run
+		return change.TemplateNames(settings.Checklists), cobra.ShellCompDirectiveNoFileComp
+	})
 	_ = cmd.RegisterFlagCompletionFunc("from", completeFrom)
 	return cmd
 }
@@ -128,8 +131,12 @@ func (n *changeNew) run(cmd *cobra.Command) error {
 			return usageError(cmd, fmt.Sprintf("--expect %q: %v", line, err))
 		}
 	}
-	if n.checklist != "" && !slices.Contains(change.Templates, n.checklist) {
-		return usageError(cmd, fmt.Sprintf("--checklist: %s was expected, not %q", strings.Join(change.Templates, " or "), n.checklist))
+	settings, err := config.Load(cmd.CommandPath(), "")
+	if err != nil {
+		return err
+	}
+	if names := change.TemplateNames(settings.Checklists); n.checklist != "" && !slices.Contains(names, n.checklist) {
+		return usageError(cmd, fmt.Sprintf("--checklist: %s was expected, not %q", strings.Join(names, " or "), n.checklist))
 	}
 	if err := n.known(cmd); err != nil {
 		return named(cmd, err)
@@ -172,7 +179,7 @@ func (n *changeNew) run(cmd *cobra.Command) error {
 	stack := change.ReadStack(".")
 	r.Stack = stack.Parts
 	err = change.Create(change.Folder, r, time.Now(), func(name string) ([]change.Item, error) {
-		return change.Checklist(n.checklist, r, stack, name)
+		return change.Checklist(n.checklist, settings.Checklists, r, stack, name)
 	})
 	if err != nil {
 		return named(cmd, &fault.Error{What: "cannot write the change record", Cause: err, Retry: fault.RetrySafe,

@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"net"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -35,10 +37,26 @@ type Config struct {
 	Keep       Keep              `yaml:"keep"`
 	Staleness  map[string]string `yaml:"staleness"`  // key family to budget; "default" is 0s
 	Checks     check.List        `yaml:"checks"`     // conditions of demarc check
+	Checklists map[string][]Item `yaml:"checklists"` // name of a checklist to items that are added to demarc's own, or are all of it
 	Boundaries string            `yaml:"boundaries"` // file, relative to the configuration; empty: none
 	Security   Security          `yaml:"security"`
 
 	path string
+}
+
+// Limits of checklists.
+const (
+	MaxChecklists = 50
+	MaxItems      = 100 // of one checklist
+)
+
+// Item is one line of a checklist of demarc change. One with the id of an item of demarc's own takes its place.
+type Item struct {
+	ID     string `yaml:"id"`     // lower-case letters, digits and hyphens
+	Item   string `yaml:"item"`   // what is to be done
+	Run    string `yaml:"run"`    // the command that does it, or
+	Step   string `yaml:"step"`   // the step of the record that does
+	Before string `yaml:"before"` // id of the item above which it stands; empty: at the end
 }
 
 // Observe says what else the recorder looks at.
@@ -165,6 +183,7 @@ func Parse(data []byte) (Config, error) {
 		{"$.keep.size", second(Size(c.Keep.Size))},
 		{"$.keep.age", second(Age(c.Keep.Age))},
 		{"$.staleness", c.checkStaleness()},
+		{"$.checklists", c.checkChecklists()},
 		{"$.security.listen", c.checkListen()},
 		{"$.security.token", c.checkToken()},
 		{"$.security.limits.max_rate", c.checkRate()},
@@ -231,6 +250,40 @@ func (c *Config) checkStaleness() error {
 	for family, budget := range c.Staleness {
 		if _, err := Age(budget); err != nil {
 			return fmt.Errorf("staleness of %q: %w", family, err)
+		}
+	}
+	return nil
+}
+
+var (
+	checklistName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,49}$`)
+	controls      = regexp.MustCompile(`[\x00-\x08\x0a-\x1f\x7f]`)
+)
+
+func (c *Config) checkChecklists() error {
+	if len(c.Checklists) > MaxChecklists {
+		return fmt.Errorf("checklists: %d of them, at most %d are read", len(c.Checklists), MaxChecklists)
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Checklists)) {
+		items := c.Checklists[name]
+		if !checklistName.MatchString(name) || len(items) > MaxItems {
+			return fmt.Errorf("checklists: a name of lower-case letters, digits and hyphens with at most %d items was expected, not %q with %d",
+				MaxItems, name, len(items))
+		}
+		seen := map[string]bool{}
+		for i, x := range items {
+			at := fmt.Sprintf("checklists.%s[%d]", name, i)
+			switch {
+			case !checklistName.MatchString(x.ID) || seen[x.ID]:
+				return fmt.Errorf("%s.id: lower-case letters, digits and hyphens that no other item has were expected, not %q", at, x.ID)
+			case strings.TrimSpace(x.Item) == "" || len(x.Item) > 1000 || controls.MatchString(x.Item):
+				return fmt.Errorf("%s.item: one line that says what is to be done was expected", at)
+			case x.Run != "" && x.Step != "":
+				return fmt.Errorf("%s: either run or step was expected, not both", at)
+			case len(x.Run) > 64<<10 || strings.Contains(x.Run, "\x00"):
+				return fmt.Errorf("%s.run: a command of at most 64 kB was expected", at)
+			}
+			seen[x.ID] = true
 		}
 	}
 	return nil

@@ -67,6 +67,9 @@ func TestErrorsShowTheLine(t *testing.T) {
 		"token":           {"security: { token: hunter2 }\n", ">  1 | security:", "does not belong into this file"},
 		"function":        {"observe: { functions: [price] }\n", ">  1 | observe:", "module:function"},
 		"principal":       {"observe:\n  principal: { header: a, cookie: b }\n", ">  2 |", "not both"},
+		"checklist id":    {"checklists:\n  hotfix:\n    - {id: Not An Id, item: x}\n", "hotfix:", "lower-case"},
+		"checklist twice": {"checklists: {a: [{id: x, item: x}, {id: x, item: y}]}\n", ">  1 | checklists", "no other item"},
+		"checklist both":  {"checklists: {a: [{id: x, item: x, run: y, step: note}]}\n", ">  1 | checklists", "not both"},
 		"staleness":       {"staleness: { default: never }\n", ">  1 | staleness:", "default"},
 		"rate":            {"security: { limits: { max_rate: -1 } }\n", ">  1 |", "events a second"},
 	} {
