@@ -140,16 +140,23 @@ func placeOf(library string, b boundary.Boundary) (place, error) {
 	p.Parts, p.Tables = tuple(b.Key), tuple(tables)
 	p.Says = "kept for " + b.TTL.String()
 	if len(tables) > 0 {
-		p.Says += ", dropped by writes to " + strings.Join(tables, ", ")
+		p.Says += ", dropped by writes to its tables"
 		if slices.ContainsFunc(b.InvalidateOn, func(d boundary.Drop) bool { return d.By == boundary.Row }) {
-			p.Says += " (any row of them: fewer hits than the forecast says for rows)"
+			p.Says += " (any row: fewer hits than the forecast says)"
 		}
 	}
 	return p, nil
 }
 
-// tuple writes texts as a Python tuple.
+// tuple writes texts as a Python tuple, a long one on several lines.
 func tuple(list []string) string {
+	if len(strings.Join(list, `", "`)) > 80 {
+		text := "(\n"
+		for _, s := range list {
+			text += "            " + strconv.Quote(s) + ",\n"
+		}
+		return text + "        )"
+	}
 	var b strings.Builder
 	for _, s := range list {
 		b.WriteString(strconv.Quote(s) + ", ")

@@ -7,6 +7,7 @@ import json
 import re
 import statistics
 import subprocess
+from bisect import bisect_right
 from collections import Counter
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -49,22 +50,65 @@ def events_of(demarc: Path, capture: Path) -> list[dict]:
     return [json.loads(line) for line in answer.stdout.splitlines()]
 
 
-def compare(said: dict, before: list[dict], after: list[dict], summary: dict) -> dict:
-    """Forecast and measurement, boundary by boundary and of all."""
+def retimed(before: list[dict], after: list[dict]) -> list[dict]:
+    """What was observed before, each request at the time at which it was asked after.
+
+    A lifetime ends by the clock. Where a busy machine asks the same more slowly, a cache rightly hits less; the
+    replay of the same answers at the times that were kept says how much less.
+    """
+    was, now = (sorted(filter(_asked, events), key=_at) for events in (before, after))
+    if [(e["method"], e["target"]) for e in was] != [(e["method"], e["target"]) for e in now]:
+        raise Failure("not the same was asked before and after")
+    moved = [then["at"] - first["at"] for first, then in zip(was, now)]
+    by_trace = {e["trace"]: by for e, by in zip(was, moved)}
+    starts = [e["at"] for e in was]
+
+    def later(at: int) -> int:
+        return moved[max(0, bisect_right(starts, at) - 1)]
+
+    timed = [e for e in before if "at" in e and not _ready(e)]
+    return [{**e, "at": e["at"] + by_trace.get(e.get("trace"), later(e["at"]))} for e in timed]
+
+
+def _at(event: dict) -> int:
+    return event.get("at", 0)
+
+
+def _asked(event: dict) -> bool:
+    """Whether it is a request of the traffic: others only ask whether the service is there."""
+    return event["type"] == "request" and event.get("kind") != "job" and not _ready(event)
+
+
+def _ready(event: dict) -> bool:
+    return event["type"] == "request" and event.get("vary", {}).get("accept-language") is None
+
+
+def compare(said: dict, replayed: dict, before: list[dict], after: list[dict], summary: dict) -> dict:
+    """Forecast and measurement, boundary by boundary and of all. replayed is the choice at the times after."""
+    again = {b["name"]: b for b in replayed["boundaries"]}
     was, now = _routes(before), _routes(after)
-    hits = {b["name"]: (b["level"], b["forecast"]) for b in said["boundaries"] if b["verdict"] == "cache"}
     rows = []
-    for name, (level, figures) in hits.items():
+    for b in said["boundaries"]:
+        if b["verdict"] != "cache":
+            continue
+        name, figures = b["name"], b["forecast"]
+        replay = next(
+            p
+            for p in again[name]["curve"]
+            if p["ttl_ms"] == b["ttl_ms"] and p["invalidation"] == b["invalidation"]
+        )
         route, then = now.get(name, _Route()), was[name]
         pattern = re.compile(re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(name.removeprefix("GET "))) + "$")
         rows.append(
             {
                 "name": name,
-                "level": level,
+                "level": b["level"],
                 "requests": route.requests,
                 "requests_before": then.requests,
                 "hits": route.hits,
                 "hits_forecast": figures["hits"],
+                "hits_replayed": replay["hits"],
+                "stale_replayed": replay["stale_serves"],
                 "hits_low": figures["hits_low"],
                 "hits_high": figures["hits_high"],
                 "hit_ratio": route.hits / max(route.requests, 1),

@@ -1,0 +1,51 @@
+package cli
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/demarc-dev/demarc/internal/fault"
+)
+
+func TestChooseSnippet(t *testing.T) {
+	dir := recorded(t, reads()...)
+	out, _, err := chooseOf(t, "--snippet", "cashews", dir)
+	if err != nil || !strings.Contains(out, "def cached_get_items_id(") || !strings.Contains(out, "# ==== test_boundaries.py") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	out, _, err = chooseOf(t, "--snippet", "django", "--boundary", "GET /items/{id}", "--json", dir)
+	var doc struct {
+		Schema string
+		Files  []struct{ Name, Text string }
+	}
+	if err != nil || json.Unmarshal([]byte(out), &doc) != nil || doc.Schema != "demarc.snippet/1" || len(doc.Files) != 2 {
+		t.Errorf("%v\n%s", err, out)
+	}
+	into := filepath.Join(t.TempDir(), "new")
+	if _, talk, err := chooseOf(t, "--snippet", "fastapi-cache", "--into", into, dir); err != nil || !strings.Contains(talk, "wrote ") {
+		t.Errorf("%v\n%s", err, talk)
+	}
+	if err := os.WriteFile(filepath.Join(into, "boundaries.py"), []byte("mine"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		code int
+		args []string
+	}{
+		{fault.ExitFailed, []string{"--snippet", "fastapi-cache", "--into", into}}, // files of these names are there
+		{fault.ExitFailed, []string{"--snippet", "nginx"}},                         // writes drop it
+		{fault.ExitUsage, []string{"--snippet", "memcached"}},
+		{fault.ExitUsage, []string{"--snippet", "django", "--boundary", "GET /no"}},
+		{fault.ExitUsage, []string{"--into", into}},
+	} {
+		if _, _, err := chooseOf(t, append(c.args, dir)...); fault.ExitCode(err) != c.code {
+			t.Errorf("%q: %v", c.args, err)
+		}
+	}
+	if text, err := os.ReadFile(filepath.Join(into, "boundaries.py")); err != nil || string(text) != "mine" {
+		t.Errorf("a file was overwritten: %s %v", text, err)
+	}
+}
