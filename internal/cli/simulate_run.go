@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -32,6 +33,11 @@ type simulation struct {
 	policies []sim.Definition
 	sizes    []simulateSize
 	ttl      time.Duration
+	traceTTL bool    // lifetimes are those of the trace
+	bytes    bool    // sizes are bytes
+	costs    bool    // losses are wanted
+	boundary string  // of a capture
+	declared string  // file of boundaries
 	rate     float64 // share of the keys that is replayed
 	reason   string  // why that is less than all
 	memory   int64   // bytes
@@ -44,6 +50,13 @@ type loaded struct {
 	trace    *sim.Trace // nil where the curve is enough
 	requests int64      // replayed
 	keys     int        // replayed
+
+	bytes    int64    // last sizes of all keys
+	total    sim.Loss // of all requests
+	costly   bool     // costs are known and wanted
+	sized    bool     // sizes are known and wanted
+	key      []string // of a boundary
+	warnings []string
 }
 
 // errTooLarge ends reading when the memory does not suffice.
@@ -69,7 +82,7 @@ func (s *simulation) run(ctx context.Context) (*sim.Result, error) {
 			return nil, err
 		}
 		next := s.rate / sampleStep
-		if !again || next < smallestSimulated {
+		if s.weighs() || !again || next < smallestSimulated {
 			return nil, &fault.Error{What: "cannot simulate " + s.file, Cause: errTooLarge, Expected: "a trace that fits, or a smaller share of it",
 				Retry: fault.RetryUseless, Try: fmt.Sprintf("demarc simulate --sample %g …, or more than --memory %d", next, s.memory/1_000_000)}
 		}
@@ -79,41 +92,50 @@ func (s *simulation) run(ctx context.Context) (*sim.Result, error) {
 	return s.result(ctx, l)
 }
 
+// weighs says whether more than keys and times is needed.
+func (s *simulation) weighs() bool { return s.bytes || s.traceTTL || s.costs || s.boundary != "" }
+
+// weighted says whether a policy is replayed in its weighted form.
+func (s *simulation) weighted(d sim.Definition) bool {
+	return d.Weighted() && (s.bytes || s.traceTTL || s.ttl > 0)
+}
+
+// fromCurve says whether the curve of LRU is enough for a policy.
+func (s *simulation) fromCurve(d sim.Definition) bool {
+	return d.Name == "lru" && !s.weighted(d) && !s.costs
+}
+
 // needsTrace says whether anything but the LRU curve is wanted.
 func (s *simulation) needsTrace() bool {
-	return s.rate < 1 || slices.ContainsFunc(s.policies, func(d sim.Definition) bool { return d.Name != "lru" })
+	return s.rate < 1 || slices.ContainsFunc(s.policies, func(d sim.Definition) bool { return !s.fromCurve(d) })
 }
 
 // load reads the trace at the current rate.
 func (s *simulation) load(ctx context.Context) (*loaded, bool, error) {
-	f, again, err := s.openTrace()
-	if err != nil {
-		return nil, false, err
-	}
-	defer f.Close()
-	bar := progress(s.cmd.ErrOrStderr(), []string{s.file})
-	defer func() { _ = bar.Finish() }()
-
 	l := &loaded{curve: sim.NewCurve()}
 	needs := func(what func(sim.Definition) bool) bool { return slices.ContainsFunc(s.policies, what) }
-	times := needs(func(d sim.Definition) bool { return d.Times || d.Name == "redis-lru" })
+	live := func(d sim.Definition) bool { return d.Times || d.Weighted() && (s.ttl > 0 || s.traceTTL) }
+	times := needs(func(d sim.Definition) bool { return live(d) || d.Name == "redis-lru" })
 	if s.needsTrace() {
 		l.trace = sim.NewTrace(needs(func(d sim.Definition) bool { return d.Next }))
 	}
 	perKey := int64(0)
 	for _, d := range s.policies {
-		if d.Name != "lru" {
+		switch {
+		case s.weighted(d):
+			perKey = max(perKey, int64(d.WeightedPerKey())*int64(workers()))
+		case !s.fromCurve(d):
 			perKey = max(perKey, int64(d.PerKey+d.PerEntry)*int64(workers()))
 		}
 	}
 	ids := sim.NewInterner(maphash.Bytes(maphash.MakeSeed(), nil))
-	var numbers []uint32
+	var numbers, last []uint32
 	name := s.file
 	if name == "-" {
 		name = "standard input"
 	}
-	opt := trace.Options{Name: name, Format: s.format, Times: needs(func(d sim.Definition) bool { return d.Times })}
-	l.info, err = trace.Read(ctx, io.TeeReader(f, bar), opt, func(b trace.Batch) error {
+	opt := trace.Options{Name: name, Format: s.format, Times: needs(live), Weights: s.weighs()}
+	again, err := s.read(ctx, l, opt, func(b trace.Batch) error {
 		keys, at := sim.Sampled(b.Keys, b.At, s.rate)
 		if ids.Full(len(keys)) || l.requests+int64(len(keys)) >= int64(sim.Never) {
 			return errTooLarge
@@ -125,8 +147,20 @@ func (s *simulation) load(ctx context.Context) (*loaded, bool, error) {
 		if times {
 			block.At = at
 		}
+		if s.weighs() {
+			if err := s.weigh(l, &block, b); err != nil {
+				return err
+			}
+			if b.Sizes != nil {
+				last = slices.Grow(last, ids.Keys()-len(last))[:ids.Keys()]
+				for i, key := range numbers {
+					l.bytes += int64(b.Sizes[i]) - int64(last[key])
+					last[key] = b.Sizes[i]
+				}
+			}
+		}
 		l.curve.Add(block)
-		used := ids.Bytes() + l.curve.Bytes() + int64(ids.Keys())*perKey
+		used := int64(cap(last))*4 + ids.Bytes() + l.curve.Bytes() + int64(ids.Keys())*perKey
 		if l.trace != nil {
 			l.trace.Add(block)
 			used += l.trace.Bytes()
@@ -153,9 +187,18 @@ func workers() int { return runtime.GOMAXPROCS(0) }
 func (s *simulation) result(ctx context.Context, l *loaded) (*sim.Result, error) {
 	keys := int64(math.Round(float64(l.keys) / s.rate))
 	sizes := objects(s.sizes, keys)
-	r := &sim.Result{Schema: sim.Schema, Warnings: []string{},
-		Trace: sim.TraceSummary{Requests: l.info.Requests, Keys: keys, Name: s.file, Format: l.info.Format}}
-	counts, err := s.replay(ctx, l.curve, l.trace, scaled(sizes, s.rate), l.keys)
+	if s.bytes {
+		sizes = objects(s.sizes, l.bytes)
+	}
+	r := &sim.Result{Schema: sim.Schema, Warnings: append([]string{}, l.warnings...),
+		Trace: sim.TraceSummary{Requests: l.info.Requests, Keys: keys, Name: s.file, Format: l.info.Format, Key: l.key}}
+	if s.boundary != "" {
+		r.Trace.Name = s.boundary + " of " + s.file
+	}
+	if s.bytes {
+		r.Unit, r.Trace.Bytes = "bytes", l.bytes
+	}
+	counts, losses, err := s.replay(ctx, l.curve, l.trace, scaled(sizes, s.rate), l.keys)
 	if err != nil {
 		return nil, err
 	}
@@ -166,7 +209,16 @@ func (s *simulation) result(ctx context.Context, l *loaded) (*sim.Result, error)
 		c := sim.PolicyCurve{Policy: def.Name}
 		for j, size := range sizes {
 			ratio := min(float64(counts[i][j])/share, 1)
-			c.Points = append(c.Points, sim.Point{Size: size, Misses: int64(math.Round(ratio * float64(l.info.Requests))), MissRatio: ratio})
+			p := sim.Point{Size: size, Misses: int64(math.Round(ratio * float64(l.info.Requests))), MissRatio: ratio}
+			if l.costly && l.total.Cost > 0 {
+				v := losses[i][j].Cost / l.total.Cost
+				p.CostRatio = &v
+			}
+			if l.sized && l.total.Bytes > 0 {
+				v := float64(losses[i][j].Bytes) / float64(l.total.Bytes)
+				p.ByteRatio = &v
+			}
+			c.Points = append(c.Points, p)
 		}
 		r.Curves = append(r.Curves, c)
 	}
@@ -181,6 +233,17 @@ func (s *simulation) result(ctx context.Context, l *loaded) (*sim.Result, error)
 	}
 	for i := range r.Curves {
 		r.Curves[i].Knee = sim.Knee(r.Curves[i].Points)
+	}
+	if s.ttl > 0 || s.traceTTL {
+		var without []string
+		for _, d := range s.policies {
+			if !d.Weighted() && !d.Times {
+				without = append(without, d.Name)
+			}
+		}
+		if len(without) > 0 {
+			r.Warnings = append(r.Warnings, "replayed without lifetimes: "+strings.Join(without, ", "))
+		}
 	}
 	if slices.ContainsFunc(s.policies, func(d sim.Definition) bool { return d.Name == "redis-lru" }) && !l.info.Times {
 		r.Warnings = append(r.Warnings, "redis-lru: the trace has no times; its clock is taken to tick with every request, real ones tick once a second")
@@ -208,7 +271,7 @@ func (s *simulation) bars(ctx context.Context, l *loaded, sizes []int64, r *sim.
 		for b := range part.Blocks() {
 			curve.Add(b)
 		}
-		counts, err := s.replay(ctx, curve, part, scaled(sizes, s.rate*kept), l.keys)
+		counts, _, err := s.replay(ctx, curve, part, scaled(sizes, s.rate*kept), l.keys)
 		if err != nil {
 			return err
 		}
@@ -236,13 +299,14 @@ func (s *simulation) bars(ctx context.Context, l *loaded, sizes []int64, r *sim.
 	return nil
 }
 
-// replay returns the misses by policy and size.
-func (s *simulation) replay(ctx context.Context, curve *sim.Curve, tr *sim.Trace, sizes []int, keys int) ([][]int64, error) {
-	counts := make([][]int64, len(s.policies))
+// replay returns the misses by policy and size, and what they cost, where that is wanted.
+func (s *simulation) replay(ctx context.Context, curve *sim.Curve, tr *sim.Trace, sizes []int, keys int) ([][]int64, [][]sim.Loss, error) {
+	counts, losses := make([][]int64, len(s.policies)), make([][]sim.Loss, len(s.policies))
 	type job struct{ policy, size int }
 	var jobs []job
 	for i, def := range s.policies {
-		if def.Name == "lru" {
+		losses[i] = make([]sim.Loss, len(sizes))
+		if s.fromCurve(def) {
 			counts[i] = curve.Misses(sizes)
 			continue
 		}
@@ -252,7 +316,7 @@ func (s *simulation) replay(ctx context.Context, curve *sim.Curve, tr *sim.Trace
 		}
 	}
 	if len(jobs) == 0 {
-		return counts, nil
+		return counts, losses, nil
 	}
 	bar := counting(s.cmd.ErrOrStderr(), int64(len(jobs))*int64(tr.Requests()))
 	defer func() { _ = bar.Finish() }()
@@ -262,13 +326,26 @@ func (s *simulation) replay(ctx context.Context, curve *sim.Curve, tr *sim.Trace
 		wait.Go(func() {
 			for j := range queue {
 				def := s.policies[j.policy]
-				// More room than keys changes nothing.
-				p := def.New(min(sizes[j.size], 2*keys+100), sim.Options{TTL: int64(s.ttl)})
+				opt, loss := sim.Options{TTL: int64(s.ttl)}, &losses[j.policy][j.size]
+				var p sim.Policy
+				if s.weighted(def) {
+					p = def.NewWeighted(int64(sizes[j.size]), opt)
+				} else { // more room than keys changes nothing
+					p = def.New(min(sizes[j.size], 2*keys+100), opt)
+				}
 				for b := range tr.Blocks() {
 					if ctx.Err() != nil {
 						break
 					}
-					p.Add(b)
+					bytes := b.Sizes
+					if !s.bytes { // objects are counted
+						b.Sizes = nil
+					}
+					if s.costs {
+						sim.AddWith(p, b, bytes, loss)
+					} else {
+						p.Add(b)
+					}
 					_ = bar.Add(len(b.Keys))
 				}
 				counts[j.policy][j.size] = p.Misses()
@@ -280,7 +357,7 @@ func (s *simulation) replay(ctx context.Context, curve *sim.Curve, tr *sim.Trace
 	}
 	close(queue)
 	wait.Wait()
-	return counts, ctx.Err()
+	return counts, losses, ctx.Err()
 }
 
 // counting returns a bar over requests, which only shows on a terminal.

@@ -153,7 +153,7 @@ func TestSimulateRefuses(t *testing.T) {
 		{"- --policy lru,best", fault.ExitUsage, `there is no policy "best"`},
 		{"- --policy lru,LRU", fault.ExitUsage, "policy lru is named twice"},
 		{"- --policy ttlcache", fault.ExitUsage, "ttlcache needs a lifetime"},
-		{"- --policy lru --ttl 5s", fault.ExitUsage, "--ttl needs ttlcache"},
+		{"- --policy opt --ttl 5s", fault.ExitUsage, "--ttl needs lru"},
 		{"- --ttl 5s", fault.ExitFailed, "this trace has no times"},
 		{"- --size 0", fault.ExitUsage, `size "0" is neither`},
 		{"- --size 1,,2", fault.ExitUsage, `size "" is neither`},
@@ -164,6 +164,16 @@ func TestSimulateRefuses(t *testing.T) {
 		{"- --sample 0.00001", fault.ExitFailed, "the sample holds none"},
 		{"- --memory 0", fault.ExitUsage, "not a number of megabytes"},
 		{"- --format xml", fault.ExitUsage, `there is no format "xml"`},
+		{"- --size 10kB,5", fault.ExitUsage, "either objects or bytes"},
+		{"- --size 0.1B", fault.ExitUsage, "not a number of bytes"},
+		{"- --size 10kB --policy arc", fault.ExitUsage, "arc counts objects"},
+		{"- --size 10kB --policy lru,ttlcache --ttl 5s", fault.ExitUsage, "ttlcache counts objects"},
+		{"- --size 10kB", fault.ExitFailed, "the trace has no sizes"},
+		{"- --size 10kB --sample 0.5", fault.ExitUsage, "are not sampled"},
+		{"- --ttl soon", fault.ExitUsage, "neither a lifetime"},
+		{"- --cost", fault.ExitFailed, "the trace has no costs"},
+		{"- --boundaries b.yaml", fault.ExitUsage, "--boundaries needs --boundary"},
+		{"none --boundary x", fault.ExitFailed, "cannot open capture none"},
 		{"- --json --html", fault.ExitUsage, "none of the others can be"},
 		{"", fault.ExitUsage, "accepts 1 arg"},
 		{"/no/such/file", fault.ExitFailed, "cannot read trace /no/such/file: no such file or directory"},
@@ -192,5 +202,70 @@ func TestSimulateOneKey(t *testing.T) {
 	text, err := os.ReadFile(page)
 	if err != nil || strings.Contains(string(text), "NaN") || !strings.Contains(string(text), "0.3333") {
 		t.Errorf("%v\n%s", err, text)
+	}
+}
+
+// Three keys of 10, 20 and 30 bytes, by hand.
+func TestSimulateWeights(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "w.csv")
+	text := "time,key,size,ttl,cost\n0,a,10,,1\n1,b,20,,2\n2,a,10,,1\n3,c,30,1,4\n4,a,10,,1\n5,c,30,1,4\n6,b,20,,2\n"
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	one := func(args ...string) sim.Point {
+		t.Helper()
+		r := simulated(t, append([]string{path, "--policy", "lru"}, args...)...)
+		return r.Curves[0].Points[0]
+	}
+	// 40 bytes: a b hit; c throws out b; a and c hit; b throws out a. Misses a b c b: 80 of 130 bytes, 9 of 15.
+	p := one("--size", "40B", "--cost")
+	if p.Misses != 4 || p.Size != 40 || *p.CostRatio != 9.0/15 || *p.ByteRatio != 80.0/130 {
+		t.Errorf("40 bytes: %+v %v %v", p, *p.CostRatio, *p.ByteRatio)
+	}
+	if p := one("--size", "25B"); p.Misses != 6 { // a and b throw each other out, c is never stored
+		t.Errorf("25 bytes: %+v", p)
+	}
+	// c lives for a second: it is a miss at 5. b and a have no lifetime.
+	if p := one("--size", "3", "--ttl", "trace"); p.Misses != 4 {
+		t.Errorf("lifetimes of the trace: %+v", p)
+	}
+	if p := one("--size", "3", "--ttl", "3s"); p.Misses != 5 || p.CostRatio != nil { // a at 4 and b at 6 have expired
+		t.Errorf("a lifetime of 3 s: %+v", p)
+	}
+	if p := one("--size", "100%,1kB", "--cost"); p.Size != 60 || p.Misses != 3 {
+		t.Errorf("all: %+v", p)
+	}
+}
+
+// A boundary of a capture has the key that choose finds, here without the tracking parameter; or the declared one.
+func TestSimulateBoundary(t *testing.T) {
+	t.Chdir(t.TempDir())
+	var lines strings.Builder
+	for i := range 200 {
+		article := i * 7 % 5
+		fmt.Fprintf(&lines, `{"type":"request","at":%d,"dur":10000000,"kind":"http","method":"GET","route":"/a/{slug}","target":"/a/x%d?utm=%d","status":200,"principal":"-","body_hash":"%016x","body_bytes":100}`+"\n",
+			1790000000000000000+int64(i)*1e9, article, i, article+1)
+	}
+	if code, _, talk := command(t, lines.String(), "import", "-", "-o", "c"); code != 0 {
+		t.Fatal(talk)
+	}
+	r := simulated(t, "c", "--boundary", "GET /a/{slug}", "--size", "5", "--policy", "lru,sieve")
+	if fmt.Sprint(r.Trace.Key) != "[path.slug principal]" || r.Trace.Requests != 200 || r.Trace.Keys != 5 || r.Curves[1].Points[0].Misses != 5 || *r.Curves[0].Points[0].CostRatio != 5.0/200 {
+		t.Errorf("%+v %+v", r.Trace, r.Curves)
+	}
+	writeText(t, "b.yaml", "version: 1\nboundaries:\n  - name: GET /a/{slug}\n    level: response\n    key: [path.slug, query.utm]\n    ttl: 60s\n    invalidation: none\n")
+	r = simulated(t, "c", "--boundary", "GET /a/{slug}", "--boundaries", "b.yaml", "--size", "300B")
+	if len(r.Trace.Key) != 2 || r.Trace.Keys != 200 || r.Unit != "bytes" || r.Trace.Bytes != 20_000 || r.Curves[0].Points[0].Misses != 200 {
+		t.Errorf("%+v %+v", r.Trace, r.Curves)
+	}
+	for args, want := range map[string]string{
+		"c --boundary /b":                       `it holds no boundary "/b"`,
+		"c":                                     "demarc simulate c --boundary",
+		"c --boundary /b --boundaries b.yaml":   `it declares no boundary "/b"`,
+		"c --boundary /b --boundaries none.yml": "none.yml",
+	} {
+		if code, out, talk := simulateCommand(t, "", strings.Fields(args)...); code == 0 || out != "" || !strings.Contains(talk, want) {
+			t.Errorf("%s: exit %d: %s", args, code, talk)
+		}
 	}
 }

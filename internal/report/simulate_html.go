@@ -109,7 +109,7 @@ func (v *curvesView) plot() {
 				continue
 			}
 			if size := decade * step; size >= from && size <= to {
-				v.Xs = append(v.Xs, curvesTick{x(size), integer(int64(size))})
+				v.Xs = append(v.Xs, curvesTick{x(size), sizeOf(v.R, int64(size))})
 			}
 		}
 	}
@@ -137,7 +137,7 @@ func (v *curvesView) plot() {
 func (v *curvesView) table() {
 	best := bestPolicies(v.R)
 	for j, p := range v.R.Curves[0].Points {
-		row := curvesRow{Size: integer(p.Size), Share: percent(float64(p.Size) / float64(v.R.Trace.Keys))}
+		row := curvesRow{Size: sizeOf(v.R, p.Size), Share: percent(shareOf(v.R, p.Size))}
 		for i, c := range v.R.Curves {
 			p := c.Points[j]
 			text := strconv.FormatFloat(p.MissRatio, 'f', 4, 64)

@@ -7,8 +7,10 @@ const Schema = "demarc.simulate/1"
 
 // Result is what a simulation of several policies at several sizes has found.
 type Result struct {
-	Schema   string        `json:"schema"`
-	Trace    TraceSummary  `json:"trace"`
+	Schema string       `json:"schema"`
+	Trace  TraceSummary `json:"trace"`
+	// Unit is "bytes" where sizes are bytes; else they are objects.
+	Unit     string        `json:"unit,omitempty"`
 	Sample   *Sample       `json:"sample,omitempty"` // absent where all requests were replayed
 	Curves   []PolicyCurve `json:"curves"`
 	Warnings []string      `json:"warnings"`
@@ -20,6 +22,10 @@ type TraceSummary struct {
 	Keys     int64  `json:"keys"`
 	Name     string `json:"name"`
 	Format   string `json:"format"`
+	// Bytes is the sum of the last sizes of all keys: what a cache that holds everything takes. 0 where sizes are not counted.
+	Bytes int64 `json:"bytes,omitempty"`
+	// Key is what the keys of a boundary are made of; absent for other traces.
+	Key []string `json:"key,omitempty"`
 }
 
 // Sample says which part of a trace was replayed: the requests of every key whose hash falls into the rate.
@@ -40,9 +46,12 @@ type PolicyCurve struct {
 
 // Point is one policy at one size. Of a sampled trace, Misses is an estimate.
 type Point struct {
-	Size      int64    `json:"size"` // objects
-	Misses    int64    `json:"misses"`
-	MissRatio float64  `json:"miss_ratio"`
+	Size      int64   `json:"size"` // objects, or Result.Unit
+	Misses    int64   `json:"misses"`
+	MissRatio float64 `json:"miss_ratio"`
+	// Shares of the cost and of the bytes of all requests that the misses cost; absent where the trace does not tell.
+	CostRatio *float64 `json:"cost_miss_ratio,omitempty"`
+	ByteRatio *float64 `json:"byte_miss_ratio,omitempty"`
 	Error     *float64 `json:"error,omitempty"` // half the width of the 95 % interval of MissRatio; sampled only
 }
 

@@ -16,9 +16,12 @@ import (
 // Block is a run of requests, in their order.
 type Block struct {
 	Keys  []uint32
-	At    []int64  // time of each, nanoseconds, never decreasing; nil where the trace has none
-	Next  []uint32 // number (from 0, over the whole trace) of the next request of the same key, or Never; for opt only
-	Known int      // every key so far, those of this block included, is below it
+	At    []int64   // time of each, nanoseconds, never decreasing; nil where the trace has none
+	Next  []uint32  // number (from 0, over the whole trace) of the next request of the same key, or Never; for opt only
+	Sizes []uint32  // of each object; nil where objects are counted; for weighted policies only
+	TTL   []int64   // lifetime if the request stores something, nanoseconds, 0 for none of its own; nil where the trace has none; likewise
+	Cost  []float32 // of a miss; nil where the trace has none; for AddWith
+	Known int       // every key so far, those of this block included, is below it
 }
 
 // Never is the Next of a request whose key is not asked for again.
@@ -34,7 +37,7 @@ type Policy interface {
 
 // Options are what some policies need beyond their size.
 type Options struct {
-	TTL int64 // lifetime, nanoseconds: ttlcache
+	TTL int64 // lifetime, nanoseconds: ttlcache and weighted caches
 }
 
 // Definition says what a policy is and what it needs.
@@ -45,17 +48,18 @@ type Definition struct {
 	Next     bool // needs Block.Next
 	PerKey   int  // bytes of memory for each distinct key of the trace, at most
 	PerEntry int  // bytes for each entry that it holds, at most
+	kind     byte // of its weighted form; 0: it has none
 	make     func(size int, opt Options) Policy
 }
 
 // Policies lists every policy in the order in which reports show them.
 func Policies() []Definition {
 	return []Definition{
-		{Name: "lru", About: "least recently used", PerKey: 8, make: func(n int, _ Options) Policy { return newLRU(n) }},
-		{Name: "fifo", About: "first in, first out", PerKey: 1, PerEntry: 8, make: func(n int, _ Options) Policy { return newClock(n, false) }},
-		{Name: "clock", About: "FIFO with one reference bit", PerKey: 1, PerEntry: 8, make: func(n int, _ Options) Policy { return newClock(n, true) }},
+		{Name: "lru", About: "least recently used", PerKey: 8, kind: weighedLRU, make: func(n int, _ Options) Policy { return newLRU(n) }},
+		{Name: "fifo", About: "first in, first out", PerKey: 1, PerEntry: 8, kind: weighedFIFO, make: func(n int, _ Options) Policy { return newClock(n, false) }},
+		{Name: "clock", About: "FIFO with one reference bit", PerKey: 1, PerEntry: 8, kind: weighedClock, make: func(n int, _ Options) Policy { return newClock(n, true) }},
 		{Name: "lfu", About: "least frequently used while in the cache", PerKey: 12, PerEntry: 40, make: func(n int, _ Options) Policy { return newLFU(n) }},
-		{Name: "sieve", About: "SIEVE (NSDI'24)", PerKey: 9, make: func(n int, _ Options) Policy { return newSieve(n) }},
+		{Name: "sieve", About: "SIEVE (NSDI'24)", PerKey: 9, kind: weighedSieve, make: func(n int, _ Options) Policy { return newSieve(n) }},
 		{Name: "s3fifo", About: "S3-FIFO (SOSP'23)", PerKey: 9, make: func(n int, _ Options) Policy { return newS3FIFO(n) }},
 		{Name: "arc", About: "ARC (FAST'03)", PerKey: 9, make: func(n int, _ Options) Policy { return newARC(n) }},
 		{Name: "w-tinylfu", About: "W-TinyLFU with a window of 1 %", PerKey: 9, PerEntry: 16, make: func(n int, _ Options) Policy { return newTinyLFU(n) }},

@@ -4,7 +4,7 @@ import "iter"
 
 // Trace keeps requests to be replayed as often as there are policies.
 //
-// Memory: 4 bytes a request, 8 more with times, 4 more (and 4 a key) with Next.
+// Memory: 4 bytes a request, 8 more with times, 4 more (and 4 a key) with Next, 4 with sizes, 8 with lifetimes, 4 with costs.
 type Trace struct {
 	blocks   []Block
 	last     []uint32 // by key: number of its last request plus one
@@ -21,14 +21,14 @@ func NewTrace(next bool) *Trace { return &Trace{next: next} }
 // Full says that n more requests could not be numbered.
 func (t *Trace) Full(n int) bool { return t.requests+n >= int(Never) }
 
-// Add copies a block to the end. All blocks have times or none.
+// Add copies a block to the end. All blocks have times or none; and so with sizes, lifetimes and costs.
 func (t *Trace) Add(b Block) {
 	if t.next {
 		t.last = grow(t.last, b.Known)
 	}
 	for len(b.Keys) > 0 {
 		if t.requests>>traceBlock == len(t.blocks) {
-			t.blocks = append(t.blocks, t.block(b.At != nil))
+			t.blocks = append(t.blocks, t.block(b))
 		}
 		to := &t.blocks[len(t.blocks)-1]
 		n := min(len(b.Keys), 1<<traceBlock-len(to.Keys))
@@ -37,6 +37,18 @@ func (t *Trace) Add(b Block) {
 		if b.At != nil {
 			to.At = append(to.At, b.At[:n]...)
 			b.At = b.At[n:]
+		}
+		if b.Sizes != nil {
+			to.Sizes = append(to.Sizes, b.Sizes[:n]...)
+			b.Sizes = b.Sizes[n:]
+		}
+		if b.TTL != nil {
+			to.TTL = append(to.TTL, b.TTL[:n]...)
+			b.TTL = b.TTL[n:]
+		}
+		if b.Cost != nil {
+			to.Cost = append(to.Cost, b.Cost[:n]...)
+			b.Cost = b.Cost[n:]
 		}
 		if t.next {
 			for i, key := range b.Keys[:n] {
@@ -54,10 +66,19 @@ func (t *Trace) Add(b Block) {
 	}
 }
 
-func (t *Trace) block(times bool) Block {
+func (t *Trace) block(like Block) Block {
 	b := Block{Keys: make([]uint32, 0, 1<<traceBlock)}
-	if times {
+	if like.At != nil {
 		b.At = make([]int64, 0, 1<<traceBlock)
+	}
+	if like.Sizes != nil {
+		b.Sizes = make([]uint32, 0, 1<<traceBlock)
+	}
+	if like.TTL != nil {
+		b.TTL = make([]int64, 0, 1<<traceBlock)
+	}
+	if like.Cost != nil {
+		b.Cost = make([]float32, 0, 1<<traceBlock)
 	}
 	if t.next {
 		b.Next = make([]uint32, 0, 1<<traceBlock)
@@ -84,12 +105,12 @@ func (t *Trace) Bytes() int64 {
 	n := int64(cap(t.last)) * 4
 	if len(t.blocks) > 0 {
 		b := t.blocks[0]
-		n += int64(len(t.blocks)) * (int64(cap(b.Keys))*4 + int64(cap(b.At))*8 + int64(cap(b.Next))*4)
+		n += int64(len(t.blocks)) * (int64(cap(b.Keys)+cap(b.Next)+cap(b.Sizes)+cap(b.Cost))*4 + int64(cap(b.At)+cap(b.TTL))*8)
 	}
 	return n
 }
 
-// Without returns the trace without the keys of one of several groups of about the same number of keys. Keys keep their numbers.
+// Without returns the trace, without sizes, lifetimes and costs, and without the keys of one of several groups of about the same number of keys. Keys keep their numbers.
 func (t *Trace) Without(group, groups int) *Trace {
 	out := NewTrace(t.next)
 	for _, b := range t.blocks {

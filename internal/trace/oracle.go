@@ -18,6 +18,9 @@ func (r *reader) oracle() error {
 	if err := r.withTimes(true); err != nil {
 		return err
 	}
+	if r.opt.Weights {
+		r.batch.Sizes = make([]uint32, 0, batchSize)
+	}
 	for {
 		for r.end-r.start >= oracleRecord {
 			record := r.line
@@ -29,6 +32,9 @@ func (r *reader) oracle() error {
 			}
 			at := int64(binary.LittleEndian.Uint32(b)) * 1_000_000_000
 			key := binary.LittleEndian.Uint64(b[4:])
+			if r.opt.Weights {
+				r.batch.Sizes = append(r.batch.Sizes, binary.LittleEndian.Uint32(b[12:]))
+			}
 			if err := r.add(key, at); err != nil {
 				return err
 			}

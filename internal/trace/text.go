@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -79,6 +80,9 @@ func (r *reader) plain() error {
 			}
 			if err := r.withTimes(n == 3); err != nil {
 				return err
+			}
+			if n == 3 && r.opt.Weights {
+				r.batch.Sizes = make([]uint32, 0, batchSize)
 			}
 		}
 		if n != columns {
@@ -162,14 +166,18 @@ func (r *reader) numbers() error {
 	}
 }
 
-// timed adds a request with a time; the size must be a number and is not used.
+// timed adds a request with a time; the size must be a number, nil for none.
 func (r *reader) timed(at, key, size []byte) error {
 	ns, ok := seconds(at)
 	if !ok {
 		return badFormat{at: r.position(), what: fmt.Sprintf("the time is %q", clipped(at)), expected: "seconds, with up to nine decimals"}
 	}
 	if size != nil {
-		if _, ok := seconds(size); !ok {
+		if r.opt.Weights {
+			if err := r.size(size); err != nil {
+				return err
+			}
+		} else if _, ok := seconds(size); !ok {
 			return badFormat{at: r.position(), what: fmt.Sprintf("the size is %q", clipped(size)), expected: "a number of bytes"}
 		}
 	}
@@ -210,11 +218,53 @@ func seconds(text []byte) (int64, bool) {
 	return v*1_000_000_000 + ns, true
 }
 
-// csv reads lines of comma-separated fields under a header. "key" is needed, "time" (seconds) is used, others are passed over.
+// size appends a size.
+func (r *reader) size(text []byte) error {
+	v, ok := decimal(text)
+	if !ok || v > math.MaxUint32 {
+		return badFormat{at: r.position(), what: fmt.Sprintf("the size is %q", clipped(text)), expected: "a whole number of bytes below 4 GiB"}
+	}
+	r.batch.Sizes = append(r.batch.Sizes, uint32(v))
+	return nil
+}
+
+// columns are where a CSV has what; -1 for what it has not.
+type columns struct{ key, time, size, ttl, cost int }
+
+// weights appends what the columns size, ttl and cost say. An empty ttl is none.
+func (r *reader) weights(c columns, fields [][]byte) error {
+	if c.size >= 0 {
+		if err := r.size(bytes.TrimSpace(fields[c.size])); err != nil {
+			return err
+		}
+	}
+	if c.ttl >= 0 {
+		text, ns, ok := bytes.TrimSpace(fields[c.ttl]), int64(0), true
+		if len(text) > 0 {
+			ns, ok = seconds(text)
+		}
+		if !ok {
+			return badFormat{at: r.position(), what: fmt.Sprintf("the ttl is %q", clipped(text)), expected: "seconds, with up to nine decimals; 0 or nothing for none"}
+		}
+		r.batch.TTL = append(r.batch.TTL, ns)
+	}
+	if c.cost >= 0 {
+		text := bytes.TrimSpace(fields[c.cost])
+		v, err := strconv.ParseFloat(string(text), 32)
+		if err != nil || !(v >= 0) || math.IsInf(v, 0) {
+			return badFormat{at: r.position(), what: fmt.Sprintf("the cost is %q", clipped(text)), expected: "a number, 0 or more"}
+		}
+		r.batch.Cost = append(r.batch.Cost, float32(v))
+	}
+	return nil
+}
+
+// csv reads lines of comma-separated fields under a header. "key" is needed; "time" (seconds) is used, and with Options.Weights
+// "size", "ttl" and "cost"; others are passed over.
 func (r *reader) csv() error {
 	var header []string
 	var fields [][]byte
-	keyAt, timeAt := -1, -1
+	var at columns
 	for {
 		line, after, ok, err := r.nextLine()
 		if err != nil || !ok {
@@ -232,19 +282,37 @@ func (r *reader) csv() error {
 			for _, f := range fields {
 				header = append(header, strings.ToLower(strings.TrimSpace(strings.TrimPrefix(string(f), "\ufeff"))))
 			}
-			keyAt, timeAt = slices.Index(header, "key"), slices.Index(header, "time")
-			if keyAt < 0 {
+			find := func(name string) int { return slices.Index(header, name) }
+			at = columns{find("key"), find("time"), find("size"), find("ttl"), find("cost")}
+			if at.key < 0 {
 				return badFormat{at: r.position(), what: "no column is named key", expected: "a first line that names the columns: key, and where known time, size, ttl, cost"}
 			}
-			if err := r.withTimes(timeAt >= 0); err != nil {
+			if err := r.withTimes(at.time >= 0); err != nil {
 				return err
+			}
+			if !r.opt.Weights {
+				at.size, at.ttl, at.cost = -1, -1, -1
+			}
+			if at.size >= 0 {
+				r.batch.Sizes = make([]uint32, 0, batchSize)
+			}
+			if at.ttl >= 0 {
+				r.batch.TTL = make([]int64, 0, batchSize)
+			}
+			if at.cost >= 0 {
+				r.batch.Cost = make([]float32, 0, batchSize)
 			}
 		case len(fields) != len(header):
 			return badFormat{at: r.position(), what: fmt.Sprintf("%d fields, where the header has %d", len(fields), len(header)), expected: "as many fields as the header names"}
-		case timeAt >= 0:
-			err = r.timed(fields[timeAt], fields[keyAt], nil)
 		default:
-			err = r.add(keyOf(fields[keyAt]), 0)
+			if err = r.weights(at, fields); err != nil {
+				return err
+			}
+			if at.time >= 0 {
+				err = r.timed(fields[at.time], fields[at.key], nil)
+			} else {
+				err = r.add(keyOf(fields[at.key]), 0)
+			}
 		}
 		if err != nil {
 			return err

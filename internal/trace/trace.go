@@ -41,9 +41,10 @@ const (
 
 // Options say what is read.
 type Options struct {
-	Name   string // of the file, for errors and for telling the format
-	Format string
-	Times  bool // times are needed: it is an error if there are none, or if they go back
+	Name    string // of the file, for errors and for telling the format
+	Format  string
+	Times   bool // times are needed: it is an error if there are none, or if they go back
+	Weights bool // sizes, lifetimes and costs are wanted
 }
 
 // Batch is a run of requests; it is used again after emit has returned.
@@ -53,6 +54,10 @@ type Options struct {
 type Batch struct {
 	Keys []uint64
 	At   []int64 // nanoseconds since the trace's own zero; nil where it has no times
+	// Only with Options.Weights, and nil where the trace does not tell:
+	Sizes []uint32  // bytes
+	TTL   []int64   // lifetime, nanoseconds; 0 for none
+	Cost  []float32 // of a miss, in the trace's own unit
 }
 
 // Info says what was read.
@@ -218,6 +223,7 @@ func (r *reader) flush() error {
 	if r.batch.At != nil {
 		r.batch.At = r.batch.At[:0]
 	}
+	r.batch.Sizes, r.batch.TTL, r.batch.Cost = r.batch.Sizes[:0], r.batch.TTL[:0], r.batch.Cost[:0]
 	return nil
 }
 
