@@ -385,6 +385,9 @@ func (d *Detector) request(r *rec) {
 	}
 	clear(r.tr.touch)
 	r.tr.touch = r.tr.touch[:0]
+	if r.tr.kept {
+		r.tr.touch, r.tr.asked = nil, nil
+	}
 	d.fickleTurn(r.tr.who)
 	d.over(r.tr)
 }
