@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -97,12 +98,15 @@ func TestConduitOnSQLite(t *testing.T) {
 	env := []string{"DATABASE_URL=sqlite+aiosqlite:///" + database, "CACHE_URL=local"}
 	s, sum := conduit(t, 600, env, []string{"--log-lines=" + filepath.Join(t.TempDir(), "lines")}, nil)
 	s.do("mark", "--dir", filepath.Join(s.dir, ".demarc"), "halfway", "after the first traffic")
-	s.get("/api/tags")
+	const sinceMark = 30
+	for range sinceMark {
+		s.get("/api/tags")
+	}
 	s.stop()
 	checkNothingStale(t, s)
 
 	events := s.events()
-	sum.Statuses["200"]++ // the one since the mark
+	sum.Statuses["200"] += sinceMark
 	checkStatuses(t, events, sum)
 	r := s.report()
 	articles := r.route(t, "GET /api/articles")
@@ -131,12 +135,13 @@ func TestConduitOnSQLite(t *testing.T) {
 		t.Errorf("%d principals were told apart", len(principals))
 	}
 	since := s.report("--since", "halfway")
-	if n := since.route(t, "GET /api/tags").Requests; n != 1 {
-		t.Errorf("since the mark there was 1 request, the report says %d", n)
+	if n := since.route(t, "GET /api/tags").Requests; n != sinceMark {
+		t.Errorf("since the mark there were %d requests, the report says %d", sinceMark, n)
 	}
 	checkSecrets(t, events)
 	checkSize(t, s, len(events))
 	checkRoundTrip(t, s, r)
+	checkComparison(t, s, sinceMark)
 }
 
 // Values must not be found anywhere in a capture: the seeded users' passwords and e-mail addresses are values.
@@ -238,6 +243,28 @@ func TestConduitOnPostgresAndRedis(t *testing.T) {
 	}
 	checkSecrets(t, events)
 	checkSize(t, s, len(events))
+	checkBoundaries(t, s)
+}
+
+// checkBoundaries holds the caches of the example in Redis to an array that is right, and to one that is not.
+func checkBoundaries(t *testing.T, s *service) {
+	file := filepath.Join(t.TempDir(), "boundaries.yaml")
+	for ttl, want := range map[string]struct {
+		code int
+		line string
+	}{
+		"60s": {0, "pass"}, "5m": {10, "fail"},
+	} {
+		text := "version: 1\nboundaries:\n  - name: GET /api/articles/{slug}\n    level: response\n    key: [path.slug]\n    ttl: " + ttl +
+			"\n    invalidation: row\n    invalidate_on: [{table: articles, by: row}]\n    family: \"conduit:article:{}\"\n"
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		out, errs, code := run(t, s.dir, "check", s.capture, "--boundaries", file)
+		if code != want.code || !regexp.MustCompile(`(?m)^`+want.line+`\s.*ttl`).MatchString(out) || !regexp.MustCompile(`(?m)^pass\s.*drop on articles`).MatchString(out) {
+			t.Errorf("a lifetime of %s: exit %d\n%s%s", ttl, code, out, errs)
+		}
+	}
 }
 
 // A test suite gets a baseline, too, and its exit code and output stay its own.
