@@ -398,11 +398,11 @@ func withhold(e *event.Event, field string) (known, gone bool) {
 	case "pid", "host", "version":
 		if e.Source != nil {
 			src := *e.Source
-			switch {
-			case field == "pid":
+			switch field {
+			case "pid":
 				gone = src.Pid != 0
 				src.Pid = 0
-			case field == "host":
+			case "host":
 				text(true, &src.Host)
 			default:
 				text(true, &src.Version)

@@ -245,7 +245,7 @@ func (d *Detector) commit(w *write, at, end int64) {
 		}
 	}
 	if len(t.log) >= d.opt.MaxWrites {
-		n := len(t.log) / 4
+		n := max(len(t.log)/4, 1)
 		t.lost = t.log[n-1].seq
 		t.log = append(t.log[:0], t.log[n:]...)
 		d.reach("writes")
