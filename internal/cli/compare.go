@@ -393,7 +393,7 @@ func readSides(ctx context.Context, stderr io.Writer, sides *[2]comparedSide) er
 	done.Wait()
 	_ = bar.Finish()
 	for i, err := range errs {
-		if err != nil && !(errors.Is(err, context.Canceled) && errs[1-i] != nil) {
+		if err != nil && (!errors.Is(err, context.Canceled) || errs[1-i] == nil) {
 			return err
 		}
 	}
