@@ -83,6 +83,10 @@ func (s *simulation) run(ctx context.Context) (*sim.Result, error) {
 		}
 		next := s.rate / sampleStep
 		if s.weighs() || !again || next < smallestSimulated {
+			if s.weighs() {
+				return nil, &fault.Error{What: "cannot simulate " + s.file, Cause: errTooLarge, Expected: "a trace that fits: sizes in bytes, lifetimes of the trace, costs and boundaries are not sampled",
+					Retry: fault.RetryUseless, Try: fmt.Sprintf("more than --memory %d", s.memory/1_000_000)}
+			}
 			return nil, &fault.Error{What: "cannot simulate " + s.file, Cause: errTooLarge, Expected: "a trace that fits, or a smaller share of it",
 				Retry: fault.RetryUseless, Try: fmt.Sprintf("demarc simulate --sample %g …, or more than --memory %d", next, s.memory/1_000_000)}
 		}

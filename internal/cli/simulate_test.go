@@ -138,6 +138,9 @@ func TestSimulateBeyondMemory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if code, out, talk := simulateCommand(t, "", path, "--size", "1MB", "--memory", "2"); code != fault.ExitFailed || out != "" || !strings.Contains(talk, "try:      more than --memory 2") {
+		t.Errorf("exit %d, %q: %s", code, out, talk)
+	}
 	code, out, talk = simulateCommand(t, string(text), "-", "--memory", "2")
 	if code != fault.ExitFailed || out != "" || !strings.Contains(talk, "--sample 0.1") {
 		t.Errorf("exit %d, %q: %s", code, out, talk)
