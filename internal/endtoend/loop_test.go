@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"math"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -19,14 +20,12 @@ type loopJSON struct {
 		Requests             int
 		RequestsBefore       int `json:"requests_before"`
 		Hits                 int
-		HitsForecast         int     `json:"hits_forecast"`
-		HitsLow              int     `json:"hits_low"`
-		HitsHigh             int     `json:"hits_high"`
-		HitRatio             float64 `json:"hit_ratio"`
-		HitRatioForecast     float64 `json:"hit_ratio_forecast"`
-		SavedQueries         int     `json:"saved_queries"`
-		SavedQueriesForecast int     `json:"saved_queries_forecast"`
+		HitsForecast         int `json:"hits_forecast"`
+		HitsReplayed         int `json:"hits_replayed"`
+		SavedQueries         int `json:"saved_queries"`
+		SavedQueriesForecast int `json:"saved_queries_forecast"`
 		Stale                int
+		StaleReplayed        int `json:"stale_replayed"`
 		StaleLow             int `json:"stale_low"`
 		StaleHigh            int `json:"stale_high"`
 	}
@@ -34,24 +33,25 @@ type loopJSON struct {
 	Keys map[string][]string
 	All  struct {
 		Requests, Unexpected, Hits, Stale int
-		SavedQueries                      int `json:"saved_queries"`
-		SavedQueriesForecast              int `json:"saved_queries_forecast"`
 	}
 }
 
 // What demarc choose foretells comes true: the boundaries that it chooses for the uncached example are put there by its
 // snippet, on a real Redis, and the same traffic is asked again. Each hit is compared with the service without a cache.
 func TestForecastComesTrue(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	binary := demarc(t) // before the clock runs: it may have to be built
+	ctx, cancel := context.WithTimeout(t.Context(), 6*time.Minute)
 	defer cancel()
 	script, err := filepath.Abs(filepath.Join("..", "..", "scripts", "demo-cached"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	python := need(t, "DEMARC_TEST_PYTHON")
-	cmd := exec.CommandContext(ctx, python, script, "--json", "--requests", "600", "--rate", "60", "--demarc", demarc(t),
+	cmd := exec.CommandContext(ctx, python, script, "--json", "--requests", "600", "--rate", "60", "--demarc", binary,
 		"--redis", need(t, "DEMARC_TEST_REDIS"), "--python", python, "--folder", filepath.Join(t.TempDir(), "loop"))
 	cmd.Env = cleanEnv()
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // it stops what it started
+	cmd.WaitDelay = 30 * time.Second
 	var errs lockedBuffer
 	cmd.Stderr = &errs
 	out, err := cmd.Output()
@@ -66,17 +66,22 @@ func TestForecastComesTrue(t *testing.T) {
 	if got.All.Requests != 600 || got.All.Unexpected != 0 {
 		t.Errorf("%d requests, %d with another status than uncached", got.All.Requests, got.All.Unexpected)
 	}
+	// A lifetime ends by the clock, and a busy machine asks the second time at another pace: so the measurement is held
+	// against the replay of what was observed uncached at the times at which it was asked again.
 	var requests, hits, forecast int
+	var saved, savedForecast float64
 	for _, b := range got.Boundaries {
 		if b.Requests != b.RequestsBefore {
 			t.Errorf("%s: %d requests before, %d after: not the same traffic", b.Name, b.RequestsBefore, b.Requests)
 		}
-		requests, hits, forecast = requests+b.Requests, hits+b.Hits, forecast+b.HitsForecast
-		// Of some 50 requests one is two points, so one boundary may also lie where the exact timing puts it.
-		if math.Abs(b.HitRatio-b.HitRatioForecast) > 0.01 && (b.Hits < b.HitsLow || b.Hits > b.HitsHigh) {
-			t.Errorf("%s: hit ratio %.3f, %.3f was forecast; %d hits, %d to %d under jitter", b.Name, b.HitRatio, b.HitRatioForecast, b.Hits, b.HitsLow, b.HitsHigh)
+		requests, hits, forecast = requests+b.Requests, hits+b.Hits, forecast+b.HitsReplayed
+		saved += float64(b.SavedQueries)
+		savedForecast += float64(b.SavedQueriesForecast*b.HitsReplayed) / float64(b.HitsForecast)
+		// Of 50 requests one is two points.
+		if off := math.Abs(float64(b.Hits - b.HitsReplayed)); off > max(3, 0.01*float64(b.Requests)) {
+			t.Errorf("%s: %d hits in %d requests, the replay says %d", b.Name, b.Hits, b.Requests, b.HitsReplayed)
 		}
-		if b.Stale < b.StaleLow || b.Stale > b.StaleHigh {
+		if b.Stale < min(b.StaleLow, b.StaleReplayed) || b.Stale > max(b.StaleHigh, b.StaleReplayed) {
 			t.Errorf("%s: %d stale serves, %d to %d were forecast", b.Name, b.Stale, b.StaleLow, b.StaleHigh)
 		}
 		if slices.Contains(got.Keys[b.Name], "query.utm_source") {
@@ -86,8 +91,8 @@ func TestForecastComesTrue(t *testing.T) {
 	if hits < 100 || math.Abs(float64(hits-forecast)) > 0.01*float64(requests) {
 		t.Errorf("%d hits in %d requests, %d were forecast", hits, requests, forecast)
 	}
-	if off := math.Abs(float64(got.All.SavedQueries - got.All.SavedQueriesForecast)); off > 0.03*float64(got.All.SavedQueriesForecast) {
-		t.Errorf("%d statements saved, %d were forecast", got.All.SavedQueries, got.All.SavedQueriesForecast)
+	if math.Abs(saved-savedForecast) > 0.03*savedForecast {
+		t.Errorf("%.0f statements saved, %.0f were forecast", saved, savedForecast)
 	}
 
 	// What looks worth a cache, or is not what it looks like.
