@@ -1,3 +1,5 @@
+//go:build soak
+
 package endtoend
 
 import (
@@ -38,7 +40,7 @@ type loopJSON struct {
 
 // What demarc choose foretells comes true: the boundaries that it chooses for the uncached example are put there by its
 // snippet, on a real Redis, and the same traffic is asked again. Each hit is compared with the service without a cache.
-func TestForecastComesTrue(t *testing.T) {
+func TestSoakForecastComesTrue(t *testing.T) {
 	binary := demarc(t) // before the clock runs: it may have to be built
 	ctx, cancel := context.WithTimeout(t.Context(), 6*time.Minute)
 	defer cancel()
