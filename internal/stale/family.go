@@ -93,11 +93,12 @@ func (fs *families) of(key string) *family {
 		if i >= 0 {
 			seg, sep = rest[:i], rest[i:i+1]
 		}
-		shown := seg
-		if variable(seg) || len(seg) > 256 {
-			shown = "{}"
-		} else {
-			shown = inner.ReplaceAllString(seg, "{}")
+		shown := "{}"
+		if !variable(seg) && len(seg) <= 256 {
+			shown = seg
+			if len(seg) > len("~0123456789abcdef") { // the shortest hash, and something beside it
+				shown = inner.ReplaceAllString(seg, "{}")
+			}
 		}
 		n, shown = fs.kid(n, sep, shown)
 		name = append(append(name, shown...), sep...)
