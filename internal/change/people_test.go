@@ -459,7 +459,7 @@ func TestChecklistsOfTheConfiguration(t *testing.T) {
 		return strings.Join(list, ", ")
 	}
 	own := settings.Checklists
-	if got := ids("invalidation", own); got != "lint=make lint, types=mypy ., unit-tests, integration, staging-config, tag=git tag -a '2026-11-22-x' -m 'x'" {
+	if got := ids("invalidation", own); got != "lint=make lint, types=mypy ., unit-tests, integration, staging-config, tag=git tag -a 2026-11-22-x -m x" {
 		t.Errorf("invalidation: %s", got)
 	}
 	if got := ids("hotfix", own); got != "unit-tests=pytest -q, health" {
