@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import http.client
 import json
+import select
 import sys
 import threading
 import time
@@ -74,7 +75,11 @@ class Client:
 
         Raises ConnectionRefusedError when nobody listens, another OSError or HTTPException when it broke.
         """
-        if self._connection.sock is not None and time.monotonic() - self._used > _IDLE_SECONDS:
+        sock = self._connection.sock
+        # What can be read before anything was asked is the end: a server closes after a body it did not want.
+        if sock is not None and (
+            time.monotonic() - self._used > _IDLE_SECONDS or select.select([sock], [], [], 0)[0]
+        ):
             self._connection.close()
         for last in (method not in _IDEMPOTENT, True):
             try:
@@ -184,12 +189,13 @@ class Run:
             status, content = client.ask(question.method, question.target, body, headers)
         except ConnectionRefusedError as error:
             raise self._unreachable(error) from None
-        except (OSError, http.client.HTTPException):
+        except (OSError, http.client.HTTPException) as error:
             with self._lock:
                 self.tally.dropped += 1
                 self.tally.kinds[question.kind] += 1
             if question.kind == "login":
-                raise Stopped(f"{self._base} did not answer a login", "a service that stays up") from None
+                what = f"{self._base} did not answer a login: {error!r}"
+                raise Stopped(what, "a service that stays up") from None
             return
         if question.kind == "login":
             self._keep_token(question, status, content)
