@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"path/filepath"
 	"syscall"
 )
 
@@ -86,4 +87,33 @@ func locked(path string) bool {
 	}
 	defer f.Close()
 	return errors.Is(flock(f, syscall.LOCK_SH|syscall.LOCK_NB), syscall.EWOULDBLOCK)
+}
+
+// WriteFile writes a file of mode 0600 that appears under its name only when it is whole and durable; one that is
+// there is replaced.
+func WriteFile(path string, content func(io.Writer) error) error {
+	return writeFile(osFS{}, path, content)
+}
+
+// writeFile makes a file appear under its name only when it is whole and durable.
+func writeFile(fs fileSystem, path string, content func(io.Writer) error) error {
+	temp := path + ".tmp"
+	f, err := fs.Create(temp)
+	if err != nil {
+		return err
+	}
+	if err = content(f); err == nil {
+		err = f.Sync()
+	}
+	if closeErr := f.Close(); err == nil {
+		err = closeErr
+	}
+	if err == nil {
+		err = fs.Rename(temp, path)
+	}
+	if err != nil {
+		_ = fs.Remove(temp)
+		return err
+	}
+	return fs.SyncDir(filepath.Dir(path))
 }
