@@ -56,6 +56,9 @@ func cannotTell(missing string, candidates ...string) answer {
 // decide asks the questions in their order.
 func (d *Detector) decide(s *story, ask func(*family) *family) answer {
 	log := d.cov.ChangeLog
+	if s.k.stamp == stampSure && s.about != aboutVary && s.about != aboutAlias && s.about != aboutVersion {
+		return answer{}
+	}
 	switch s.about {
 	case aboutVary:
 		if s.inputName != "" {

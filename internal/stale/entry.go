@@ -63,6 +63,9 @@ type key struct {
 	used bool // since the hand of the clock came by
 	dead bool
 	set  bool // some time
+
+	missed bool  // since the last set
+	stamp  uint8 // whether it is one
 }
 
 // keyMore is what only some keys have.
@@ -103,6 +106,7 @@ func (d *Detector) got(r *rec) {
 		if r.failed {
 			return
 		}
+		k.missed = true
 		e := &k.e
 		if e.state == live && r.at >= e.end {
 			d.setLive(k, false)
@@ -111,6 +115,9 @@ func (d *Detector) got(r *rec) {
 		return
 	}
 	asIf := r.hit < 0 && k.st.http() && r.val != 0 && r.val == k.e.val // not said, and the value is the one kept
+	if r.hit < 0 {
+		k.missed = true // perhaps
+	}
 	if r.hit != 1 && !asIf || r.failed {
 		return
 	}
@@ -141,7 +148,7 @@ func (d *Detector) got(r *rec) {
 		return
 	}
 	e.hits += uint32(r.n)
-	if e.reads != nil {
+	if e.reads != nil || k.stamp == stampSure {
 		d.judged += r.n
 	}
 	if life := int64(e.ttl) * 1e6; life > 0 && e.ttl < maxTTL && r.at-e.end > life+life/20+1e9 {
@@ -235,6 +242,13 @@ func (d *Detector) stored(r *rec) {
 	tr := d.context(r)
 	n.who = tr.who
 	rd, role := d.readsBehind(tr, r)
+	blind := r.fill == 0 && !k.missed
+	k.missed = false
+	if r.vkind == valueCounter {
+		rd = nil
+	} else if blind {
+		rd = ownWrites(rd, tr, r, &old)
+	}
 	fill := r.fill != 0 || rd != nil
 	if fill {
 		f.fills++
@@ -258,6 +272,7 @@ func (d *Detector) stored(r *rec) {
 	if n.pos > n.end {
 		n.pos = 0
 	}
+	d.stamped(k, &old, &n, r, blind)
 	var m *keyMore
 	tagged := r.x != nil && len(r.x.texts) > 0
 	if k.more != nil || old.state != none || tagged || r.txn != nil || r.x != nil || role == roleReplica {

@@ -56,6 +56,7 @@ const (
 	valueNone
 	valueEmpty
 	valueError
+	valueCounter
 )
 
 const (
@@ -243,6 +244,8 @@ func (d *Detector) takeCache(r *rec, c *event.Cache) bool {
 		r.vkind = valueEmpty
 	case "error":
 		r.vkind = valueError
+	case "counter":
+		r.vkind = valueCounter
 	}
 	r.ttl, r.fill = c.TTLMs.Or(0), c.FillStart
 	if r.kind == kSet && (len(c.Tags) > 0 || c.TTLEffectiveMs.Known) {
