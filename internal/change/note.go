@@ -14,6 +14,7 @@ import (
 	"github.com/demarc-dev/demarc/internal/command"
 	"github.com/demarc-dev/demarc/internal/compare"
 	"github.com/demarc-dev/demarc/internal/fault"
+	"github.com/demarc-dev/demarc/internal/note"
 )
 
 // NoteInput is what a note is written from, beside the record itself.
@@ -48,6 +49,7 @@ func (r *Record) WriteNote(in NoteInput) (string, error) {
 	}
 	head, body, svg := r.note(in, &status)
 	head.Revision.Version = 1
+	hash, edited := head.ContentHash, false
 	old, err := readBounded(path, MaxNote)
 	switch {
 	case err == nil:
@@ -59,25 +61,30 @@ func (r *Record) WriteNote(in NoteInput) (string, error) {
 			break
 		}
 		head.Revision.Version = was.Revision.Version + 1
-		head.Revision.LastReviewed = was.Revision.LastReviewed
+		head.Revision.LastReviewed, head.Revision.ReviewedBy, head.Revision.ReviewedHash = was.Revision.LastReviewed, was.Revision.ReviewedBy, was.Revision.ReviewedHash
+		head.Difficulty, head.Views, head.Notes, head.Claims, head.Other = was.Difficulty, was.Views, was.Notes, was.Claims, was.Other
 		if was.ContentHash != ContentHash(text) && !in.Rewrite {
 			// The words are a person's now; so is the picture that they speak of.
-			head.ContentHash, head.Summary, head.Outline = was.ContentHash, was.Summary, was.Outline
-			head.ImageSources, head.Flags = was.ImageSources, Flags{Generated: false, HasImages: was.Flags.HasImages}
-			body, svg = text, nil
-		} else if bytes.Equal(text, body) && was.Revision.Status == head.Revision.Status {
+			head.Summary, head.Brief, head.Outline, head.ImageSources = was.Summary, was.Brief, was.Outline, was.ImageSources
+			body, svg, edited, hash = text, nil, true, was.ContentHash
+			if finalStatus(was.Revision.Status) == head.Revision.Status {
+				head.Revision.Status = was.Revision.Status
+			}
+		} else if bytes.Equal(text, body) && finalStatus(was.Revision.Status) == head.Revision.Status {
+			head.Revision.Status = was.Revision.Status
 			head.Revision.Version = was.Revision.Version
 		}
 	case !errors.Is(err, fs.ErrNotExist):
 		return "", fail(err)
 	}
-	data, err := joinNote(head, body)
-	data = r.masked(data)
-	if err == nil && len(data) > MaxNote {
-		err = fmt.Errorf("it has %d bytes", len(data))
+	shape := note.Complete(&head, body)
+	if head.ContentHash = hash; edited {
+		head.Flags.Generated = false
 	}
-	if err != nil {
-		return "", fail(err)
+	head.Scores = note.Met(note.Score(&head, &shape, r.Evidence(in.Runs, in.Now)), in.Now)
+	data := r.masked(note.Join(&head, body))
+	if len(data) > MaxNote {
+		return "", fail(fmt.Errorf("it has %d bytes", len(data)))
 	}
 	if svg != nil {
 		if err := WriteFile(r.figurePath(), svg); err != nil {
@@ -88,6 +95,14 @@ func (r *Record) WriteNote(in NoteInput) (string, error) {
 		return "", fail(err)
 	}
 	return path, nil
+}
+
+// finalStatus is the state of a note without its review: whoever reviews a note stands behind it.
+func finalStatus(status string) string {
+	if status == note.Reviewed {
+		return NoteFinal
+	}
+	return status
 }
 
 func (r *Record) figurePath() string { return strings.TrimSuffix(r.path, ".yaml") + ".svg" }
@@ -111,7 +126,7 @@ func (r *Record) note(in NoteInput, status *Status) (NoteHead, []byte, []byte) {
 	head.ContentHash = ContentHash(body)
 	if svg != nil {
 		svg = r.masked(svg)
-		head.ImageSources = []ImageSource{{Source: "drawn by demarc from: " + in.Command, Address: filepath.Base(r.figurePath()), Caption: caption}}
+		head.ImageSources = []note.ImageSource{{Source: "drawn by demarc from: " + in.Command, Address: filepath.Base(r.figurePath()), Caption: caption}}
 	}
 	return head, body, svg
 }
@@ -238,9 +253,9 @@ func (n *noteWriter) head() NoteHead {
 	h := NoteHead{
 		Topic: r.Topic, Summary: n.summary(), Stack: slices.Concat([]string{}, r.Stack), Owner: r.Owner,
 		Date: n.in.Now.UTC().Format(time.DateOnly), Reference: filepath.Base(r.path),
-		Revision: Revision{Status: NoteDraft},
-		Flags:    Flags{Generated: true, HasImages: n.picture},
-		Outline: Outline{
+		Revision: note.Revision{Status: NoteDraft}, Tools: r.tools(),
+		Flags: note.Flags{Generated: true, HasImages: n.picture, NeedsHumanReview: !n.in.Final},
+		Outline: note.Outline{
 			Context: oneSentence(r.Context), Problem: oneSentence(cmp.Or(r.Cause, r.Reason)), Stack: strings.Join(r.Stack, ", "),
 			RecommendedAction: oneSentence(r.Change),
 		},
@@ -254,14 +269,15 @@ func (n *noteWriter) head() NoteHead {
 	for _, i := range n.status.Items {
 		h.Checklist = append(h.Checklist, i.State+": "+i.Item)
 	}
-	for _, e := range []Entity{{r.Baseline.Route, "route"}, {r.Boundary, "boundary"}, {r.Finding, "finding"}} {
+	for _, e := range []note.Entity{{Name: r.Baseline.Route, Type: "route"}, {Name: r.Boundary, Type: "boundary"},
+		{Name: r.namedCause(), Type: "cause"}, {Name: r.Finding, Type: "finding"}} {
 		if e.Name != "" {
 			h.Entities = append(h.Entities, e)
 		}
 	}
 	for _, f := range n.files() {
 		if len(h.Entities) < 50 {
-			h.Entities = append(h.Entities, Entity{f, "file"})
+			h.Entities = append(h.Entities, note.Entity{Name: f, Type: "file"})
 		}
 	}
 	return h

@@ -1,109 +1,111 @@
 package change
 
 import (
-	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
-	"errors"
+	"maps"
+	"path"
 	"slices"
+	"strings"
+	"time"
 
-	"github.com/goccy/go-yaml"
-
-	"github.com/demarc-dev/demarc/internal/safeyaml"
+	"github.com/demarc-dev/demarc/internal/note"
+	"github.com/demarc-dev/demarc/internal/stale"
 )
 
 // MaxNote is the greatest size of a note, in bytes.
-const MaxNote = 1 << 20
+const MaxNote = note.MaxNote
 
-// The states of notes.
+// The states of a record's note.
 const (
-	NoteDraft = "draft"
-	NoteFinal = "final"
+	NoteDraft = note.Draft
+	NoteFinal = note.Final
 )
 
-// NoteHead is the metadata at the top of a note, as YAML between two lines of three hyphens. Fields are added to it, never
-// renamed; a reader leaves out those that it does not know.
-type NoteHead struct {
-	Topic        string        `yaml:"topic"`
-	Summary      string        `yaml:"summary"` // one or two sentences
-	Outline      Outline       `yaml:"outline"`
-	Stack        []string      `yaml:"stack"`
-	Owner        string        `yaml:"owner,omitempty"`
-	Date         string        `yaml:"date"`      // when the change was shipped, else when the note was written: 2026-11-22
-	Reference    string        `yaml:"reference"` // path of the record, relative to the note
-	Revision     Revision      `yaml:"revision"`
-	Flags        Flags         `yaml:"flags"`
-	Checklist    []string      `yaml:"checklist,omitempty"` // "done: run linting"
-	Entities     []Entity      `yaml:"entities,omitempty"`
-	ImageSources []ImageSource `yaml:"image_sources,omitempty"`
-	ContentHash  string        `yaml:"content_hash"` // ContentHash of the text below the head, as demarc wrote it
-}
-
-// Outline is the note in four lines.
-type Outline struct {
-	Context           string `yaml:"context,omitempty"`
-	Problem           string `yaml:"problem,omitempty"`
-	Stack             string `yaml:"stack,omitempty"`
-	RecommendedAction string `yaml:"recommended_action,omitempty"`
-}
-
-// Revision says what the note is worth as a document.
-type Revision struct {
-	Status       string `yaml:"status"`                  // NoteDraft or NoteFinal
-	Version      int    `yaml:"version"`                 // 1, and one more each time that demarc writes it anew
-	LastReviewed string `yaml:"last_reviewed,omitempty"` // 2026-11-22
-}
-
-// Flags say how the note came about.
-type Flags struct {
-	Generated bool `yaml:"generated"` // false: a person has changed the text since
-	HasImages bool `yaml:"has_images"`
-}
-
-// Entity is something that the note is about.
-type Entity struct {
-	Name string `yaml:"name"`
-	Type string `yaml:"type"` // route, boundary, finding, table, file
-}
-
-// ImageSource says where a picture of the note comes from.
-type ImageSource struct {
-	Source  string `yaml:"source"`  // what drew it, from which data
-	Address string `yaml:"address"` // relative to the note
-	Caption string `yaml:"caption"`
-}
-
-const headMark = "---\n"
+// NoteHead is the metadata at the top of a note.
+type NoteHead = note.Head
 
 // SplitNote takes a note apart into its head and the text below it.
-func SplitNote(data []byte) (NoteHead, []byte, error) {
-	var h NoteHead
-	data = bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n"))
-	rest, ok := bytes.CutPrefix(data, []byte(headMark))
-	if !ok {
-		return h, data, errors.New("a line of three hyphens was expected at its beginning")
-	}
-	head, body, ok := bytes.Cut(rest, []byte("\n"+headMark))
-	if !ok {
-		return h, data, errors.New("a line of three hyphens was expected at the end of its head")
-	}
-	if err := safeyaml.Unmarshal(head, &h); err != nil {
-		return h, body, err
-	}
-	return h, body, nil
-}
-
-// joinNote puts a head above a text.
-func joinNote(h NoteHead, body []byte) ([]byte, error) {
-	head, err := yaml.MarshalWithOptions(h, yaml.Indent(2), yaml.IndentSequence(true))
-	if err != nil {
-		return nil, err
-	}
-	return slices.Concat([]byte(headMark), head, []byte(headMark), body), nil
-}
+func SplitNote(data []byte) (NoteHead, []byte, error) { return note.Split(data) }
 
 // ContentHash returns the hash of a note's text that its head holds.
-func ContentHash(body []byte) string {
-	sum := sha256.Sum256(body)
-	return "sha256:" + hex.EncodeToString(sum[:])
+func ContentHash(body []byte) string { return note.Hash(body) }
+
+// Evidence is what the record and its runs say of its note, for note.Score.
+func (r *Record) Evidence(runs []*Run, now time.Time) note.Evidence {
+	e := note.Evidence{Now: now, Record: true, Baseline: len(r.Baseline.Figures) > 0}
+	if run := Last(runs, KindRehearse, ""); run != nil {
+		passed := func(name string) bool { s := run.Step(name); return s != nil && s.State == StatePassed }
+		e.Rehearsed = passed("deploy") && passed("rollback")
+	}
+	n := noteWriter{r: r, in: NoteInput{Runs: runs}}
+	results, _ := n.checked()
+	e.ChecksPassed = len(results) > 0 && !slices.ContainsFunc(results, func(c CheckResult) bool { return c.State != StatePassed })
+	for _, run := range runs {
+		if run.Kind != KindVerify {
+			continue
+		}
+		switch run.State {
+		case StatePassed:
+			e.Verified, e.Broken = run.Ended(), ""
+		case StateFailed:
+			e.Broken, e.BrokenAt = firstLine(run.Detail), run.Ended()
+			if e.Broken == "" {
+				e.Broken = "the record's checks do not hold"
+			}
+		}
+	}
+	return e
+}
+
+// tools are the programs that the record's commands and checks begin with, and demarc itself.
+func (r *Record) tools() []string {
+	found := map[string]bool{"demarc": true}
+	add := func(line string) {
+		for word := range strings.FieldsSeq(line) {
+			if strings.Contains(word, "=") { // a variable in front of the command
+				continue
+			}
+			if name := path.Base(word); toolName(name) {
+				found[name] = true
+			}
+			return
+		}
+	}
+	for _, environment := range []string{"", "staging", "production"} {
+		for _, name := range CommandNames {
+			if c := r.Command(environment, name); c != nil {
+				add(c.Run)
+			}
+		}
+	}
+	for _, i := range r.Checklist {
+		if i.Run != nil {
+			add(i.Run.Run)
+		}
+	}
+	for _, c := range r.Expected {
+		if line, ok := strings.CutPrefix(c.String(), "run: "); ok {
+			add(line)
+		}
+	}
+	for _, f := range r.Baseline.Figures {
+		add(f.Command)
+	}
+	return slices.Sorted(maps.Keys(found))
+}
+
+func toolName(name string) bool {
+	return name != "" && len(name) <= 40 && strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-+") == "" &&
+		name != "cd" && name != "set" && name != "if" && name != "for" && name != "test" && name != "export" && name != "."
+}
+
+// namedCause is the cause of demarc stale that the record's cause begins with ("forgot: the writer …") or names in backquotes.
+func (r *Record) namedCause() string {
+	for _, c := range []string{stale.Forgot, stale.Bypass, stale.External, stale.Dependency, stale.KeyDrift, stale.Order, stale.StaleSet, stale.Rollback,
+		stale.Peer, stale.Lost, stale.Index, stale.Replica, stale.Vary, stale.Negative, stale.Version, stale.TTL, stale.Alias, stale.Outer,
+		stale.Stampede, stale.UnstableKey} {
+		if rest, ok := strings.CutPrefix(r.Cause, c); ok && (rest == "" || rest[0] == ':' || rest[0] == ',' || rest[0] == '\n') || strings.Contains(r.Cause, "`"+c+"`") {
+			return c
+		}
+	}
+	return ""
 }

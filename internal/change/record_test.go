@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/demarc-dev/demarc/internal/fault"
+	"github.com/demarc-dev/demarc/internal/note"
 )
 
 // Whatever is wrong with a record, the error shows the line and says what was expected there.
@@ -205,20 +206,17 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 		head, body, _ := r.note(NoteInput{}, &v.Status)
-		note, err := joinNote(head, body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		again, text, err := SplitNote(note)
+		written := note.Join(&head, body)
+		again, text, err := SplitNote(written)
 		if err != nil || again.ContentHash != ContentHash(text) {
-			t.Fatalf("the note cannot be read again: %v\n%s", err, note)
+			t.Fatalf("the note cannot be read again: %v\n%s", err, written)
 		}
-		written, err := render(r)
+		rendered, err := render(r)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Parse(written); err != nil {
-			t.Fatalf("what is written cannot be read: %v\n%s", err, written)
+		if _, err := Parse(rendered); err != nil {
+			t.Fatalf("what is written cannot be read: %v\n%s", err, rendered)
 		}
 		patched, err := replaceKey(data, "files", []string{"a.py"}, false, "base")
 		if err != nil {
@@ -244,10 +242,7 @@ func FuzzSplitNote(f *testing.F) {
 		if err != nil {
 			return
 		}
-		again, err := joinNote(head, body)
-		if err != nil {
-			t.Fatal(err)
-		}
+		again := note.Join(&head, body)
 		if _, text, err := SplitNote(again); err != nil || !bytes.Equal(text, body) {
 			t.Fatalf("%v: %q became %q", err, body, text)
 		}

@@ -264,5 +264,5 @@ func (r *Record) noteStatus() *NoteStatus {
 	if err != nil {
 		return &NoteStatus{Path: r.NotePath(), Status: NoteDraft, Edited: true}
 	}
-	return &NoteStatus{Path: r.NotePath(), Status: head.Revision.Status, Edited: head.ContentHash != ContentHash(body)}
+	return &NoteStatus{Path: r.NotePath(), Status: finalStatus(head.Revision.Status), Edited: head.ContentHash != ContentHash(body)}
 }
