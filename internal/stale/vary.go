@@ -122,7 +122,7 @@ func judgeHistory(hist []fillOf, d *Detector) (name string, sharp bool, lacks st
 		return "principal", true, ""
 	} else if f == 1 && paramFollows(hist) {
 		return "principal", true, ""
-	} else if f == 1 {
+	} else if f == 1 && !newCode(hist) {
 		return "", false, "fill"
 	}
 	var inputs []uint32
@@ -151,6 +151,18 @@ func judgeHistory(hist []fillOf, d *Detector) (name string, sharp bool, lacks st
 		return "", false, "principal"
 	}
 	return "", false, ""
+}
+
+// newCode says whether values changed only where the version of the code that filled them did: that explains them, until a
+// value returns with who asks.
+func newCode(hist []fillOf) bool {
+	for i := 1; i < len(hist); i++ {
+		a, b := hist[i-1].src, hist[i].src
+		if hist[i].val != hist[i-1].val && (a == nil || b == nil || a.version == "" || b.version == "" || a.version == b.version) {
+			return false
+		}
+	}
+	return true
 }
 
 // followed says whether the value is a function of an input: 0 no or not known, 1 two fills of different inputs differ,
