@@ -69,9 +69,9 @@ class Client:
         self._used = time.monotonic()
 
     def ask(
-        self, method: str, target: str, body: Optional[bytes], headers: dict[str, str]
+        self, method: str, target: str, body: Optional[bytes], headers: dict[str, str], again: bool = False
     ) -> tuple[int, bytes]:
-        """Status and body. One further try for an idempotent request whose connection broke.
+        """Status and body. One further try for a request whose connection broke, if it is idempotent or may be made again.
 
         Raises ConnectionRefusedError when nobody listens, another OSError or HTTPException when it broke.
         """
@@ -81,7 +81,7 @@ class Client:
             time.monotonic() - self._used > _IDLE_SECONDS or select.select([sock], [], [], 0)[0]
         ):
             self._connection.close()
-        for last in (method not in _IDEMPOTENT, True):
+        for last in (method not in _IDEMPOTENT and not again, True):
             try:
                 self._connection.request(method, self._prefix + target, body, headers)
                 response = self._connection.getresponse()
@@ -186,7 +186,8 @@ class Run:
             body = json.dumps(question.body).encode()
             headers["Content-Type"] = "application/json"
         try:
-            status, content = client.ask(question.method, question.target, body, headers)
+            again = question.kind == "login"  # a second token does no harm, and all that follows needs one
+            status, content = client.ask(question.method, question.target, body, headers, again)
         except ConnectionRefusedError as error:
             raise self._unreachable(error) from None
         except (OSError, http.client.HTTPException) as error:
