@@ -71,7 +71,7 @@ class Client:
     def ask(
         self, method: str, target: str, body: Optional[bytes], headers: dict[str, str], again: bool = False
     ) -> tuple[int, bytes]:
-        """Status and body. One further try for a request whose connection broke, if it is idempotent or may be made again.
+        """Status and body. One further try where the connection broke, if idempotent or `again`.
 
         Raises ConnectionRefusedError when nobody listens, another OSError or HTTPException when it broke.
         """
