@@ -296,14 +296,7 @@ func appendHash(dst []byte, h Hash) []byte {
 }
 
 func appendString(dst []byte, s string) []byte {
-	plain := true
-	for i := range len(s) {
-		if c := s[i]; c < 0x20 || c == '"' || c == '\\' || c >= utf8.RuneSelf {
-			plain = false
-			break
-		}
-	}
-	if plain {
+	if plain(s) {
 		dst = append(dst, '"')
 		dst = append(dst, s...)
 		return append(dst, '"')
@@ -313,4 +306,25 @@ func appendString(dst []byte, s string) []byte {
 		panic(err)
 	}
 	return append(dst, b...)
+}
+
+// plain says whether a text stands in JSON as it is: without control characters, quotes, backslashes and bytes beyond ASCII.
+// It looks at eight bytes at a time: a byte of v - ones*n has its highest bit set, and had it not before, only where the byte
+// was below n or a lower one was.
+func plain(s string) bool {
+	const ones, highs = 0x0101010101010101, 0x8080808080808080
+	for ; len(s) >= 8; s = s[8:] {
+		v := uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
+			uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
+		quote, slash := v^ones*'"', v^ones*'\\'
+		if (v|(v-ones*0x20)&^v|(quote-ones)&^quote|(slash-ones)&^slash)&highs != 0 {
+			return false
+		}
+	}
+	for i := range len(s) {
+		if c := s[i]; c < 0x20 || c == '"' || c == '\\' || c >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
 }
