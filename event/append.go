@@ -296,7 +296,7 @@ func appendHash(dst []byte, h Hash) []byte {
 }
 
 func appendString(dst []byte, s string) []byte {
-	if plain(s) {
+	if asIs(s) {
 		dst = append(dst, '"')
 		dst = append(dst, s...)
 		return append(dst, '"')
@@ -308,10 +308,10 @@ func appendString(dst []byte, s string) []byte {
 	return append(dst, b...)
 }
 
-// plain says whether a text stands in JSON as it is: without control characters, quotes, backslashes and bytes beyond ASCII.
+// asIs says whether a text stands in JSON as it is: without control characters, quotes, backslashes and bytes beyond ASCII.
 // It looks at eight bytes at a time: a byte of v - ones*n has its highest bit set, and had it not before, only where the byte
 // was below n or a lower one was.
-func plain(s string) bool {
+func asIs(s string) bool {
 	const ones, highs = 0x0101010101010101, 0x8080808080808080
 	for ; len(s) >= 8; s = s[8:] {
 		v := uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |

@@ -199,20 +199,20 @@ func appendName(dst []byte, name string) []byte {
 	return append(appendString(dst, name), ':')
 }
 
-// TestPlain holds the look at eight bytes against one at each, for every byte at every place.
-func TestPlain(t *testing.T) {
+// TestAsIs holds the look at eight bytes against one at each, for every byte at every place.
+func TestAsIs(t *testing.T) {
 	for n := range 20 {
 		for at := range n {
 			for c := range 256 {
 				b := []byte("aaaaaaaaaaaaaaaaaaaaaaaa")[:n]
 				b[at] = byte(c)
 				want := c >= 0x20 && c < 0x80 && c != '"' && c != '\\'
-				if plain(string(b)) != want {
+				if asIs(string(b)) != want {
 					t.Fatalf("%q: %v", b, !want)
 				}
 				if at+1 < n {
 					b[at+1] = 0x20
-					if plain(string(b)) != want {
+					if asIs(string(b)) != want {
 						t.Fatalf("%q: %v", b, !want)
 					}
 				}
