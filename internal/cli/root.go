@@ -156,6 +156,7 @@ func newRoot(started *bool) *cobra.Command {
 		// groupMore
 		newExplainCommand(),
 		newCompareCommand(),
+		newAuditCommand(),
 		newCollectCommand(),
 		newInjectCommand(),
 		newDoctorCommand(),

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"net"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -87,7 +88,12 @@ type Security struct {
 	Listen string `yaml:"listen"` // of the HTTP server: 127.0.0.1:0, a free port of this machine
 	Token  string `yaml:"token"`  // auto: drawn at random for each run; or env:NAME, file:PATH
 	Limits Limits `yaml:"limits"`
+	// Files hold the cache and security settings of the service, relative to the configuration: demarc audit flags those elsewhere.
+	Files []string `yaml:"files"`
 }
+
+// MaxSecurityFiles is how many files Security may name.
+const MaxSecurityFiles = 200
 
 // Limits of what a run may use.
 type Limits struct {
@@ -187,6 +193,7 @@ func Parse(data []byte) (Config, error) {
 		{"$.security.listen", c.checkListen()},
 		{"$.security.token", c.checkToken()},
 		{"$.security.limits.max_rate", c.checkRate()},
+		{"$.security.files", c.checkSecurityFiles()},
 	} {
 		if check.err != nil {
 			return Config{}, errors.New(check.err.Error() + shown(data, check.path))
@@ -311,6 +318,18 @@ func (c *Config) checkToken() error {
 func (c *Config) checkRate() error {
 	if r := *c.Security.Limits.MaxRate; !(r >= 0) || r > 1e9 {
 		return errors.New("security.limits.max_rate: a number of events a second, or 0 for no limit, was expected")
+	}
+	return nil
+}
+
+func (c *Config) checkSecurityFiles() error {
+	if len(c.Security.Files) > MaxSecurityFiles {
+		return fmt.Errorf("security.files: %d of them, at most %d are read", len(c.Security.Files), MaxSecurityFiles)
+	}
+	for _, name := range c.Security.Files {
+		if !filepath.IsLocal(name) || len(name) > 1000 || controls.MatchString(name) {
+			return fmt.Errorf("security.files: a file below the folder of this one was expected, such as shop/settings.py, not %q", name)
+		}
 	}
 	return nil
 }

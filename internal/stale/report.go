@@ -63,6 +63,8 @@ type Finding struct {
 	Advice  string `json:"advice"`
 	// Misses says how many misses a delete of the whole family would cause at once: its live keys.
 	Misses int64 `json:"misses,omitempty"`
+	// Input is the input that a value of vary follows: principal, or the name of another; not part of the JSON, where the advice names it.
+	Input string `json:"-"`
 	// Uninstrumented says that the writer of an external change may be a process of the service without a recorder.
 	Uninstrumented bool `json:"uninstrumented,omitempty"`
 }

@@ -108,6 +108,7 @@ func (p *partial) sum(t *told, a answer, ask func(*family) *family) *sum {
 	}
 	f := &x.f
 	f.ID = fmt.Sprintf("%016x", s.id)
+	f.Input = s.inputName
 	f.Cause, f.MissingField, f.Candidates = a.cause, a.missing, a.candidates
 	f.Verdict = s.verdict(a)
 	f.Confirmed = s.confirmed

@@ -1,0 +1,531 @@
+package audit
+
+import (
+	"path"
+	"regexp"
+	"strings"
+)
+
+// MaxSettings is how many settings of all files together are kept.
+const MaxSettings = 5000
+
+// maxCall is over how many lines the arguments of one call are read.
+const maxCall = 15
+
+// Kinds of settings.
+const (
+	KindCache    = "cache"
+	KindSecurity = "security"
+	KindLimit    = "limit"
+)
+
+// Setting is one cache or security setting and where it stands.
+type Setting struct {
+	File   string `json:"file"` // relative to the project, with slashes
+	Line   int    `json:"line"`
+	Name   string `json:"name"`
+	Kind   string `json:"kind"`   // cache, security, limit
+	Value  string `json:"value"`  // "" where it is secret, long or no plain value
+	Hidden bool   `json:"hidden"` // outside the files that security.files names; false where it names none
+}
+
+// FormOf tells from a file's name how it is written. ok is false for files that are not looked at.
+func FormOf(name string) (form Form, ok bool) {
+	base := strings.ToLower(path.Base(name))
+	switch ext := path.Ext(base); {
+	case base == ".env" || strings.HasPrefix(base, ".env.") || ext == ".env" || ext == ".ini" || ext == ".cfg" || ext == ".properties" || ext == ".service":
+		return Env, !strings.HasSuffix(base, ".example") && !strings.HasSuffix(base, ".sample") && !strings.HasSuffix(base, ".template")
+	case ext == ".py":
+		return Python, true
+	case ext == ".yaml" || ext == ".yml":
+		return YAML, true
+	case ext == ".toml":
+		return TOML, true
+	case base == "dockerfile" || strings.HasPrefix(base, "dockerfile.") || ext == ".dockerfile":
+		return Docker, true
+	case strings.HasPrefix(base, "redis") && ext == ".conf", strings.HasPrefix(base, "valkey") && ext == ".conf":
+		return Redis, true
+	case ext == ".conf" || base == "nginx" || ext == ".nginx":
+		return Nginx, true
+	case ext == ".json" || ext == ".sh" || ext == ".pem" || ext == ".key" || base == "id_rsa" || base == "id_ed25519" || base == "procfile" || base == "makefile":
+		return Prose, true
+	}
+	return Prose, false
+}
+
+// LogFile says whether a file is a log by its name.
+func LogFile(name string) bool { return strings.EqualFold(path.Ext(name), ".log") }
+
+// test says whether a file belongs to tests, whose passwords open nothing. Known shapes of secrets are looked for in them, too.
+func test(name string) bool {
+	for part := range strings.SplitSeq(path.Dir(name), "/") {
+		if part == "tests" || part == "test" {
+			return true
+		}
+	}
+	base := path.Base(name)
+	return strings.HasPrefix(base, "test_") || strings.HasSuffix(base, "_test.py") || base == "conftest.py"
+}
+
+// Project is what the files of a project hold. Add them one by one.
+type Project struct {
+	Named    []string                          // files that hold the cache and security settings, as the configuration names them
+	Mask     func(secret string) (hash string) // keyed hash of a secret; nil: none is kept
+	Files    int
+	Settings []Setting
+	Left     int         // settings beyond MaxSettings
+	Servers  []ServerRef // addresses of caches
+	places   places
+	seen     map[string]bool // heads whose kind of file was there: python, compose, …
+}
+
+// ServerRef is a cache server that a file, a capture or the command line names.
+type ServerRef struct {
+	Address string // redis://…; may hold a password, and is never shown
+	Where   string // file:line, or who named it
+}
+
+// maxServers is how many addresses of caches are kept.
+const maxServers = 32
+
+// Add reads one file: its name relative to the project with slashes, and its text, which the caller bounds.
+func (p *Project) Add(name string, data string) {
+	form, ok := FormOf(name)
+	if !ok {
+		return
+	}
+	if p.seen == nil {
+		p.seen = map[string]bool{}
+	}
+	p.Files++
+	f := &file{p: p, name: name, form: form, test: test(name), compose: form == YAML && composeFile(name)}
+	if f.compose {
+		p.seen["compose"] = true
+	}
+	f.lines = strings.Split(data, "\n")
+	for i, line := range f.lines {
+		line = strings.TrimRight(line, "\r")
+		if len(line) > maxLine {
+			line = line[:maxLine]
+		}
+		f.lines[i] = line
+	}
+	quoted := ""
+	for i, line := range f.lines {
+		f.at = i + 1
+		if form == Python {
+			if inside := quoted != ""; docstring(line, &quoted) || inside {
+				f.secrets(line, Prose, true) // text, in which only known shapes are secrets
+				continue
+			}
+		}
+		code := line
+		if form != Prose {
+			code = uncomment(line, form)
+		}
+		f.secrets(line, form, f.test)
+		if strings.TrimSpace(code) == "" || f.test {
+			continue
+		}
+		switch form {
+		case Python:
+			f.python(code)
+		case Nginx:
+			f.nginx(code)
+		case Redis:
+			f.redis(code)
+		case Env, YAML, TOML, Docker:
+			f.plain(code)
+		}
+		if f.compose {
+			f.composeLine(code)
+		}
+	}
+	if f.compose {
+		f.composeEnd()
+	}
+}
+
+// docstring follows texts in three quotes that begin a line, which are no code. It says whether a line is part of one.
+func docstring(line string, open *string) bool {
+	t := strings.TrimSpace(line)
+	if *open != "" {
+		if strings.Contains(t, *open) {
+			*open = ""
+		}
+		return true
+	}
+	for _, q := range []string{`"""`, `'''`} {
+		if rest, ok := strings.CutPrefix(t, q); ok {
+			if !strings.Contains(rest, q) {
+				*open = q
+			}
+			return true
+		}
+	}
+	return false
+}
+
+// uncomment takes out what stands behind #, outside of quotes.
+func uncomment(line string, form Form) string {
+	var quote byte
+	for i := 0; i < len(line); i++ {
+		switch c := line[i]; {
+		case quote != 0:
+			if c == '\\' && form == Python {
+				i++
+			} else if c == quote {
+				quote = 0
+			}
+		case c == '"' || c == '\'':
+			quote = c
+		case c == '#' && (form == Python || i == 0 || line[i-1] == ' ' || line[i-1] == '\t'):
+			return line[:i]
+		}
+	}
+	return line
+}
+
+// file is one that is being read.
+type file struct {
+	p       *Project
+	name    string
+	form    Form
+	test    bool
+	lines   []string
+	at      int // number of the line
+	compose bool
+	service composeService
+}
+
+func (f *file) flaw(item, says string) { f.p.places.add(item, at(f.name, f.at, says)) }
+
+func (f *file) setting(name, kind, value string) {
+	for i := len(f.p.Settings) - 1; i >= 0 && f.p.Settings[i].File == f.name && f.p.Settings[i].Line == f.at; i-- {
+		if f.p.Settings[i].Name == name {
+			return
+		}
+	}
+	if len(f.p.Settings) >= MaxSettings {
+		f.p.Left++
+		return
+	}
+	f.p.Settings = append(f.p.Settings, Setting{File: f.name, Line: f.at, Name: name, Kind: kind, Value: f.shown(name, value)})
+}
+
+// simple are values that may be shown: numbers with units, booleans, and words without what could be a secret.
+var simple = regexp.MustCompile(`^(?:-?[\d._]+(?:\s*\*\s*[\d._]+)*[a-zA-Z]{0,8}|True|False|None|true|false|on|off|yes|no|\[?["']\*["']\]?|\*|["']?[a-z][a-z _.,=:;/-]{0,60}(?:=\d+)?["']?)$`)
+
+func (f *file) shown(name, value string) string {
+	value = strings.TrimRight(strings.TrimSpace(value), ",;")
+	n := plainName(name)
+	if secretName.MatchString(n) || strings.Contains(n, "secret") || strings.Contains(n, "password") || !simple.MatchString(value) || len(Secrets(name+" = "+value, f.form)) > 0 {
+		return ""
+	}
+	return value
+}
+
+// secrets reports what looks like a secret in a line. shapes: only known shapes.
+func (f *file) secrets(line string, form Form, shapesOnly bool) {
+	for _, s := range Secrets(line, form) {
+		if shapesOnly && strings.HasPrefix(s.Kind, "value of ") {
+			continue
+		}
+		item := "config-secrets"
+		if form == Docker || f.compose || form == Env && strings.HasSuffix(f.name, ".service") {
+			item = "env-secrets"
+		}
+		x := at(f.name, f.at, s.Kind+" stands there in clear")
+		if f.p.Mask != nil {
+			x.Hash = f.p.Mask(line[s.From:s.To])
+		}
+		f.p.places.add(item, x)
+	}
+	for _, m := range cacheURL.FindAllString(line, 4) {
+		if !strings.ContainsAny(m, "${}<>%…") && len(f.p.Servers) < maxServers && !f.test {
+			f.p.Servers = append(f.p.Servers, ServerRef{m, at(f.name, f.at, "").Where})
+		}
+	}
+}
+
+var (
+	cacheURL = regexp.MustCompile(`\b(?:redis|rediss|valkey)://[\w.:@\[\]$%{}<>+!*~-]+(?:/\d+)?`)
+
+	// Names of settings, in upper case as Django and the environment have them.
+	cacheName    = regexp.MustCompile(`^(?:CACHES?|[A-Z0-9_]*CACHE_?(?:URL|TTL|TIMEOUT|SECONDS|SIZE|BACKEND|CONTROL|PREFIX|TYPE|ALIAS|AGE|OPS|ENABLED|KEY_PREFIX|REDIS_URL|REDIS_HOST|MIDDLEWARE_\w+)|CACHE_\w+|DEFAULT_CACHE|CACHEOPS\w*|CACHALOT_\w+|[A-Z0-9_]*TTL(?:_\w+)?|REDIS_\w+|[A-Z0-9_]*REDIS_(?:URL|HOST|PORT|DSN)|MEMCACHED?_\w+|LRU_\w+|[A-Z0-9_]*MAX_AGE)$`)
+	securityName = regexp.MustCompile(`^(?:[A-Z0-9_]*SECRET(?:_KEY)?|SECRET_\w+|[A-Z0-9_]*(?:PASSWORD|PASSWD|API_KEY|PRIVATE_KEY|ACCESS_KEY|AUTH_TOKEN)|ALLOWED_HOSTS|DEBUG|FLASK_DEBUG|CORS_\w+|CSRF_\w+|SESSION_\w+|SECURE_\w+|JWT_\w+|TOKEN_(?:SECONDS|TTL|LIFETIME|EXPIR\w*)|[A-Z0-9_]*TOKEN_(?:SECONDS|LIFETIME|EXPIR\w*)|X_FRAME_OPTIONS|AUTH_PASSWORD_VALIDATORS|FORWARDED_ALLOW_IPS|TRUSTED_\w+|USE_X_FORWARDED_\w+|SSL_\w+|TLS_\w+|[A-Z0-9_]*SSLMODE)$`)
+	limitName    = regexp.MustCompile(`^(?:MAX_(?:BODY|UPLOAD|CONTENT|REQUEST_(?:SIZE|BODY|BYTES))\w*|DATA_UPLOAD_\w+|FILE_UPLOAD_\w+|[A-Z0-9_]*MAX_(?:BODY|UPLOAD|CONTENT)_\w+|LIMIT_REQUEST_\w+|RATE_?LIMIT\w*)$`)
+	keywordName  = regexp.MustCompile(`\b(allow_origins|allow_origin_regex|allow_credentials|allow_headers|allow_methods|allowed_hosts|https_only|same_site|samesite|httponly|secure|max_age|secret_key|session_cookie|debug|sslmode|verify_ssl|forwarded_allow_ips|expire|ttl)\s*=\s*([^,)=]+)`)
+
+	assigned   = regexp.MustCompile(`^\s*["']?([A-Za-z_][A-Za-z0-9_]*)["']?\]?\s*(?::\s*[\w\[\], |.]+)?\s*(?:=|:)\s*(.*)$`)
+	cacheCall  = regexp.MustCompile(`\b(TTLCache|LRUCache|TLRUCache|LFUCache|cache_page|cached|cache_control|(?:redis|aioredis|valkey|Redis|StrictRedis)\.from_url|from_url|Redis|StrictRedis|RedisCluster|BlockingConnectionPool|ConnectionPool|make_region|FastAPICache\.init|cashews?\.setup)\(`)
+	cacheWrite = regexp.MustCompile(`(?i)["'](cache-control|surrogate-control|cdn-cache-control|vary|expires)["']\s*[\]:,]\s*=?\s*(.*)$`)
+	security   = regexp.MustCompile(`\b(CORSMiddleware|SessionMiddleware|TrustedHostMiddleware|ProxyHeadersMiddleware|HTTPSRedirectMiddleware|set_cookie)\b\s*[,(]`)
+)
+
+// kindOf returns the kind of a setting by its name in upper case, "" for one that is none.
+func kindOf(name string) string {
+	switch {
+	case harmlessName.MatchString(plainName(name)):
+		return ""
+	case securityName.MatchString(name):
+		return KindSecurity
+	case limitName.MatchString(name):
+		return KindLimit
+	case cacheName.MatchString(name):
+		return KindCache
+	}
+	return ""
+}
+
+func (f *file) python(line string) {
+	t := strings.TrimSpace(line)
+	if strings.HasPrefix(t, "import ") || strings.HasPrefix(t, "from ") || strings.HasPrefix(t, "def ") || strings.HasPrefix(t, "async def ") || strings.HasPrefix(t, "class ") {
+		return
+	}
+	if m := assigned.FindStringSubmatch(line); m != nil {
+		name, value := m[1], strings.TrimSpace(m[2])
+		if kind := kindOf(name); kind != "" && name == strings.ToUpper(name) {
+			f.setting(name, kind, value)
+			f.pythonFlaw(name, value)
+		}
+	}
+	if m := cacheCall.FindStringSubmatch(line); m != nil {
+		f.setting(m[1], KindCache, "")
+	}
+	if m := cacheWrite.FindStringSubmatch(line); m != nil {
+		f.setting(strings.ToLower(m[1]), KindCache, strings.Trim(strings.TrimSpace(m[2]), `"'`))
+	}
+	if m := security.FindStringSubmatch(line); m != nil {
+		f.setting(m[1], KindSecurity, "")
+		f.call(m[1], strings.Index(line, m[0])+len(m[1]))
+	}
+	if unverified.MatchString(line) {
+		f.setting("verify", KindSecurity, "False")
+		f.flaw("tls", "certificates are not verified, so whoever stands between may answer")
+	}
+	if m := debugCall.FindString(line); m != "" {
+		f.flaw("debug", strings.TrimSpace(m)+"…) shows the code and its variables to whoever causes an error")
+	}
+	if strings.Contains(line, "debug") || strings.Contains(line, "forwarded_allow_ips") {
+		for _, m := range keywordName.FindAllStringSubmatch(line, 4) {
+			f.setting(m[1], KindSecurity, m[2])
+		}
+		if strings.Contains(strings.ReplaceAll(line, " ", ""), `forwarded_allow_ips="*"`) {
+			f.flaw("hosts", "forwarded_allow_ips is \"*\": any client may say which host and address it asks from")
+		}
+	}
+}
+
+var debugCall = regexp.MustCompile(`\b(?:FastAPI|Starlette|Litestar|Flask|\w*app\.run|run_simple)\((?:[^()]*,)?\s*debug\s*=\s*True|\bapp\.debug\s*=\s*True`)
+
+// unverified are the ways in which Python's clients leave out what makes TLS safe.
+var unverified = regexp.MustCompile(`\b(?:verify|ssl|check_hostname|verify_ssl|ssl_verify)\s*=\s*False\b|\bCERT_NONE\b|_create_unverified_context|ssl_cert_reqs\s*=\s*(?:None|["']none)`)
+
+// pythonFlaw judges one assignment.
+func (f *file) pythonFlaw(name, value string) {
+	bare := strings.TrimRight(value, ", ")
+	anyone := strings.Contains(bare, `"*"`) || strings.Contains(bare, `'*'`)
+	switch {
+	case (name == "DEBUG" || name == "FLASK_DEBUG") && bare == "True":
+		f.flaw("debug", name+" is on: errors show the code and its variables")
+	case name == "ALLOWED_HOSTS" && anyone:
+		f.flaw("hosts", "ALLOWED_HOSTS takes any host: a forged one reaches links, and caches that leave it out of the key")
+	case name == "FORWARDED_ALLOW_IPS" && anyone:
+		f.flaw("hosts", "FORWARDED_ALLOW_IPS takes any client's word for host and address")
+	case strings.HasSuffix(name, "COOKIE_SECURE") && bare == "False", strings.HasSuffix(name, "COOKIE_HTTPONLY") && bare == "False",
+		strings.HasSuffix(name, "COOKIE_SAMESITE") && strings.Trim(bare, `"'`) == "None":
+		f.flaw("cookie-flags", name+" is "+bare)
+	case (name == "CORS_ALLOW_ALL_ORIGINS" || name == "CORS_ORIGIN_ALLOW_ALL") && bare == "True" && strings.Contains(strings.Join(f.lines, "\n"), "CORS_ALLOW_CREDENTIALS = True"):
+		f.flaw("cors", name+" with credentials: every site may ask in the name of who is logged in")
+	case strings.HasPrefix(name, "DATA_UPLOAD_MAX") && bare == "None", name == "MAX_CONTENT_LENGTH" && bare == "None", strings.HasPrefix(name, "MAX_BODY") && (bare == "None" || bare == "0"):
+		f.flaw("upload-setting", name+" is "+bare+": a request may be as large as it likes")
+	}
+}
+
+// arguments returns the text between the parentheses that surround a place of the current line, over at most maxCall lines.
+func (f *file) arguments(from int) string {
+	var b strings.Builder
+	depth := 1
+	text := f.lines[f.at-1]
+	if from < len(text) {
+		text = text[from:]
+	} else {
+		text = ""
+	}
+	text = strings.TrimPrefix(strings.TrimSpace(text), "(")
+	for i := f.at; ; i++ {
+		text = uncomment(text, Python)
+		for j := 0; j < len(text); j++ {
+			switch text[j] {
+			case '(':
+				depth++
+			case ')':
+				if depth--; depth == 0 {
+					b.WriteString(text[:j])
+					return b.String()
+				}
+			}
+		}
+		b.WriteString(text + "\n")
+		if i >= len(f.lines) || i >= f.at+maxCall {
+			return b.String()
+		}
+		text = f.lines[i]
+	}
+}
+
+// call judges a call that sets what browsers and proxies may do.
+func (f *file) call(name string, from int) {
+	args := strings.ReplaceAll(f.arguments(from), " ", "")
+	has := func(s string) bool { return strings.Contains(args, s) }
+	anyone := has(`"*"`) || has(`'*'`)
+	switch name {
+	case "CORSMiddleware":
+		open := has(`allow_origins=["*"]`) || has(`allow_origins=['*']`) || has(`allow_origins=("*"`) || has(`allow_origin_regex=".*"`) || has(`allow_origin_regex='.*'`)
+		if open && has("allow_credentials=True") {
+			f.flaw("cors", "every site may ask with credentials, in the name of who is logged in")
+		}
+	case "TrustedHostMiddleware":
+		if anyone {
+			f.flaw("hosts", "TrustedHostMiddleware takes any host")
+		}
+	case "ProxyHeadersMiddleware":
+		if anyone {
+			f.flaw("hosts", "ProxyHeadersMiddleware takes any client's word for host and address")
+		}
+	case "SessionMiddleware":
+		if !has("https_only=True") {
+			f.flaw("cookie-flags", "the session cookie is sent over plain HTTP, too (https_only is not True)")
+		}
+	case "set_cookie":
+		var lacks []string
+		for _, flag := range []string{"httponly", "secure"} {
+			if !has(flag+"=") || has(flag+"=False") {
+				lacks = append(lacks, flag)
+			}
+		}
+		if len(lacks) > 0 && !has("**") {
+			f.flaw("cookie-flags", "a cookie is set without "+strings.Join(lacks, " and "))
+		}
+	}
+}
+
+// plain reads NAME=value and name: value.
+func (f *file) plain(line string) {
+	t := strings.TrimSpace(line)
+	for _, prefix := range []string{"ENV ", "ARG ", "export ", "- "} {
+		t = strings.TrimPrefix(t, prefix)
+	}
+	if m := assigned.FindStringSubmatch(t); m != nil {
+		name, value := m[1], strings.TrimSpace(m[2])
+		if kind := kindOf(name); kind != "" {
+			f.setting(name, kind, value)
+			f.envFlaw(name, value)
+		}
+	}
+	if f.form == Docker || f.compose {
+		if strings.Contains(line, "--reload") && strings.Contains(line, "uvicorn") {
+			f.flaw("debug", "uvicorn --reload is for development")
+		}
+		if strings.Contains(line, "forwarded-allow-ips") && (strings.Contains(line, `"*"`) || strings.Contains(line, "'*'") || strings.Contains(line, "=*")) {
+			f.setting("forwarded-allow-ips", KindSecurity, "*")
+			f.flaw("hosts", "--forwarded-allow-ips takes any client's word for host and address")
+		}
+	}
+}
+
+func (f *file) envFlaw(name, value string) {
+	bare := strings.ToLower(strings.Trim(value, `"' ,`))
+	on := bare == "1" || bare == "true" || bare == "on" || bare == "yes"
+	switch {
+	case (name == "DEBUG" || name == "FLASK_DEBUG") && on:
+		f.flaw("debug", name+" is on: errors show the code and its variables")
+	case name == "ALLOWED_HOSTS" && bare == "*":
+		f.flaw("hosts", "ALLOWED_HOSTS takes any host")
+	case name == "FORWARDED_ALLOW_IPS" && bare == "*":
+		f.flaw("hosts", "FORWARDED_ALLOW_IPS takes any client's word for host and address")
+	case strings.HasSuffix(name, "COOKIE_SECURE") && (bare == "false" || bare == "0"):
+		f.flaw("cookie-flags", name+" is off")
+	}
+}
+
+var nginxPair = regexp.MustCompile(`^\s*([a-z_]+)\s+([^;{]+)`)
+
+func (f *file) nginx(line string) {
+	m := nginxPair.FindStringSubmatch(line)
+	if m == nil {
+		return
+	}
+	name, value := m[1], strings.TrimSpace(m[2])
+	switch {
+	case strings.HasPrefix(name, "proxy_cache"), strings.HasPrefix(name, "uwsgi_cache"), strings.HasPrefix(name, "fastcgi_cache"), name == "expires",
+		name == "proxy_ignore_headers", name == "proxy_hide_header":
+		f.setting(name, KindCache, value)
+	case name == "client_max_body_size", name == "limit_req", name == "limit_conn":
+		f.setting(name, KindLimit, value)
+	case strings.HasPrefix(name, "ssl_"), name == "server_tokens", name == "allow", name == "deny", strings.HasPrefix(name, "auth_basic"), name == "set_real_ip_from":
+		f.setting(name, KindSecurity, value)
+	case name == "add_header":
+		f.setting(name+" "+strings.Fields(value + " ")[0], KindSecurity, "")
+	}
+	words := strings.Fields(value)
+	has := func(want string) bool {
+		for _, w := range words {
+			if strings.EqualFold(w, want) {
+				return true
+			}
+		}
+		return false
+	}
+	switch {
+	case name == "client_max_body_size" && strings.TrimLeft(value, "0") == "":
+		f.flaw("upload-setting", "client_max_body_size is 0: a request may be as large as it likes")
+	case strings.HasSuffix(name, "_ignore_headers") && has("Set-Cookie"):
+		f.flaw("set-cookie-stored", name+" Set-Cookie: answers that set a cookie are stored, and given to others")
+	case strings.HasSuffix(name, "_ignore_headers") && has("Vary"):
+		f.flaw("unkeyed-input", name+" Vary: one entry serves what differs")
+	case strings.HasSuffix(name, "_cache_valid") && (has("any") || has("500") || has("502") || has("503") || has("504")):
+		f.flaw("cached-errors", name+" "+value+": errors are stored")
+	case name == "proxy_cache_key" && !strings.Contains(value, "$args") && !strings.Contains(value, "$request_uri") && !strings.Contains(value, "$is_args"):
+		f.flaw("unkeyed-input", "proxy_cache_key leaves out the query")
+	case name == "ssl_verify_client" && has("off"), name == "proxy_ssl_verify" && has("off"):
+		f.flaw("tls", name+" is off")
+	}
+}
+
+var redisPair = regexp.MustCompile(`^\s*([a-z-]+)\s+(.*)$`)
+
+func (f *file) redis(line string) {
+	m := redisPair.FindStringSubmatch(strings.ToLower(line))
+	if m == nil {
+		return
+	}
+	name, value := m[1], strings.TrimSpace(m[2])
+	switch name {
+	case "bind", "protected-mode", "requirepass", "aclfile", "user", "rename-command", "port", "tls-port":
+		f.setting(name, KindSecurity, value)
+	case "maxmemory", "maxmemory-policy":
+		f.setting(name, KindCache, value)
+	}
+	switch {
+	case name == "bind" && !loopbackOnly(value):
+		f.flaw("cache-network", "bind "+value+": it listens beyond this machine")
+	case name == "protected-mode" && value == "no":
+		f.flaw("cache-network", "protected-mode is no: it answers the network even without a password")
+	case name == "user" && strings.HasPrefix(value, "default ") && strings.Contains(value, "nopass") && strings.Contains(value, " on"):
+		f.flaw("cache-password", "the default user needs no password")
+	}
+}
+
+// loopbackOnly says whether a Redis's setting bind names no address but this machine's own. An address behind "-" may be absent.
+func loopbackOnly(bind string) bool {
+	words := strings.Fields(strings.Trim(bind, `"`))
+	for _, w := range words {
+		w = strings.TrimPrefix(w, "-")
+		if !strings.HasPrefix(w, "127.") && w != "::1" && w != "localhost" {
+			return false
+		}
+	}
+	return len(words) > 0
+}

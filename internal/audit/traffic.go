@@ -1,0 +1,637 @@
+package audit
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/demarc-dev/demarc/event"
+)
+
+// Bounds of what is kept of a capture.
+const (
+	maxRoutes  = 1000   // the rest is counted as one
+	maxTargets = 5000   // whose answers are compared
+	maxAnswers = 24     // of one target
+	maxHits    = 2000   // flaws told apart by item, route and text
+	maxTexts   = 100000 // different texts of events in which secrets are looked for
+	maxServed  = 64     // stores
+)
+
+// LargeBody is from which size on a body that was taken counts as taken without a limit, in bytes.
+const LargeBody = 10 << 20
+
+// Traffic is what the requests and cache operations of a capture show. Add the events in their order, then judge.
+type Traffic struct {
+	Events, Requests int64
+	Stores           []string                 // caches that were asked, as events name them: redis:127.0.0.1:6379/0
+	Mask             func(text string) string // keyed hash of a secret; nil: none is kept
+
+	routes  map[string]*route
+	targets map[string]*target
+	hits    map[hitKey]*hit
+	more    map[string]int64 // occurrences beyond maxHits, by item
+	texts   map[string]struct{}
+	unread  int64 // texts beyond maxTexts
+	places  places
+
+	withHeaders, withStorable, withIdentity, cookies, withType, withTag, static int64
+	errors, redirects, refused                                                  int64
+	sets                                                                        int64
+}
+
+// route is what is known of one route.
+type route struct {
+	name       string
+	n          int64
+	bodies     int64 // requests with a body
+	largest    int64 // bytes of the largest body
+	largestOK  int64 // of those that were answered with less than 400
+	tooLarge   int64 // answers 413
+	ok, failed int64 // answers below 400, and from 500 on
+	errors     map[string]*failure
+	target     string   // an example that was answered well, else any
+	personal   bool     // asked with an identity
+	params     []string // names of the query's parameters, at most maxParams
+}
+
+// failure is one kind of failing request of a route.
+type failure struct {
+	n      int64
+	status int64
+	target string
+}
+
+// maxParams is how many names of parameters of one route are kept.
+const maxParams = 8
+
+// maxFailures is how many kinds of failures of one route are told apart.
+const maxFailures = 20
+
+type hitKey struct{ item, route, says string }
+
+type hit struct {
+	n       int64
+	example string
+}
+
+// target is one address whose answers are compared.
+type target struct {
+	route   string
+	answers []answer
+}
+
+// answer is what matters of one answer for comparing it with others.
+type answer struct {
+	at, end   int64
+	body      event.Hash
+	principal string
+	vary      []event.NamedHash
+	keyed     []string // inputs that the header Vary names, lower case; "*": all
+	storable  bool     // by caches that several people share
+	maxAge    int64    // seconds a client may keep it
+	etag      string
+}
+
+// NewTraffic returns a Traffic that has seen nothing. mask makes a keyed hash of a secret; nil: none is kept.
+func NewTraffic(mask func(string) string) *Traffic {
+	return &Traffic{
+		Mask: mask, routes: map[string]*route{}, targets: map[string]*target{}, hits: map[hitKey]*hit{}, more: map[string]int64{},
+		texts: map[string]struct{}{},
+	}
+}
+
+// Add takes one event. It keeps nothing of it but texts.
+func (t *Traffic) Add(e *event.Event) {
+	t.Events++
+	switch {
+	case e.Request != nil:
+		t.request(e, e.Request)
+	case e.Cache != nil:
+		t.cache(e.Cache)
+	case e.Query != nil:
+		t.text("the text of a statement", e.Query.Text, "")
+	case e.Task != nil:
+		t.text("the name of a job", e.Task.Name, "")
+	case e.Mark != nil:
+		t.text("a mark", e.Mark.Text, "")
+	}
+}
+
+func (t *Traffic) hit(item, route, says, example string) {
+	k := hitKey{item, route, says}
+	h := t.hits[k]
+	if h == nil {
+		if len(t.hits) >= maxHits {
+			t.more[item]++
+			return
+		}
+		h = &hit{example: example}
+		t.hits[k] = h
+	}
+	h.n++
+}
+
+// text looks for secrets in a text of an event, once for each different text.
+func (t *Traffic) text(what, text, where string) {
+	if text == "" {
+		return
+	}
+	if _, seen := t.texts[text]; seen {
+		return
+	}
+	if len(t.texts) >= maxTexts {
+		t.unread++
+		return
+	}
+	t.texts[text] = struct{}{}
+	found := Secrets(text, Prose)
+	for _, s := range append(found, Emails(text)...) {
+		x := Place{Where: cmp.Or(where, what), Says: s.Kind + " stands in clear in " + what}
+		if t.Mask != nil {
+			x.Hash = t.Mask(text[s.From:s.To])
+		}
+		t.places.add("capture-secrets", x)
+	}
+}
+
+func (t *Traffic) cache(c *event.Cache) {
+	if c.Store != "" && !slices.Contains(t.Stores, c.Store) && len(t.Stores) < maxServed {
+		t.Stores = append(t.Stores, c.Store)
+	}
+	t.text("a cache key", c.Key, c.Store)
+	t.text("a tag", c.Tag, c.Store)
+	t.text("a pattern of keys", c.Pattern, c.Store)
+	for _, tag := range c.Tags {
+		t.text("a tag", tag, c.Store)
+	}
+	if c.Op == "set" {
+		t.sets++
+		if c.ValueKind == "error" {
+			t.hit("cached-errors", cmp.Or(c.Code, c.Store), "an error was put into the cache "+c.Store, "")
+		}
+	}
+}
+
+func name(q *event.Request) string {
+	r := q.Route
+	if r == "" {
+		r = "(no route)"
+	}
+	return strings.TrimSpace(q.Method + " " + r)
+}
+
+func (t *Traffic) request(e *event.Event, q *event.Request) {
+	if q.Kind == "job" {
+		return
+	}
+	t.Requests++
+	r := t.route(q)
+	n := r.name
+	t.text("a request's target", q.Target, n)
+	t.text("an error", q.Error, n)
+	for _, h := range q.Headers {
+		if h.Name != "etag" && h.Name != "last-modified" && h.Name != "expires" && h.Name != "age" {
+			t.text("the header "+h.Name, h.Value, n)
+		}
+	}
+	if known := q.Principal != "" && q.Principal != "-"; known || q.RequestCookie.Or(false) {
+		t.withIdentity++
+		r.personal = r.personal || known
+	}
+	t.input(q, r)
+	if len(q.Headers) > 0 {
+		t.withHeaders++
+	}
+	h := headersOf(q)
+	if h.setCookie {
+		t.cookies++
+	}
+	t.stored(q, h, n)
+	t.confusion(q, h, n)
+	t.compare(e, q, h, n)
+}
+
+func (t *Traffic) route(q *event.Request) *route {
+	n := name(q)
+	r := t.routes[n]
+	if r == nil {
+		if len(t.routes) >= maxRoutes {
+			n = "(other routes)"
+			if r = t.routes[n]; r != nil {
+				return r
+			}
+		}
+		r = &route{name: n, errors: map[string]*failure{}}
+		t.routes[n] = r
+	}
+	r.n++
+	if r.target == "" || r.ok == 0 && q.Status > 0 && q.Status < 400 {
+		r.target = q.Target
+	}
+	if q.Status > 0 && q.Status < 400 {
+		r.ok++
+	}
+	if _, query, ok := strings.Cut(q.Target, "?"); ok && len(r.params) < maxParams {
+		for pair := range strings.SplitSeq(query, "&") {
+			if name, _, _ := strings.Cut(pair, "="); name != "" && len(name) <= 64 && len(r.params) < maxParams && !slices.Contains(r.params, name) {
+				r.params = append(r.params, name)
+			}
+		}
+	}
+	return r
+}
+
+// mistakes are exceptions by which code says that it cannot read what it was given.
+var mistakes = []string{
+	"ValueError", "TypeError", "KeyError", "IndexError", "AttributeError", "UnicodeDecodeError", "UnicodeEncodeError", "UnicodeError", "JSONDecodeError", "OverflowError",
+	"DecodeError", "ValidationError", "InvalidOperation", "ConversionSyntax", "BadRequestKeyError", "MultiValueDictKeyError", "AssertionError", "LookupError",
+	"DataError", "NumericValueOutOfRange", "InvalidTextRepresentation", "StringDataRightTruncation", "RecursionError", "ParserError",
+}
+
+// mistake says whether an error's type is one of mistakes.
+func mistake(err string) bool {
+	typ, _, _ := strings.Cut(err, " at ")
+	typ = typ[strings.LastIndexByte(typ, '.')+1:]
+	return slices.Contains(mistakes, typ)
+}
+
+// input looks at what was sent: how large it was, and whether bad input or overload was answered as it should be.
+func (t *Traffic) input(q *event.Request, r *route) {
+	if q.RequestBytes.Known && q.RequestBytes.V > 0 || q.Method == "POST" || q.Method == "PUT" || q.Method == "PATCH" {
+		r.bodies++
+		size := q.RequestBytes.Or(0)
+		r.largest = max(r.largest, size)
+		if q.Status > 0 && q.Status < 400 {
+			r.largestOK = max(r.largestOK, size)
+		}
+	}
+	switch {
+	case q.Status == 413:
+		r.tooLarge++
+	case q.Status == 429 || q.Status == 503:
+		t.refused++
+		if value(q, "retry-after") == "" {
+			t.hit("retry-after", r.name, fmt.Sprintf("answers %d without Retry-After", q.Status), q.Target)
+		}
+	}
+	if q.Status < 500 && (q.Status != 0 || q.Error == "") {
+		return
+	}
+	t.errors++
+	r.failed++
+	kind := cmp.Or(q.Error, "status "+strconv.FormatInt(q.Status, 10))
+	f := r.errors[kind]
+	if f == nil && len(r.errors) < maxFailures {
+		f = &failure{status: q.Status, target: q.Target}
+		r.errors[kind] = f
+	}
+	if f != nil {
+		f.n++
+	}
+	if q.Status == 500 && mistake(q.Error) {
+		t.hit("bad-input", r.name, "answers 500 to input that it cannot read: "+q.Error, q.Target)
+	}
+}
+
+// value returns a header of the response, "" where it was not sent.
+func value(q *event.Request, name string) string {
+	for _, h := range q.Headers {
+		if h.Name == name {
+			return h.Value
+		}
+	}
+	return ""
+}
+
+// headers are the response's headers about caching, read.
+type headers struct {
+	control              map[string]string // directives of Cache-Control, lower case
+	vary                 []string
+	setCookie, fromCache bool
+	explicit             bool  // it says itself how long it may be kept
+	shared               bool  // caches that several people share may keep it
+	lifetime             int64 // seconds that shared caches may keep it, 0 where only public says so
+	maxAge               int64 // seconds that clients may keep it
+	typ                  string
+}
+
+func headersOf(q *event.Request) headers {
+	h := headers{control: directives(value(q, "cache-control")), setCookie: value(q, "set-cookie") != "", typ: strings.ToLower(value(q, "content-type"))}
+	for v := range strings.SplitSeq(strings.ToLower(value(q, "vary")), ",") {
+		if v = strings.TrimSpace(v); v != "" {
+			h.vary = append(h.vary, v)
+		}
+	}
+	_, public := h.control["public"]
+	_, private := h.control["private"]
+	_, noStore := h.control["no-store"]
+	_, noCache := h.control["no-cache"]
+	h.maxAge = seconds(h.control["max-age"])
+	h.lifetime = h.maxAge
+	if s, ok := h.control["s-maxage"]; ok {
+		h.lifetime, public = seconds(s), public || seconds(s) > 0
+	}
+	for _, name := range []string{"surrogate-control", "cdn-cache-control"} {
+		if d := directives(value(q, name)); seconds(d["max-age"]) > 0 {
+			h.lifetime, public = seconds(d["max-age"]), true
+			private, noStore = false, false // it speaks to the layer above alone
+		}
+	}
+	h.explicit = (public || h.maxAge > 0 || h.lifetime > 0) && !noStore && !noCache
+	h.shared = h.explicit && !private && !slices.Contains(h.vary, "*")
+	if noStore || noCache {
+		h.maxAge = 0
+	}
+	age, _ := strconv.ParseInt(value(q, "age"), 10, 64)
+	status := strings.ToLower(value(q, "cache-status"))
+	h.fromCache = age > 0 || strings.HasPrefix(strings.ToLower(value(q, "x-cache")), "hit") || strings.EqualFold(value(q, "x-fastapi-cache"), "hit") ||
+		strings.Contains(status, "; hit") || strings.Contains(status, ";hit")
+	return h
+}
+
+// directives reads Cache-Control: names in lower case to values, "" where there is none.
+func directives(s string) map[string]string {
+	d := map[string]string{}
+	for part := range strings.SplitSeq(s, ",") {
+		name, v, _ := strings.Cut(strings.TrimSpace(part), "=")
+		if name = strings.ToLower(strings.TrimSpace(name)); name != "" && len(d) < 32 {
+			d[name] = strings.Trim(strings.TrimSpace(v), `"`)
+		}
+	}
+	return d
+}
+
+func seconds(s string) int64 {
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil || n < 0 {
+		return 0
+	}
+	return min(n, 1<<31)
+}
+
+// stored looks whether an answer may be kept that must not be.
+func (t *Traffic) stored(q *event.Request, h headers, n string) {
+	control := strings.TrimSpace(value(q, "cache-control"))
+	if h.shared || h.fromCache {
+		t.withStorable++
+		if h.setCookie {
+			says := "Set-Cookie with Cache-Control: " + control
+			if h.fromCache {
+				says = "an answer with Set-Cookie came out of a cache"
+			}
+			t.hit("set-cookie-stored", n, says, q.Target)
+		}
+	}
+	known := q.Principal != "" && q.Principal != "-"
+	cookie := q.RequestCookie.Or(false)
+	_, revalidate := h.control["must-revalidate"]
+	_, public := h.control["public"]
+	_, smaxage := h.control["s-maxage"]
+	// Without a cookie the identity came in Authorization or a header of its own, whose answers shared caches keep only where they may.
+	if known && h.shared && q.Status < 400 && (cookie || public || smaxage || revalidate) && !slices.Contains(h.vary, "authorization") && !slices.Contains(h.vary, "cookie") {
+		t.hit("authorized-stored", n, "the answer to who is logged in has Cache-Control: "+control, q.Target)
+	}
+	if q.Status >= 300 && q.Status < 400 && q.Status != 304 {
+		t.redirects++
+		switch {
+		case h.shared:
+			t.hit("cached-redirects", n, fmt.Sprintf("status %d with Cache-Control: %s", q.Status, control), q.Target)
+		case (q.Status == 301 || q.Status == 308) && control == "":
+			t.hit("cached-redirects", n, fmt.Sprintf("status %d without Cache-Control: browsers keep it for good", q.Status), q.Target)
+		}
+	}
+	if q.Status >= 400 && (h.explicit || h.fromCache) && (q.Status >= 500 || h.shared || h.fromCache) {
+		says := fmt.Sprintf("status %d with Cache-Control: %s", q.Status, control)
+		if h.fromCache {
+			says = fmt.Sprintf("status %d came out of a cache", q.Status)
+		}
+		t.hit("cached-errors", n, says, q.Target)
+	}
+}
+
+// staticTypes are extensions by which caches take an answer for a file that is the same for all, with what its type must hold.
+var staticTypes = map[string]string{
+	".css": "css", ".js": "javascript", ".mjs": "javascript", ".png": "image", ".jpg": "image", ".jpeg": "image", ".gif": "image", ".svg": "image", ".ico": "image",
+	".webp": "image", ".avif": "image", ".woff": "font", ".woff2": "font", ".ttf": "font", ".map": "json",
+}
+
+// confusion looks for answers that look like files by their path and are none.
+func (t *Traffic) confusion(q *event.Request, h headers, n string) {
+	p, _, _ := strings.Cut(q.Target, "?")
+	wants, static := staticTypes[strings.ToLower(path.Ext(p))]
+	if !static || q.Method != "GET" || strings.HasSuffix(q.Route, path.Ext(p)) {
+		return
+	}
+	t.static++
+	if q.Status == 200 && h.typ != "" && !strings.Contains(h.typ, wants) && (strings.Contains(h.typ, "html") || strings.Contains(h.typ, "json")) && path.Ext(p) != ".map" {
+		t.hit("path-confusion", n, "answers a path that looks like a file with "+strings.SplitN(h.typ, ";", 2)[0], q.Target)
+	}
+}
+
+// compare keeps what is needed to compare answers of one address.
+func (t *Traffic) compare(e *event.Event, q *event.Request, h headers, n string) {
+	if q.Method != "GET" || q.Status != 200 || q.BodyHash == 0 || q.Target == "" {
+		return
+	}
+	etag := value(q, "etag")
+	if !h.explicit && etag == "" {
+		return
+	}
+	if etag != "" {
+		t.withTag++
+	}
+	k := t.targets[q.Target]
+	if k == nil {
+		if len(t.targets) >= maxTargets {
+			return
+		}
+		k = &target{route: n}
+		t.targets[q.Target] = k
+	}
+	if len(k.answers) >= maxAnswers {
+		return
+	}
+	k.answers = append(k.answers, answer{
+		at: e.At, end: e.End(), body: q.BodyHash, principal: q.Principal, vary: q.Vary, keyed: h.vary, storable: h.shared, maxAge: h.maxAge, etag: etag,
+	})
+}
+
+// varied returns the input that alone differs between two answers, "" where none or several do.
+func varied(a, b *answer) string {
+	found := ""
+	differs := func(name string) bool {
+		if found != "" {
+			return false
+		}
+		found = name
+		return true
+	}
+	if a.principal != b.principal && !differs("the identity") {
+		return ""
+	}
+	left := map[string]event.Hash{}
+	for _, v := range a.vary {
+		left[v.Name] = v.Hash
+	}
+	for _, v := range b.vary {
+		if h, ok := left[v.Name]; (!ok || h != v.Hash) && !differs(v.Name) {
+			return ""
+		}
+		delete(left, v.Name)
+	}
+	for _, n := range slices.Sorted(maps.Keys(left)) {
+		if !differs(n) {
+			return ""
+		}
+	}
+	return found
+}
+
+// judgeTargets compares the answers of each address: what they depend on, whether they change within their lifetime, whether one
+// ETag stands for two bodies.
+func (t *Traffic) judgeTargets() {
+	for _, text := range slices.Sorted(maps.Keys(t.targets)) {
+		k := t.targets[text]
+		for i := range k.answers {
+			a := &k.answers[i]
+			for j := i + 1; j < len(k.answers); j++ {
+				b := &k.answers[j]
+				if a.body == b.body {
+					continue
+				}
+				input := varied(a, b)
+				if a.etag != "" && a.etag == b.etag && !strings.HasPrefix(a.etag, "W/") {
+					t.hit("outer-etag", k.route, "one ETag stands for different bodies", text)
+				}
+				if same := a.principal == b.principal && slices.Equal(a.vary, b.vary); same && a.maxAge > 0 && b.at < a.end+a.maxAge*1e9 {
+					t.hit("outer-lifetime", k.route, fmt.Sprintf("may be kept for %d s, and changed %s after it was given", a.maxAge, rounded(b.at-a.end)), text)
+					break // once for each answer
+				}
+				// The input made the difference if what was asked first comes back with it.
+				if input != "" && a.storable && b.storable && returns(k.answers[j+1:], a, b) {
+					t.unkeyed(k.route, text, input, a)
+				}
+			}
+		}
+	}
+	t.targets = map[string]*target{}
+}
+
+// returns says whether an answer follows that is equal to a, asked as a was.
+func returns(later []answer, a, b *answer) bool {
+	return slices.ContainsFunc(later, func(c answer) bool { return c.body == a.body && varied(a, &c) == "" && varied(&c, b) != "" })
+}
+
+// unkeyed reports an input that changes an answer which caches may share, and that their key lacks.
+func (t *Traffic) unkeyed(route, text, input string, a *answer) {
+	keyed := slices.Contains(a.keyed, input) || (strings.HasPrefix(input, "cookie.") || input == "the identity") && slices.Contains(a.keyed, "cookie") ||
+		input == "the identity" && slices.Contains(a.keyed, "authorization") || input == "host" // which is part of every cache's key
+	switch {
+	case keyed:
+	case len(a.keyed) == 0:
+		t.hit("public-without-vary", route, "may be shared and changes with "+input+", without Vary", text)
+	default:
+		t.hit("unkeyed-input", route, "may be shared and changes with "+input+", which Vary does not name", text)
+	}
+}
+
+func rounded(ns int64) string {
+	if ns < 1e9 {
+		return fmt.Sprintf("%d ms", max(0, ns)/1e6)
+	}
+	return fmt.Sprintf("%d s", ns/1e9)
+}
+
+// Failing is one kind of failing request, for a look into the log.
+type Failing struct {
+	Route, Error, Type, Target string
+	Status                     int64
+	N                          int64
+}
+
+// Failing returns what failed with a status of 500 and above, most frequent first, at most 200 kinds.
+func (t *Traffic) Failing() []Failing {
+	var list []Failing
+	for _, n := range slices.Sorted(maps.Keys(t.routes)) {
+		r := t.routes[n]
+		for _, kind := range slices.Sorted(maps.Keys(r.errors)) {
+			f := r.errors[kind]
+			x := Failing{Route: n, Error: kind, Target: f.target, Status: f.status, N: f.n}
+			if typ, _, ok := strings.Cut(kind, " at "); ok {
+				x.Type = typ[strings.LastIndexByte(typ, '.')+1:]
+			} else if !strings.HasPrefix(kind, "status ") {
+				x.Type = kind[strings.LastIndexByte(kind, '.')+1:]
+			}
+			list = append(list, x)
+		}
+	}
+	slices.SortStableFunc(list, func(a, b Failing) int { return cmp.Compare(b.N, a.N) })
+	return list[:min(len(list), 200)]
+}
+
+// ProbeRoute is a route with an example of its target and the names of its query's parameters, for a probe.
+type ProbeRoute struct {
+	Method, Route, Target string
+	Params                []string
+}
+
+// BodyRoutes returns routes that were asked with bodies, most asked first, at most n.
+func (t *Traffic) BodyRoutes(n int) []ProbeRoute {
+	return t.pick(n, func(r *route) bool { return r.bodies > 0 })
+}
+
+// PlainRoutes returns routes that were asked with GET and answered well at least once, most asked first, at most n.
+func (t *Traffic) PlainRoutes(n int) []ProbeRoute {
+	return t.pick(n, func(r *route) bool { return strings.HasPrefix(r.name, "GET /") && r.ok > 0 })
+}
+
+// PersonalRoutes returns those of PlainRoutes that were asked by somebody who is known.
+func (t *Traffic) PersonalRoutes(n int) []ProbeRoute {
+	return t.pick(n, func(r *route) bool { return strings.HasPrefix(r.name, "GET /") && r.ok > 0 && r.personal })
+}
+
+func (t *Traffic) pick(n int, wanted func(*route) bool) []ProbeRoute {
+	var list []*route
+	for _, r := range t.routes {
+		if _, p, ok := strings.Cut(r.name, " "); ok && strings.HasPrefix(p, "/") && wanted(r) {
+			list = append(list, r)
+		}
+	}
+	slices.SortFunc(list, func(a, b *route) int { return cmp.Or(cmp.Compare(b.n, a.n), strings.Compare(a.name, b.name)) })
+	var out []ProbeRoute
+	for _, r := range list[:min(n, len(list))] {
+		method, p, _ := strings.Cut(r.name, " ")
+		out = append(out, ProbeRoute{method, p, r.target, r.params})
+	}
+	return out
+}
+
+// found turns what was counted into places.
+func (t *Traffic) found() *places {
+	t.judgeTargets()
+	keys := slices.SortedFunc(maps.Keys(t.hits), func(a, b hitKey) int {
+		return cmp.Or(strings.Compare(a.item, b.item), cmp.Compare(t.hits[b].n, t.hits[a].n), strings.Compare(a.route, b.route), strings.Compare(a.says, b.says))
+	})
+	p := &places{}
+	p.merge(&t.places)
+	for _, k := range keys {
+		h := t.hits[k]
+		says := k.says
+		if h.example != "" {
+			says += ", such as " + h.example
+		}
+		p.add(k.item, onRoute(k.route, says, h.n))
+	}
+	for item, n := range t.more {
+		if p.more == nil {
+			p.list, p.more = map[string][]Place{}, map[string]int64{}
+		}
+		p.more[item] += n
+	}
+	return p
+}
