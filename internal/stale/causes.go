@@ -81,7 +81,8 @@ func (d *Detector) decide(s *story, ask func(*family) *family) answer {
 	case aboutError:
 		return answer{cause: Negative}
 	case aboutUnseen:
-		if s.e.src.version == "" && s.refill.src != nil && s.refill.src.version == "" && s.e.src.proc != s.refill.src.proc {
+		filler, refiller := d.sourceOf(s.e.src), d.sourceOf(s.refill.src)
+		if filler != nil && refiller != nil && filler.version == "" && refiller.version == "" && filler.proc != refiller.proc {
 			return cannotTell("version", Version, External, Forgot)
 		}
 		if log {

@@ -26,6 +26,7 @@ func (d *Detector) withRows(ws []*write, rows []*rowChange, r *rec, t *txn) []*w
 		}
 		w := &write{open: r.at, stmtAt: r.at, stmtEnd: r.end, tr: d.context(r), src: r.src, txn: t, table: c.table, op: c.op,
 			trigger: true, code: r.code}
+		w.tr.kept = true
 		if len(ws) > 0 {
 			w.stmt, w.code, w.tr, w.src = ws[0].stmt, ws[0].code, ws[0].tr, ws[0].src
 		}

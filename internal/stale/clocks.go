@@ -63,7 +63,7 @@ func (d *Detector) taint(e *event.Event, src *source) {
 			if st.local {
 				id = mix(id, src.proc.id)
 			}
-			if k := d.keys[id]; k != nil {
+			if k := d.keys.get(id); k != nil {
 				d.lose(k)
 			}
 			if c.Op == "set" {

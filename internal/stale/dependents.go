@@ -27,7 +27,7 @@ func (d *Detector) WouldDelete(writes []Write) *Dependents {
 			asked = append(asked, w.against(t))
 		}
 	}
-	for _, k := range d.keys {
+	for k := range d.keys.all {
 		if k.e.state != live || k.e.reads == nil {
 			continue
 		}

@@ -83,16 +83,18 @@ type Detector struct {
 
 	sources    map[event.Source]*source
 	lastSrc    *source
+	lastOf     *event.Source // where lastSrc was found; what is there may change between two batches
 	sourceList []*source
 	procs      map[string]*proc
 	hosts      map[string]int // how often each was ahead of all others
 	onTrial    bool           // one of them is
 
 	inputs     map[uint64]*[]input
-	traces     map[uint64]*trace
-	ends       trace // head of the list of those that are forgotten first
-	overs      int
-	oldest     trace // head of the list of traces, the last used at its end
+	inputsOf   []input // of the request being taken
+	traces     index[trace]
+	oldest     traceList // the last used at its end
+	hitters    traceList // of those whose requests have ended and that did nothing but hit, forgotten first
+	fillers    traceList // the same, that filled as well
 	lastTrace  *trace
 	freeTraces []*trace
 	ended      []endedTrace
@@ -116,7 +118,8 @@ type Detector struct {
 	stores    map[[2]string]*store
 	lastStore *store
 	tagCount  int
-	keys      map[uint64]*key
+	keys      index[key]
+	places    map[place]*place
 	everSet   map[uint64]bool
 	clock     []*key
 	broom     int // of tidy
@@ -146,15 +149,16 @@ func New(opt Options) *Detector {
 	opt = opt.withDefaults()
 	d := &Detector{
 		opt: opt, sharded: opt.Shards > 1,
-		sources: map[event.Source]*source{}, procs: map[string]*proc{}, traces: map[uint64]*trace{}, txns: map[uint64]*txn{},
+		sources: map[event.Source]*source{}, procs: map[string]*proc{}, txns: map[uint64]*txn{},
 		inputs: map[uint64]*[]input{}, jobs: map[uint64]*job{}, texts: map[textKey]*stmt{}, tables: map[string]*table{}, xids: map[uint64]*txn{},
-		stores: map[[2]string]*store{}, keys: map[uint64]*key{}, everSet: map[uint64]bool{}, suspects: map[*key]bool{},
+		stores: map[[2]string]*store{}, places: map[place]*place{}, everSet: map[uint64]bool{}, suspects: map[*key]bool{},
 		waiting: map[*caller][]*key{}, looks: map[lookKey]*lookalike{}, groups: map[uint64]*group{}, groupOf: map[uint64][]*group{},
 		young: map[uint64]bool{}, sums: map[string]*sum{}, reached: map[string]bool{}, hosts: map[string]int{},
 	}
 	d.fams.max, d.fams.opt = opt.MaxFamilies, &d.opt
-	d.oldest.next, d.oldest.prev = &d.oldest, &d.oldest
-	d.ends.next, d.ends.prev = &d.ends, &d.ends
+	d.oldest.init()
+	d.hitters.init()
+	d.fillers.init()
 	d.wheel.init(int64(opt.Late))
 	return d
 }
@@ -162,6 +166,7 @@ func New(opt Options) *Detector {
 // Add takes a batch of events in the order in which they arrived. The batch, and what it points to, is only read, and
 // only during the call. The error is nil: no event is refused, what cannot be used is counted in Coverage.
 func (d *Detector) Add(batch []event.Event) error {
+	d.lastOf = nil
 	for i := range batch {
 		d.take(&batch[i])
 	}

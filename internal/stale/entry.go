@@ -25,19 +25,19 @@ type entry struct {
 	at, end int64 // of the set
 	pos     int64 // read position; 0: not known
 	val     event.Hash
-	src     *source
 	who     *caller
 	reads   *reads
 	susp    *suspicion
 	guestAt int64  // when that hit began
 	checked uint64 // number of the last write that it was compared with
 	serial  uint32
-	code    uint32
 	hits    uint32
 	others  uint32 // hits by another identity than that of who filled it
 	ttl     uint32 // ms, at most maxTTL
 	newer   uint16 // hits by another version of the code than filled it, at most 65,535
 	slot    uint16 // where the last write of the one row that it was read from is noted; 0: nowhere
+	src     uint16 // number of the source; 0: not known
+	code    uint16
 	guest   uint16 // number of the source of such a hit, or of one by another identity
 	state   uint8
 	how     uint8 // of its end
@@ -54,9 +54,7 @@ const maxTTL = 1<<32 - 1
 type key struct {
 	id   uint64 // of the store and the name, and of the process for local stores
 	name string
-	fam  *family
-	st   *store
-	proc *proc // whose it is, in a local store
+	*place
 	more *keyMore
 	e    entry
 	pins int32
@@ -66,6 +64,13 @@ type key struct {
 
 	missed bool  // since the last set
 	stamp  uint8 // whether it is one
+}
+
+// place is what many keys have in common.
+type place struct {
+	fam  *family
+	st   *store
+	proc *proc // whose it is, in a local store
 }
 
 // keyMore is what only some keys have.
@@ -154,7 +159,7 @@ func (d *Detector) got(r *rec) {
 	if life := int64(e.ttl) * 1e6; life > 0 && e.ttl < maxTTL && r.at-e.end > life+life/20+1e9 {
 		f.factor.over += r.n
 	}
-	if e.src != r.src && e.src != nil && e.src.version != "" && r.src.version != "" && e.src.version != r.src.version {
+	if e.src != r.src.number && otherVersion(d.sourceOf(e.src), r.src) {
 		if e.newer == 0 {
 			e.guestAt, e.guest = r.at, r.src.number
 		}
@@ -237,8 +242,8 @@ func (d *Detector) stored(r *rec) {
 	if old.state != none && r.end < old.end {
 		return // of two sets that overlap the later one stays
 	}
-	n := entry{state: live, kind: r.vkind, form: r.form, serial: old.serial + 1, code: r.code, at: r.at, end: r.end, ttl: lifetime(r.ttl), val: r.val,
-		src: r.src}
+	n := entry{state: live, kind: r.vkind, form: r.form, serial: old.serial + 1, code: uint16(r.code), at: r.at, end: r.end, ttl: lifetime(r.ttl), val: r.val,
+		src: r.src.number}
 	tr := d.context(r)
 	n.who = tr.who
 	rd, role := d.readsBehind(tr, r)

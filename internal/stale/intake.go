@@ -156,8 +156,14 @@ func (d *Detector) take(e *event.Event) {
 		d.unpin(&r)
 		return
 	}
-	if r.tr != nil && r.kind != kGet && r.kind != kRead && r.kind != kRequest {
-		r.tr.kept = true
+	if r.tr != nil {
+		switch r.kind {
+		case kGet, kRead, kRequest, kBegin, kCommit, kRollback, kOther, kElsewhere, kEvict, kExpire:
+		case kSet:
+			r.tr.filled = true
+		default:
+			r.tr.kept = true
+		}
 	}
 	d.wheel.put(&r)
 	for d.wheel.n > d.opt.MaxBuffered {
@@ -172,7 +178,7 @@ func (d *Detector) unpin(r *rec) {
 	}
 	if r.key != nil {
 		r.key.pins--
-		if len(d.keys) > d.opt.MaxKeys {
+		if d.keys.n > d.opt.MaxKeys {
 			d.evictOne()
 		}
 	}
@@ -399,24 +405,27 @@ func (d *Detector) takeRequest(r *rec, q *event.Request) bool {
 		return false
 	}
 	r.kind = kRequest
-	x := d.aside()
-	r.x = x
-	x.isJob = q.Kind == "job" || q.Kind == "" && q.Method == ""
+	if q.Kind == "job" || q.Kind == "" && q.Method == "" {
+		r.by = byJob
+	}
 	name := q.Route
 	if name == "" {
 		name = "(no route)"
 	}
-	x.route = d.routes.id(q.Method, name)
+	r.code = d.routes.id(q.Method, name)
 	if q.Principal != "" {
-		x.principal = hashText(1, q.Principal) | 1
+		r.ttl = int64(hashText(1, q.Principal) | 1)
 	}
+	in := d.inputsOf[:0]
 	for _, v := range q.Vary[:min(len(q.Vary), maxInputs-1)] {
 		if v.Hash != 0 {
-			x.inputs = append(x.inputs, newInput(d.names.id(v.Name), uint64(v.Hash)))
+			in = append(in, newInput(d.names.id(v.Name), uint64(v.Hash)))
 		}
 	}
-	if q.Target != "" && !x.isJob {
-		x.target = hashText(2, q.Target) | 1
+	r.in = d.shared(in)
+	d.inputsOf = in
+	if q.Target != "" && r.by != byJob {
+		r.fill = int64(hashText(2, q.Target) | 1)
 	}
 	r.val = q.BodyHash
 	return true

@@ -50,7 +50,7 @@ type story struct {
 type brief struct {
 	at, end int64
 	who     *caller
-	src     *source
+	src     uint16
 	tr      *trace
 }
 
@@ -108,6 +108,7 @@ func (d *Detector) blameWrite(k *key, old, n *entry, r *rec) bool {
 	}
 	s.confirm(n)
 	s.refill.tr = d.context(r)
+	s.refill.tr.kept = true
 	m := k.extra()
 	m.before, m.kept = s, s.hit.n > 0
 	if s.hit.n == 0 {
@@ -349,7 +350,7 @@ func (d *Detector) unmoved(k *key, old, n *entry, r *rec) {
 	if n.form != formCanonical {
 		return
 	}
-	if old.src != nil && n.src != nil && old.src.version != "" && n.src.version != "" && old.src.version != n.src.version {
+	if otherVersion(d.sourceOf(old.src), d.sourceOf(n.src)) {
 		if old.newer > 0 {
 			s := d.tell(k, old, aboutVersion)
 			s.hit = suspect{n: int64(old.newer), first: old.end, last: n.at}
@@ -445,7 +446,7 @@ func (d *Detector) aliased(k *key, r *rec) bool {
 	if m.alias == nil || m.alias.e.serial != k.e.serial {
 		m.alias = d.tell(k, &k.e, aboutAlias)
 		m.alias.confirmed, m.alias.lacks = true, lacks
-		m.alias.refill = brief{at: r.at, end: r.end, src: r.src, who: d.context(r).who}
+		m.alias.refill = brief{at: r.at, end: r.end, src: r.src.number, who: d.context(r).who}
 		d.keep(m.alias)
 	}
 	s := &m.alias.hit

@@ -11,26 +11,39 @@ func (d *Detector) key(st *store, p *proc, full uint64, name string, probe bool)
 	if p != nil {
 		id = mix(full, p.id)
 	}
-	if k := d.keys[id]; k != nil {
+	if k := d.keys.get(id); k != nil {
 		k.used = true
 		return k
 	}
-	k := &key{id: id, st: st, proc: p, used: !probe}
+	k := &key{id: id, used: !probe}
 	k.name = strings.Clone(cut(name, maxKey))
-	k.fam = d.fams.of(k.name)
-	d.keys[id] = k
+	k.place = d.place(place{d.fams.of(k.name), st, p})
+	d.keys.put(id, k)
 	d.clock = append(d.clock, k)
 	if p != nil {
 		p.local = append(p.local, k)
-		if len(p.local) > 2*len(d.keys)+1024 {
+		if len(p.local) > 2*d.keys.n+1024 {
 			p.local = slices.DeleteFunc(p.local, func(k *key) bool { return k.dead })
 		}
 	}
 	k.pins++ // it may not be the one to go
-	for len(d.keys) > d.opt.MaxKeys && d.evictOne() {
+	for d.keys.n > d.opt.MaxKeys && d.evictOne() {
 	}
 	k.pins--
 	return k
+}
+
+// place returns the one place that is equal to p, for keys to share. Where there are too many, equal ones may be made anew.
+func (d *Detector) place(p place) *place {
+	if have := d.places[p]; have != nil {
+		return have
+	}
+	if len(d.places) >= 4*d.opt.MaxFamilies {
+		clear(d.places)
+	}
+	kept := p
+	d.places[p] = &kept
+	return &kept
 }
 
 // evictOne forgets a key that was not used since the hand last came by. It looks at a few only: events on the wheel hold
@@ -65,7 +78,7 @@ func (d *Detector) forget(k *key) {
 	delete(d.suspects, k)
 	d.setLive(k, false)
 	k.dead = true
-	delete(d.keys, k.id)
+	d.keys.delete(k.id)
 	if k.set && k.proc == nil {
 		d.noteSet(k.id)
 	}
@@ -82,7 +95,7 @@ func (d *Detector) noteSet(full uint64) {
 
 // wasSet says whether a key was ever set, as far as is known.
 func (d *Detector) wasSet(full uint64) bool {
-	k := d.keys[full]
+	k := d.keys.get(full)
 	return k != nil && k.set || d.everSet[full]
 }
 

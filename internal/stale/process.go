@@ -34,7 +34,8 @@ func (d *Detector) source(s *event.Source) *source {
 	if s == nil {
 		s = &noSource
 	}
-	if d.lastSrc != nil && d.lastSrc.of == *s {
+	if d.lastSrc != nil && (d.lastOf == s || d.lastSrc.of == *s) {
+		d.lastOf = s
 		return d.lastSrc
 	}
 	src := d.sources[*s]
@@ -55,11 +56,24 @@ func (d *Detector) source(s *event.Source) *source {
 		}
 		d.sources[of] = src
 	}
-	d.lastSrc = src
+	d.lastSrc, d.lastOf = src, s
 	return src
 }
 
 var noSource event.Source
+
+// sourceOf is the source with a number; nil for 0.
+func (d *Detector) sourceOf(n uint16) *source {
+	if n == 0 || int(n) > len(d.sourceList) {
+		return nil
+	}
+	return d.sourceList[n-1]
+}
+
+// otherVersion says whether two sources are known to run different versions of the code.
+func otherVersion(a, b *source) bool {
+	return a != nil && b != nil && a.version != "" && b.version != "" && a.version != b.version
+}
 
 func (d *Detector) process(host string, pid int64) *proc {
 	name := host + ":" + strconv.FormatInt(pid, 10)

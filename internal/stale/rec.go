@@ -20,6 +20,7 @@ type rec struct {
 	fill    int64
 	ttl     int64 // ms, 0: none or not known
 	code    uint32
+	in      *[]input
 	kind    uint8
 	by      uint8
 	vkind   uint8
@@ -29,33 +30,33 @@ type rec struct {
 	x       *aside
 }
 
+// A request has no aside: of its record, code is the route, fill the target, ttl the identity, and by says that it is a
+// job. Its other inputs, which few requests have, are in in.
+const byJob = 1
+
 // aside is what few records have; it is used again.
 type aside struct {
-	texts          []string // tags; columns of a change
-	params         []event.Hash
-	names          []string
-	tag, pattern   string
-	name, op       string // of a task
-	err            string
-	ttlEff         int64
-	many           int64
-	result         event.Hash
-	table          string
-	pks            []event.Hash
-	xid            uint64
-	colsKnown      bool
-	role           uint8
-	iso            uint8
-	route          uint32
-	principal      uint64
-	inputs         []input
-	target         uint64
-	delKey         string
-	delID          uint64
-	delFam         *family
-	ahead          *ahead
-	job            *job
-	errored, isJob bool
+	texts        []string // tags; columns of a change
+	params       []event.Hash
+	names        []string
+	tag, pattern string
+	name, op     string // of a task
+	err          string
+	ttlEff       int64
+	many         int64
+	result       event.Hash
+	table        string
+	pks          []event.Hash
+	xid          uint64
+	colsKnown    bool
+	role         uint8
+	iso          uint8
+	delKey       string
+	delID        uint64
+	delFam       *family
+	ahead        *ahead
+	job          *job
+	errored      bool
 }
 
 func cut(s string, n int) string {
@@ -79,6 +80,6 @@ func (d *Detector) release(x *aside) {
 		return
 	}
 	clear(x.texts)
-	*x = aside{texts: x.texts[:0], inputs: x.inputs[:0], params: x.params[:0], names: x.names[:0], pks: x.pks[:0]}
+	*x = aside{texts: x.texts[:0], params: x.params[:0], names: x.names[:0], pks: x.pks[:0]}
 	d.free = append(d.free, x)
 }

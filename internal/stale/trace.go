@@ -69,8 +69,9 @@ type trace struct {
 	touch  []touch
 	asked  []asked
 	alone  bool // it stands for what a process did in no trace
-	over   bool // among those that are forgotten first
+	over   bool // its request has ended, and it is among those that are forgotten first
 	kept   bool // something else may point to it
+	filled bool // an entry may point to who
 	gen    uint32
 	pins   int
 	prev   *trace
@@ -104,7 +105,12 @@ const keepReads = 2e9
 func (d *Detector) dropReads() {
 	for len(d.ended) > 0 && (d.ended[0].at < d.now-keepReads || len(d.ended) > d.opt.MaxTraces) {
 		if e := d.ended[0]; e.t.gen == e.gen {
-			e.t.reads = nil
+			if e.t.kept {
+				e.t.reads = nil
+			} else {
+				e.t.reads = e.t.reads[:0]
+				d.over(e.t)
+			}
 		}
 		d.ended = d.ended[1:]
 	}
@@ -128,7 +134,7 @@ func (d *Detector) trace(id string) *trace {
 	if t := d.lastTrace; t != nil && t.h == h {
 		return t
 	}
-	t := d.traces[h]
+	t := d.traces.get(h)
 	if t == nil {
 		if n := len(d.freeTraces); n > 0 {
 			t = d.freeTraces[n-1]
@@ -138,34 +144,58 @@ func (d *Detector) trace(id string) *trace {
 			t = &trace{h: h, who: &caller{}}
 		}
 		t.who.name(id)
-		d.traces[h] = t
-		d.useTrace(t)
-		for len(d.traces) > d.opt.MaxTraces && d.forgetTrace(&d.oldest) {
+		d.traces.put(h, t)
+		d.oldest.push(t)
+		for d.traces.n > d.opt.MaxTraces && d.forgetTrace(&d.oldest) {
 		}
-	} else if !t.over && t.next != &d.oldest {
-		d.useTrace(t)
+	} else if !t.over && d.oldest.head.prev != t {
+		d.oldest.remove(t)
+		d.oldest.push(t)
 	}
 	d.lastTrace = t
 	return t
 }
 
-// maxOver is the number of traces kept whose requests have ended and that did nothing but hit.
-const maxOver = 256
+// The numbers of traces that are kept although their requests have ended, of those that did nothing but hit, and of those
+// that filled. A later event of theirs would belong to a request of which nothing is known.
+const (
+	maxHitters = 256
+	maxFillers = 8192
+)
+
+// traceList is a list of traces in the order in which they came to it.
+type traceList struct {
+	head trace // its prev is the last one
+	n    int
+}
+
+func (l *traceList) init() { l.head.next, l.head.prev = &l.head, &l.head }
+
+func (l *traceList) push(t *trace) {
+	last := l.head.prev
+	last.next, t.prev = t, last
+	t.next, l.head.prev = &l.head, t
+	l.n++
+}
+
+func (l *traceList) remove(t *trace) {
+	t.prev.next, t.next.prev = t.next, t.prev
+	t.prev, t.next = nil, nil
+	l.n--
+}
 
 // forgetTrace drops the first trace of a list that no waiting event belongs to.
-func (d *Detector) forgetTrace(list *trace) bool {
-	old := list.next
-	for n := 0; old != list && old.pins > 0 && n < 64; n++ {
+func (d *Detector) forgetTrace(list *traceList) bool {
+	end := &list.head
+	old := end.next
+	for n := 0; old != end && old.pins > 0 && n < 64; n++ {
 		old = old.next
 	}
-	if old == list || old.pins > 0 {
+	if old == end || old.pins > 0 {
 		return false
 	}
-	old.unlink()
-	if old.over {
-		d.overs--
-	}
-	delete(d.traces, old.h)
+	list.remove(old)
+	d.traces.delete(old.h)
 	if d.lastTrace == old {
 		d.lastTrace = nil
 	}
@@ -175,17 +205,18 @@ func (d *Detector) forgetTrace(list *trace) bool {
 
 // over moves a trace whose request has ended to those that are forgotten first.
 func (d *Detector) over(t *trace) {
-	if t.kept || t.over || t.parent != nil || len(t.reads) > 0 {
+	if t.kept || t.over || t.prev == nil || t.parent != nil || len(t.reads) > 0 {
 		return
 	}
-	t.unlink()
-	last := d.ends.prev
-	last.next, t.prev = t, last
-	t.next, d.ends.prev = &d.ends, t
+	d.oldest.remove(t)
 	t.over = true
-	d.overs++
-	if d.overs > maxOver {
-		d.forgetTrace(&d.ends)
+	list, most := &d.hitters, maxHitters
+	if t.filled {
+		list, most = &d.fillers, maxFillers
+	}
+	list.push(t)
+	if list.n > most {
+		d.forgetTrace(list)
 	}
 }
 
@@ -195,26 +226,15 @@ func (d *Detector) reuse(t *trace) {
 		return
 	}
 	w := t.who
-	*w = caller{}
-	clear(t.reads)
+	if t.filled {
+		w = &caller{}
+	} else {
+		*w = caller{}
+	}
 	clear(t.touch)
 	clear(t.asked)
 	*t = trace{who: w, gen: t.gen + 1, reads: t.reads[:0], touch: t.touch[:0], asked: t.asked[:0]}
 	d.freeTraces = append(d.freeTraces, t)
-}
-
-func (t *trace) unlink() {
-	if t.prev != nil {
-		t.prev.next, t.next.prev = t.next, t.prev
-		t.prev, t.next = nil, nil
-	}
-}
-
-func (d *Detector) useTrace(t *trace) {
-	t.unlink()
-	last := d.oldest.prev
-	last.next, t.prev = t, last
-	t.next, d.oldest.prev = &d.oldest, t
 }
 
 // context is the trace of a record, or what stands for it: all that its process did outside of traces.
@@ -371,11 +391,11 @@ func (d *Detector) request(r *rec) {
 			d.joined(wr)
 		}
 	}
-	w.done, w.at, w.route, w.isJob = true, r.at, r.x.route, r.x.isJob
-	if r.x.principal != 0 {
-		w.principal = r.x.principal
+	w.done, w.at, w.route, w.isJob = true, r.at, r.code, r.by == byJob
+	if r.ttl != 0 {
+		w.principal = uint64(r.ttl)
 	}
-	w.target, w.inputs = r.x.target, d.shared(r.x.inputs)
+	w.target, w.inputs = uint64(r.fill), r.in
 	d.question(r.tr)
 	if len(r.tr.reads) > 0 {
 		d.ended = append(d.ended, endedTrace{r.tr, r.tr.gen, r.end})
@@ -388,12 +408,17 @@ func (d *Detector) request(r *rec) {
 	if r.tr.kept {
 		r.tr.touch, r.tr.asked = nil, nil
 	}
-	d.fickleTurn(r.tr.who)
+	if len(d.waiting) > 0 {
+		d.fickleTurn(r.tr.who)
+	}
 	d.over(r.tr)
 }
 
 // shared returns inputs that are kept once for all requests that have the same.
 func (d *Detector) shared(in []input) *[]input {
+	if len(in) == 0 {
+		return nil
+	}
 	h := uint64(14)
 	for _, v := range in {
 		h = mix(h, uint64(v))

@@ -17,7 +17,7 @@ type fillOf struct {
 	at      int64
 	end     int64
 	who     *caller
-	src     *source
+	src     uint16
 	reads   *reads
 	others  uint32
 	guest   uint16
@@ -122,7 +122,7 @@ func judgeHistory(hist []fillOf, d *Detector) (name string, sharp bool, lacks st
 		return "principal", true, ""
 	} else if f == 1 && paramFollows(hist) {
 		return "principal", true, ""
-	} else if f == 1 && !newCode(hist) {
+	} else if f == 1 && !d.newCode(hist) {
 		return "", false, "fill"
 	}
 	var inputs []uint32
@@ -155,10 +155,9 @@ func judgeHistory(hist []fillOf, d *Detector) (name string, sharp bool, lacks st
 
 // newCode says whether values changed only where the version of the code that filled them did: that explains them, until a
 // value returns with who asks.
-func newCode(hist []fillOf) bool {
+func (d *Detector) newCode(hist []fillOf) bool {
 	for i := 1; i < len(hist); i++ {
-		a, b := hist[i-1].src, hist[i].src
-		if hist[i].val != hist[i-1].val && (a == nil || b == nil || a.version == "" || b.version == "" || a.version == b.version) {
+		if hist[i].val != hist[i-1].val && !otherVersion(d.sourceOf(hist[i-1].src), d.sourceOf(hist[i].src)) {
 			return false
 		}
 	}

@@ -27,7 +27,7 @@ type weighted struct {
 const maxIDs = 4096
 
 // verdict says how sure a cause is.
-func (s *story) verdict(a answer) string {
+func (s *story) verdict(d *Detector, a answer) string {
 	switch {
 	case a.open():
 		return CannotTell
@@ -37,19 +37,19 @@ func (s *story) verdict(a answer) string {
 		return Proven
 	case s.about != aboutInside && s.hit.level != levelRow || s.e.inherit && s.about != aboutInside:
 		return Likely
-	case s.acrossHosts(a):
+	case s.acrossHosts(d, a):
 		return Likely
 	}
 	return Proven
 }
 
 // acrossHosts says whether the order of a story rests on the clocks of several hosts.
-func (s *story) acrossHosts(a answer) bool {
+func (s *story) acrossHosts(d *Detector, a answer) bool {
 	w := s.hit.w
 	if w == nil || w.external || w.logged {
 		return false
 	}
-	return s.hit.foreign || otherHost(s.e.src, w) || a.del != nil && otherHost(a.del.src, w)
+	return s.hit.foreign || otherHost(d.sourceOf(s.e.src), w) || a.del != nil && otherHost(a.del.src, w)
 }
 
 // answers decides all stories and adds them up.
@@ -110,7 +110,7 @@ func (p *partial) sum(t *told, a answer, ask func(*family) *family) *sum {
 	f.ID = fmt.Sprintf("%016x", s.id)
 	f.Input = s.inputName
 	f.Cause, f.MissingField, f.Candidates = a.cause, a.missing, a.candidates
-	f.Verdict = s.verdict(a)
+	f.Verdict = s.verdict(d, a)
 	f.Confirmed = s.confirmed
 	f.Family, f.Key, f.Store, f.Layer = ask(s.fam).name, s.key, s.st.name, s.st.layer
 	f.Entries = 1

@@ -27,7 +27,7 @@ func witness(s *story, a answer, d *Detector) []Step {
 			if i > 0 && len(s.fills) > MaxWitness-2 && i < len(s.fills)-(MaxWitness-3) {
 				continue
 			}
-			add(f.at, "fill", f.who, f.src, 0, "filled by %s%s with the value %s", by(d, f.who), forWhom(f.who), f.val)
+			add(f.at, "fill", f.who, d.sourceOf(f.src), 0, "filled by %s%s with the value %s", by(d, f.who), forWhom(f.who), f.val)
 			if f.guestAt != 0 && len(out) < MaxWitness-2 {
 				add(f.guestAt, "hit", nil, d.sourceOf(f.guest), 0, "read by another identity")
 			}
@@ -38,7 +38,7 @@ func witness(s *story, a answer, d *Detector) []Step {
 		return sorted(out)
 	}
 	if a.cause == StaleSet && e.pos != 0 {
-		add(e.pos, "miss", e.who, e.src, 0, "missed; the read began")
+		add(e.pos, "miss", e.who, d.sourceOf(e.src), 0, "missed; the read began")
 	}
 	if s.about == aboutVersion && e.guestAt != 0 {
 		add(e.guestAt, "hit", nil, d.sourceOf(e.guest), 0, "read by another version of the code")
@@ -62,7 +62,7 @@ func witness(s *story, a answer, d *Detector) []Step {
 	if s.about == aboutInside {
 		what, fill = "set", fill+" inside the transaction"
 	}
-	add(e.at, what, e.who, e.src, e.code, "%s", fill)
+	add(e.at, what, e.who, d.sourceOf(e.src), uint32(e.code), "%s", fill)
 	if w := s.hit.w; w != nil && s.about != aboutInside {
 		d.tellWrite(w, add)
 	}
@@ -87,7 +87,7 @@ func witness(s *story, a answer, d *Detector) []Step {
 	}
 	switch {
 	case s.about == aboutAlias:
-		add(s.refill.at, "hit", s.refill.who, s.refill.src, 0, "read with another value than was stored, and nothing was stored between")
+		add(s.refill.at, "hit", s.refill.who, d.sourceOf(s.refill.src), 0, "read with another value than was stored, and nothing was stored between")
 		if s.hit.n > 1 {
 			add(s.hit.last, "hits", nil, nil, 0, "%d reads of a changed value until here", s.hit.n)
 		}
@@ -104,7 +104,7 @@ func witness(s *story, a answer, d *Detector) []Step {
 		add(s.hit.first, "hits", nil, nil, 0, "%d %s over %s%s", s.hit.n, n, seconds(over), ids)
 	}
 	if s.confirmed && s.about != aboutAlias {
-		add(s.refill.at, "refill", s.refill.who, s.refill.src, 0, "refilled by %s, the value's hash differs", by(d, s.refill.who))
+		add(s.refill.at, "refill", s.refill.who, d.sourceOf(s.refill.src), 0, "refilled by %s, the value's hash differs", by(d, s.refill.who))
 	}
 	return sorted(out)
 }
@@ -158,14 +158,6 @@ func (d *Detector) tellDelete(x *del, add adder) {
 		how += ", inside the transaction"
 	}
 	add(x.at, "delete", x.tr.who, x.src, x.code, "%s deleted (%s)", what, how)
-}
-
-// sourceOf is the source with a number; nil for 0.
-func (d *Detector) sourceOf(n uint16) *source {
-	if n == 0 || int(n) > len(d.sourceList) {
-		return nil
-	}
-	return d.sourceList[n-1]
 }
 
 func whoOf(t *trace) *caller {
