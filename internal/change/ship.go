@@ -299,8 +299,8 @@ func (r *runner) watch(ctx context.Context, s ShipOptions, since time.Time) Step
 	}
 	return r.step(ctx, StepWatch, repeatable, shown, func(step *Step, attempt int) {
 		list := slices.Clone(r.record.Expected)
-		if e := r.record.Environments.Get(r.environment); e != nil && e.URL != "" {
-			list = append(list, check.Check{Kind: check.Health, URL: e.URL})
+		if healthy := r.healthCheck(); healthy.Run != "" || healthy.URL != "" {
+			list = append(list, healthy)
 		}
 		w, err := s.Watcher(ctx, WatchRequest{CheckRequest: r.request(StepWatch, list, since), For: s.Watch, Log: s.Log, LogSize: s.logSize, Talk: r.Talk})
 		if ctx.Err() != nil {
@@ -318,6 +318,17 @@ func (r *runner) watch(ctx context.Context, s ShipOptions, since time.Time) Step
 			step.Detail = strings.TrimPrefix(step.Detail+"; it was broken off and begun again", "; ")
 		}
 	})
+}
+
+// healthCheck is how the environment is asked whether it is healthy: as the step health does it.
+func (r *runner) healthCheck() check.Check {
+	out := check.Check{Kind: check.Health}
+	if c := r.record.Command(r.environment, "health"); c != nil {
+		out.Run, out.Dir, out.Env, out.Pass, out.Secrets = c.Run, c.Dir, c.Env, c.Pass, c.Secrets
+	} else if e := r.record.Environments.Get(r.environment); e != nil {
+		out.URL = e.URL
+	}
+	return out
 }
 
 // note drafts the final note.

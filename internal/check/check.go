@@ -7,6 +7,7 @@
 package check
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -53,12 +54,12 @@ type Check struct {
 	Op     string // < <= > >= == !=
 	Bound  Bound
 
-	Run     string // of Command: the line for the shell
+	Run     string // of Command: the line for the shell; of Health: asked in place of an address
 	Dir     string
 	Env     map[string]string // variables that are no secrets
 	Pass    []string          // variables handed on from demarc's own environment
 	Secrets map[string]string // variable to env:NAME or file:PATH
-	URL     string            // of Health
+	URL     string            // of Health without Run
 	Status  int               // expected; 0: any from 200 to 299
 	Timeout time.Duration     // 0: DefaultTimeout of command, DefaultHealthTimeout
 
@@ -120,7 +121,7 @@ func (c Check) String() string {
 	case Command:
 		return "run: " + c.Run
 	case Health:
-		return "health: " + c.URL
+		return "health: " + cmp.Or(c.Run, c.URL)
 	}
 	var b strings.Builder
 	b.WriteString(c.Metric)

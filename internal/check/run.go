@@ -35,14 +35,22 @@ type Runner struct {
 // Run runs one check. The error is that of the context: whatever else goes wrong fails the check. number tells logs of one
 // list apart.
 func (r Runner) Run(ctx context.Context, c Check, number int) (Result, error) {
-	if c.Kind == Health {
+	if c.Kind == Health && c.Run == "" {
 		return r.health(ctx, c, true)
 	}
 	return r.command(ctx, c, number)
 }
 
-// Ask asks the address of a health check once.
-func (r Runner) Ask(ctx context.Context, c Check) (Result, error) { return r.health(ctx, c, false) }
+// Ask asks once what a health check names: its command, where it has one, else its address. A command's output is not
+// kept, because it may be asked for hours.
+func (r Runner) Ask(ctx context.Context, c Check) (Result, error) {
+	if c.Run == "" {
+		return r.health(ctx, c, false)
+	}
+	r.LogDir, r.Output = "", nil
+	c.Timeout = cmp.Or(c.Timeout, DefaultHealthTimeout)
+	return r.command(ctx, c, 0)
+}
 
 func (r Runner) command(ctx context.Context, c Check, number int) (Result, error) {
 	out := c.result("")

@@ -171,3 +171,24 @@ func TestChangeConfigCommand(t *testing.T) {
 		t.Errorf("copied: %s", data)
 	}
 }
+
+// TestShipWatchesTheRecordsHealth: the watch asks what the step health asked. An address that is only a base for commands, and
+// answers nothing itself, says nothing about the health.
+func TestShipWatchesTheRecordsHealth(t *testing.T) {
+	record := stepsRecord + "environments:\n  staging: {url: 'http://127.0.0.1:1'}\n  production: {url: 'http://127.0.0.1:1', env: {NEEDED: version}}\n"
+	record = strings.Replace(record, "{run: test -s version,", "{run: 'test -s ${NEEDED:-version} && test ! -e sick',", 1)
+	stepsFolder(t, record, map[string]string{"deploy.sh": "#!/bin/sh\necho v2 >version\n"})
+	for _, args := range [][]string{{"rehearse"}, {"ship", "--watch", "1s"}} {
+		if out, talk, code := changeSteps(t, args...); code != 0 {
+			t.Fatalf("%v: exit code %d\n%s%s", args, code, out, talk)
+		}
+	}
+	sicken := "#!/bin/sh\necho v2 >version\n(sleep 1; touch sick) >/dev/null 2>&1 &\n"
+	if err := os.WriteFile("deploy.sh", []byte(sicken), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	out, talk, code := changeSteps(t, "ship", "--watch", "6s", "--unrehearsed")
+	if code != 10 || !strings.Contains(out+talk, "health: test -s ${NEEDED:-version}") {
+		t.Errorf("a service that falls ill after the deploy: exit code %d\n%s%s", code, out, talk)
+	}
+}
