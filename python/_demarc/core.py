@@ -175,16 +175,49 @@ def _prefixes():
     return tuple(p + os.sep for p in out)
 
 
+def installed_elsewhere():
+    """Paths of what was installed into folders of any name, as `pip install --target` does it. Beside it may lie code
+    of the service, so only what the packages' own lists of files name counts as theirs."""
+    out = set()
+    for folder in sys.path[:_FOLDERS]:
+        if folder.endswith(("site-packages", "dist-packages")):
+            continue
+        try:
+            with os.scandir(folder) as entries:
+                lists = [e.path for _, e in zip(range(_NAMES), entries) if e.name.endswith(".dist-info")]
+        except OSError:  # a zip, or none: what it holds is told from its path alone
+            continue
+        for name in {name for one in lists for name in _top_level(one)}:
+            path = os.path.join(os.path.abspath(folder), name)
+            out.add(path if name.endswith(".py") else path + os.sep)
+    return out
+
+
+def _top_level(dist_info):
+    """The first parts of the paths that a package's list of files has: its modules and packages."""
+    try:
+        with open(os.path.join(dist_info, "RECORD"), encoding="utf-8", errors="replace") as f:
+            names = {line.partition(",")[0].partition("/")[0] for line in f.read(_RECORD).splitlines()}
+    except OSError:
+        return ()
+    return [n for n in names if n and n not in ("..", "bin") and not n.endswith((".dist-info", ".pth", ".so"))]
+
+
+_FOLDERS = 50  # of the path that are looked into
+_NAMES = 5_000  # in one folder
+_RECORD = 1 << 20  # characters of one list of files
 _PREFIXES = _prefixes()
 _PARTS = (os.sep + "site-packages" + os.sep, os.sep + "dist-packages" + os.sep)
 _own = ()  # paths of installed packages that are the service's own
 _VENDORED = tuple(os.sep + n + os.sep for n in ("_vendor", "vendor", "vendored"))
 
 
-def set_own(paths):
-    """Counts what lies under these paths to the service's own code, although it is installed like a library."""
-    global _own
+def set_own(paths, libraries=()):
+    """Counts what lies under these paths to the service's own code, although it is installed like a library; libraries
+    are paths of packages that nothing else tells to be some."""
+    global _own, _PREFIXES
     _own = tuple(paths)
+    _PREFIXES = (*_prefixes(), *libraries)
     _library.clear()
 
 

@@ -29,7 +29,7 @@ def find_own():
         argv = getattr(sys, "orig_argv", None) or [sys.executable, *sys.argv]  # before 3.10 without -m
         names = own.packages(argv, folders, os.environ.get("DEMARC_OWN", ""))
         paths = [own.place(name, folders) for name in names]
-        core.set_own(p for p in paths if p is not None)
+        core.set_own([p for p in paths if p is not None], core.installed_elsewhere())
         if names:
             os.environ["DEMARC_OWN"] = ",".join(names)
     except Exception:

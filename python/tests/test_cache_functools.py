@@ -143,6 +143,21 @@ def test_libraries_are_left_alone(collector, tmp_path):
     assert {e["store"] for e in collector.of("cache")} == {"functools:service.f"}
 
 
+def test_libraries_in_a_folder_of_any_name_are_left_alone(collector, tmp_path):
+    """`pip install --target` leaves packages beside the service's own modules; their lists of files tell them apart."""
+    target = tmp_path / "target"
+    info = target / "library-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "RECORD").write_text("library.py,sha256=x,9\nlibrary-1.0.dist-info/RECORD,,\n../../bin/tool,,\n")
+    cached = "import functools\n@functools.lru_cache\ndef f(a): return a\n"
+    (target / "library.py").write_text(cached)
+    (target / "own.py").write_text(cached)
+    script = LIBRARY.replace("library.f(1); ", "library.f(1); import own; own.f(1); ", 1)
+    out = run(collector, tmp_path, script, PYTHONPATH=str(target))
+    assert out == "_lru_cache_wrapper function\n"
+    assert {e["store"] for e in collector.of("cache")} == {"functools:service.f", "functools:own.f"}
+
+
 BROKEN = """
 import _demarc.hooks.cache_functools as hook
 from _demarc import caches, core
