@@ -18,6 +18,7 @@ type Rule struct {
 // pure are the analyses: folds over events whose answer depends on nothing else.
 var pure = []string{
 	"internal/sqlread", "internal/baseline", "internal/forecast", "internal/sim", "internal/stale", "internal/compare", "internal/audit",
+	"internal/join",
 }
 
 // outside are the parts of the standard library through which a package reaches the world.

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/demarc-dev/demarc/event"
+	"github.com/demarc-dev/demarc/internal/join"
 )
 
 // Options are the limits and thresholds of a fold; a zero field takes the default in its comment. Folds that are merged
@@ -160,7 +161,7 @@ func New(opt Options) *Fold {
 	}
 	f.fills.max = opt.MaxFills
 	f.room = room{opt.MaxStatements, opt.MaxStatementsTotal}
-	f.live.init()
+	f.live.Limits = join.Limits{JoinAge: opt.JoinAge, OpenAge: opt.OpenAge, MaxItems: opt.MaxItems, MaxTraces: opt.MaxTraces}
 	return f
 }
 
@@ -228,13 +229,12 @@ func (f *Fold) request(e *event.Event, src uint32) {
 	if e.Trace == "" {
 		return
 	}
-	t := f.trace(e)
-	if len(t.reqs) < maxRequestsPerTrace {
+	t := f.live.Trace(join.ID(e.Trace))
+	if len(t.Requests) < join.MaxRequests {
 		_, timed := duration(e)
-		t.reqs = append(t.reqs, reqRef{route: id, src: src, span: hash(e.Span), at: e.At, end: e.End(), timed: timed})
+		t.Requests = append(t.Requests, reqRef{route: id, src: src, span: join.ID(e.Span), at: e.At, end: e.End(), timed: timed})
 	}
-	f.live.clock = max(f.live.clock, e.End())
-	f.live.touch(t, f.live.clock)
+	f.live.Touch(t, f.live.Advance(e.End()))
 	f.expire()
 }
 
@@ -251,7 +251,7 @@ func (f *Fold) query(e *event.Event, src uint32) {
 	fp := f.fingerprint(q)
 	var params uint64
 	for _, p := range q.Params {
-		params = mix(params^uint64(p), 0x9e3779b97f4a7c15)
+		params = join.Mix(params^uint64(p), 0x9e3779b97f4a7c15)
 	}
 	f.keep(e, src, item{kind: itemQuery, name: fp, code: f.code(q.Code), aux: params, failed: q.Error != ""})
 }
@@ -320,9 +320,9 @@ func (f *Fold) cache(e *event.Event, src uint32) {
 		return
 	}
 	if c.Key != "" && (it.kind == itemMiss || it.kind == itemSet) {
-		it.aux = mix(hash(c.Key), uint64(it.name)+1)
+		it.aux = join.Mix(join.ID(c.Key), uint64(it.name)+1)
 		if c.Layer == "local" { // each process fills its own
-			it.aux = mix(it.aux, hash(f.processes[src].Host)^uint64(f.processes[src].Pid))
+			it.aux = join.Mix(it.aux, join.ID(f.processes[src].Host)^uint64(f.processes[src].Pid))
 		}
 		it.start = c.FillStart
 	}
@@ -331,8 +331,8 @@ func (f *Fold) cache(e *event.Event, src uint32) {
 
 // keep holds what a request's figures need until the trace is closed.
 func (f *Fold) keep(e *event.Event, src uint32, it item) {
-	t := f.trace(e)
-	if len(t.items) >= f.opt.MaxItems/4 {
+	t := f.live.Trace(join.ID(e.Trace))
+	if len(t.Items) >= f.opt.MaxItems/4 {
 		f.cut++
 		return
 	}
@@ -342,35 +342,25 @@ func (f *Fold) keep(e *event.Event, src uint32, it item) {
 		it.end += d
 		it.timed = true
 	}
-	it.span, it.parent = hash(e.Span), hash(e.Parent)
-	t.items = append(t.items, it)
-	f.live.items++
-	f.live.clock = max(f.live.clock, e.End())
-	f.live.touch(t, f.live.clock)
+	it.span, it.parent = join.ID(e.Span), join.ID(e.Parent)
+	f.live.Add(t, it)
+	f.live.Touch(t, f.live.Advance(e.End()))
 	f.expire()
 }
 
 // expire closes the traces that are too old or too many.
 func (f *Fold) expire() {
-	for t := f.live.done.front; t != nil && t.seen < f.live.clock-f.opt.JoinAge; t = f.live.done.front {
-		f.close(t)
-	}
-	for t := f.live.open.front; t != nil && t.seen < f.live.clock-f.opt.OpenAge; t = f.live.open.front {
-		f.close(t)
-	}
-	for f.live.items > f.opt.MaxItems || len(f.live.byID) > f.opt.MaxTraces {
-		t := f.live.done.front
-		if t == nil {
-			t = f.live.open.front
+	for t, early := f.live.Due(); t != nil; t, early = f.live.Due() {
+		if early {
+			f.evicted++
 		}
-		f.evicted++
 		f.close(t)
 	}
 }
 
 func (f *Fold) close(t *trace) {
 	f.apply(t)
-	f.live.remove(t)
+	f.live.Remove(t)
 }
 
 func (f *Fold) addMark(m Mark) {

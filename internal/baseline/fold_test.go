@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/demarc-dev/demarc/event"
+	"github.com/demarc-dev/demarc/internal/join"
 )
 
 func fold(opt Options, events []event.Event) *Fold {
@@ -95,10 +96,10 @@ func TestSameHistorySameReport(t *testing.T) {
 
 		// Traces closed as soon as possible: JoinAge is the least that this order needs.
 		early := fold(Options{JoinAge: 60e6, OpenAge: 60e6}, events)
-		early.live.clock += 1e12
+		early.live.Clock += 1e12
 		early.expire()
-		if len(early.live.byID) != 0 || early.live.items != 0 {
-			t.Fatalf("%d traces with %d items left after everything was closed", len(early.live.byID), early.live.items)
+		if early.live.Len() != 0 || early.live.Items() != 0 {
+			t.Fatalf("%d traces with %d items left after everything was closed", early.live.Len(), early.live.Items())
 		}
 		got := early.Report()
 		got.Coverage.OpenTraces = want.Coverage.OpenTraces
@@ -316,8 +317,8 @@ func TestLimits(t *testing.T) {
 		f.Add(&event.Event{Type: event.TypeRequest, At: at + int64(i), Trace: trace, Source: src,
 			Request: &event.Request{Kind: "http", Method: "GET", Route: fmt.Sprint("/", i), Error: fmt.Sprint("E", i)}})
 		f.Add(&event.Event{Type: event.TypeMark, At: at + int64(i), Mark: &event.Mark{Name: fmt.Sprint("m", i)}})
-		if f.live.items > 100 || len(f.live.byID) > 50 || len(f.texts) > 5 || len(f.routes) > 11 || len(f.processes) > 5 {
-			t.Fatalf("bounds passed: %d items, %d traces, %d texts, %d routes", f.live.items, len(f.live.byID), len(f.texts), len(f.routes))
+		if f.live.Items() > 100 || f.live.Len() > 50 || len(f.texts) > 5 || len(f.routes) > 11 || len(f.processes) > 5 {
+			t.Fatalf("bounds passed: %d items, %d traces, %d texts, %d routes", f.live.Items(), f.live.Len(), len(f.texts), len(f.routes))
 		}
 	}
 	r := f.Report()
@@ -406,7 +407,7 @@ func FuzzFold(f *testing.F) {
 				continue
 			}
 			one.Add(&e)
-			if hash(e.Trace)%2 == 0 {
+			if join.ID(e.Trace)%2 == 0 {
 				a.Add(&e)
 			} else {
 				b.Add(&e)

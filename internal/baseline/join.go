@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/demarc-dev/demarc/event"
+	"github.com/demarc-dev/demarc/internal/join"
 )
 
 // Kinds of items.
@@ -44,175 +44,50 @@ type reqRef struct {
 	timed   bool
 }
 
-// A trace holds one request, except where a caller's trace goes through several services or calls one several times.
-const maxRequestsPerTrace = 256
-
-// trace is a trace whose events may still come.
-type trace struct {
-	id         uint64
-	seen       int64 // the fold's clock when the last event came
-	items      []item
-	reqs       []reqRef
-	prev, next *trace
-	in         *traceList
+func (r *reqRef) place() join.Place {
+	return join.Place{At: r.at, End: r.end, Span: r.span, Source: r.src}
 }
 
-type traceList struct{ front, back *trace }
-
-// liveTraces are the traces that are not closed, in the order in which they were last added to.
-type liveTraces struct {
-	byID  map[uint64]*trace
-	clock int64 // greatest end of a joinable event
-	items int
-	open  traceList // no request seen yet
-	done  traceList
-	free  []*trace
-}
-
-func (l *liveTraces) init() { l.byID = map[uint64]*trace{} }
-
-func (f *Fold) trace(e *event.Event) *trace {
-	id := hash(e.Trace)
-	if t := f.live.byID[id]; t != nil {
-		return t
-	}
-	return f.live.add(id)
-}
-
-func (l *liveTraces) add(id uint64) *trace {
-	var t *trace
-	if n := len(l.free); n > 0 {
-		t = l.free[n-1]
-		l.free = l.free[:n-1]
-	} else {
-		t = &trace{}
-	}
-	t.id = id
-	l.byID[id] = t
-	return t
-}
-
-// touch moves a trace to the end of the list it belongs to.
-func (l *liveTraces) touch(t *trace, clock int64) {
-	t.seen = clock
-	to := &l.open
-	if len(t.reqs) > 0 {
-		to = &l.done
-	}
-	if t.in == to && to.back == t {
-		return
-	}
-	t.unlink()
-	t.in, t.prev = to, to.back
-	if to.back != nil {
-		to.back.next = t
-	} else {
-		to.front = t
-	}
-	to.back = t
-}
-
-func (t *trace) unlink() {
-	if t.in == nil {
-		return
-	}
-	if t.prev != nil {
-		t.prev.next = t.next
-	} else {
-		t.in.front = t.next
-	}
-	if t.next != nil {
-		t.next.prev = t.prev
-	} else {
-		t.in.back = t.prev
-	}
-	t.prev, t.next, t.in = nil, nil, nil
-}
-
-func (l *liveTraces) remove(t *trace) {
-	t.unlink()
-	delete(l.byID, t.id)
-	l.items -= len(t.items)
-	if cap(t.items) <= 64 && len(l.free) < 1024 {
-		t.items, t.reqs = t.items[:0], t.reqs[:0]
-		l.free = append(l.free, t)
-	}
-}
+type (
+	trace      = join.Trace[item, reqRef, struct{}]
+	liveTraces = join.Live[item, reqRef, struct{}]
+)
 
 // apply adds a trace's items to the routes of its requests. Items of a trace without a request stay uncounted there.
 func (f *Fold) apply(t *trace) {
-	if len(t.reqs) == 0 {
+	if len(t.Requests) == 0 {
 		return
 	}
-	for i := 1; i < len(t.items); i++ { // mostly in order: the items are large to pass around
-		if a, b := &t.items[i-1], &t.items[i]; a.at > b.at || a.at == b.at && byStart(*a, *b) > 0 {
-			slices.SortFunc(t.items, byStart)
+	for i := 1; i < len(t.Items); i++ { // mostly in order: the items are large to pass around
+		if a, b := &t.Items[i-1], &t.Items[i]; a.at > b.at || a.at == b.at && byStart(*a, *b) > 0 {
+			slices.SortFunc(t.Items, byStart)
 			break
 		}
 	}
-	if len(t.reqs) == 1 {
-		f.applyTo(t.id, &t.reqs[0], t.items)
+	if len(t.Requests) == 1 {
+		f.applyTo(t.ID, &t.Requests[0], t.Items)
 		return
 	}
-	slices.SortFunc(t.reqs, func(a, b reqRef) int {
-		return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.end, b.end), cmp.Compare(a.span, b.span))
-	})
-	parts := make([][]item, len(t.reqs))
-	own := ownership(t)
-	for i := range t.items {
-		parts[own(&t.items[i])] = append(parts[own(&t.items[i])], t.items[i])
+	slices.SortFunc(t.Requests, func(a, b reqRef) int { return a.place().Compare(b.place()) })
+	places := make([]join.Place, len(t.Requests))
+	for i := range places {
+		places[i] = t.Requests[i].place()
 	}
-	for i := range t.reqs {
-		f.applyTo(t.id, &t.reqs[i], parts[i])
+	parts := make([][]item, len(t.Requests))
+	owners := join.Owners(places, len(t.Items), func(i int) join.Link {
+		it := &t.Items[i]
+		return join.Link{At: it.at, Span: it.span, Parent: it.parent, Source: it.src}
+	})
+	for i, owner := range owners {
+		parts[owner] = append(parts[owner], t.Items[i])
+	}
+	for i := range t.Requests {
+		f.applyTo(t.ID, &t.Requests[i], parts[i])
 	}
 }
 
 func byStart(a, b item) int {
 	return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.end, b.end), cmp.Compare(a.span, b.span), cmp.Compare(a.aux, b.aux))
-}
-
-// ownership says which of a trace's several requests an item belongs to: the nearest one among its parents; where that
-// chain is broken, the last one that began before it in the same process; else the last one that began before it.
-func ownership(t *trace) func(*item) int {
-	bySpan := map[uint64]int{}
-	parent := map[uint64]uint64{}
-	for i := range t.reqs {
-		if t.reqs[i].span != 0 {
-			bySpan[t.reqs[i].span] = i
-		}
-	}
-	for i := range t.items {
-		if t.items[i].span != 0 {
-			parent[t.items[i].span] = t.items[i].parent
-		}
-	}
-	return func(it *item) int {
-		at := it.parent
-		for range 64 { // a chain may be a circle in hostile input
-			if at == 0 {
-				break
-			}
-			if i, ok := bySpan[at]; ok {
-				return i
-			}
-			at = parent[at]
-		}
-		best, bestSame := 0, -1
-		for i := range t.reqs {
-			r := &t.reqs[i]
-			if r.at > it.at {
-				break
-			}
-			best = i
-			if r.src == it.src && (bestSame < 0 || r.end >= it.at || t.reqs[bestSame].end < it.at) {
-				bestSame = i
-			}
-		}
-		if bestSame >= 0 {
-			return bestSame
-		}
-		return best
-	}
 }
 
 // applyTo adds one request's items, sorted by start, to its route.

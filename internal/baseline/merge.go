@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/demarc-dev/demarc/event"
+	"github.com/demarc-dev/demarc/internal/join"
 )
 
 // translation maps another fold's numbers to this one's.
@@ -74,21 +75,16 @@ func (f *Fold) Merge(o *Fold) {
 		x.route = names.routes[x.route]
 		f.fills.add(x)
 	}
-	for _, list := range []*traceList{&o.live.open, &o.live.done} {
-		for t := list.front; t != nil; t = t.next {
-			f.mergeTrace(t, names)
-		}
+	for t := range o.live.All() {
+		f.mergeTrace(t, names)
 	}
-	f.live.clock = max(f.live.clock, o.live.clock)
+	f.live.Advance(o.live.Clock)
 	f.expire()
 }
 
 func (f *Fold) mergeTrace(t *trace, names *translation) {
-	to := f.live.byID[t.id]
-	if to == nil {
-		to = f.live.add(t.id)
-	}
-	for _, it := range t.items {
+	to := f.live.Trace(t.ID)
+	for _, it := range t.Items {
 		switch it.kind {
 		case itemQuery:
 			it.name, it.code = names.fingerprints[it.name], names.codes[it.code]
@@ -97,16 +93,15 @@ func (f *Fold) mergeTrace(t *trace, names *translation) {
 			it.name = names.stores[it.name]
 		}
 		it.src = names.processes[it.src]
-		to.items = append(to.items, it)
+		f.live.Add(to, it)
 	}
-	for _, r := range t.reqs {
+	for _, r := range t.Requests {
 		r.route, r.src = names.routes[r.route], names.processes[r.src]
-		if len(to.reqs) < maxRequestsPerTrace {
-			to.reqs = append(to.reqs, r)
+		if len(to.Requests) < join.MaxRequests {
+			to.Requests = append(to.Requests, r)
 		}
 	}
-	f.live.items += len(t.items)
-	f.live.touch(to, max(to.seen, t.seen))
+	f.live.Touch(to, max(to.Seen, t.Seen))
 }
 
 // settled returns a copy of the fold's sums in which every live trace has been applied, so that a report can be had
@@ -127,10 +122,8 @@ func (f *Fold) settled() *Fold {
 		v.routes[i] = newRoute(r.key)
 		v.routes[i].merge(r, f.opt.MaxErrors, &v.room, same)
 	}
-	for _, list := range []*traceList{&f.live.open, &f.live.done} {
-		for t := list.front; t != nil; t = t.next {
-			v.apply(&trace{id: t.id, items: slices.Clone(t.items), reqs: slices.Clone(t.reqs)})
-		}
+	for t := range f.live.All() {
+		v.apply(&trace{ID: t.ID, Items: slices.Clone(t.Items), Requests: slices.Clone(t.Requests)})
 	}
 	return v
 }

@@ -1,7 +1,6 @@
 package baseline
 
 import (
-	"math/bits"
 	"strings"
 	"unsafe"
 )
@@ -62,37 +61,4 @@ func (n *tables) store(layer, store string) uint32 {
 func (n *tables) storeName(id uint32) (layer, store string) {
 	layer, store, _ = strings.Cut(n.stores.list[id], "\x00")
 	return layer, store
-}
-
-// hash is a 64-bit hash of an identifier, the same in every process, 0 for "". Two of the at most some ten thousand
-// identifiers alive at one time meet with a probability of about one in 10^10.
-func hash(s string) uint64 {
-	if s == "" {
-		return 0
-	}
-	h := uint64(len(s)) * 0x9e3779b97f4a7c15
-	for len(s) >= 8 {
-		h = mix(h^word(s), 0xa0761d6478bd642f)
-		s = s[8:]
-	}
-	var tail uint64
-	for i := range len(s) {
-		tail = tail<<8 | uint64(s[i])
-	}
-	h = mix(h^tail, 0xe7037ed1a0b428db)
-	if h == 0 {
-		return 1
-	}
-	return h
-}
-
-func word(s string) uint64 {
-	_ = s[7]
-	return uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
-		uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
-}
-
-func mix(a, b uint64) uint64 {
-	hi, lo := bits.Mul64(a^0x8ebc6af09c88c6e3, b^0x589965cc75374cc3)
-	return hi ^ lo
 }

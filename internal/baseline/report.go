@@ -106,7 +106,10 @@ func kindOf(r *route) int {
 
 func (f *Fold) openTraces() int {
 	n := 0
-	for t := f.live.open.front; t != nil; t = t.next {
+	for t := range f.live.All() {
+		if len(t.Requests) > 0 { // those come last
+			break
+		}
 		n++
 	}
 	return n

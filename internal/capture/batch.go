@@ -27,8 +27,11 @@ type table interface {
 	gather(*event.Event)
 	absorb(*encoder)
 	append([]byte) []byte
-	// Reading: read takes n rows from the cursor, attach hands the next one to an event.
-	read(*decoder, *cursor, int)
+	// Reading: open finds the columns of n rows, fill reads the rows up to one, whole says at the end whether the
+	// columns held just that; attach hands the next row to an event.
+	open(from *cursor, n int)
+	fill(d *decoder, to int) bool
+	whole() bool
 	attach(*event.Event)
 	len() int
 	// only leaves fields out of reading, but for those named.
@@ -46,9 +49,12 @@ type tableOf[T any] struct {
 	none T
 
 	// Reading.
-	slab []T
-	next int
-	skip []bool // fields that nobody asked for; nil: none
+	slab   []T
+	stored []columnReader
+	filled int    // rows
+	next   int    // to be attached
+	skip   []bool // fields that nobody asked for; nil: none
+	empty  bool   // all of them, so that nothing is ever put into slab
 }
 
 func (t *tableOf[T]) gather(e *event.Event) {
@@ -86,26 +92,62 @@ func (t *tableOf[T]) append(dst []byte) []byte {
 	return dst
 }
 
-func (t *tableOf[T]) read(d *decoder, from *cursor, n int) {
+func (t *tableOf[T]) open(from *cursor, n int) {
 	if cap(t.slab) < n {
 		t.slab = make([]T, n)
 	}
 	t.slab = t.slab[:n]
-	if t.skip == nil || slices.Contains(t.skip, false) { // else nothing was ever put there
-		clear(t.slab)
+	t.filled, t.next = 0, 0
+	t.stored = t.stored[:0]
+	stored := from.uvarint()
+	if stored > uint64(len(t.fields)) {
+		from.fail()
+		return
 	}
-	t.next = 0
-	d.columns(from, n, len(t.fields), func(i int, c *columnReader) {
+	for i := range int(stored) {
+		c := readColumn(from, n)
 		if t.skip != nil && t.skip[i] {
-			c.b = nil
-			return
+			c = columnReader{}
 		}
-		t.fields[i].get(d, c, t.slab)
-	})
+		t.stored = append(t.stored, c)
+	}
+}
+
+func (t *tableOf[T]) fill(d *decoder, to int) bool {
+	rows := t.slab[t.filled:to]
+	if len(rows) == 0 || t.empty {
+		t.filled = to
+		return true
+	}
+	clear(rows)
+	whole := cells{first: unsafe.Pointer(unsafe.SliceData(t.slab)), size: unsafe.Sizeof(rows[0]), from: t.filled, to: to}
+	for i := range t.stored {
+		c := &t.stored[i]
+		if c.mode == presentNone {
+			continue
+		}
+		part := whole
+		part.first = unsafe.Add(whole.first, t.fields[i].at)
+		if t.fields[i].get(d, c, part); c.bad {
+			return false
+		}
+	}
+	t.filled = to
+	return true
+}
+
+func (t *tableOf[T]) whole() bool {
+	for i := range t.stored {
+		if !t.stored[i].whole() {
+			return false
+		}
+	}
+	return true
 }
 
 func (t *tableOf[T]) only(names []string) {
 	t.skip = skipped(t.fields, names)
+	t.empty = !slices.Contains(t.skip, false)
 }
 
 // skipped says which fields are not among the names.

@@ -3,7 +3,6 @@ package capture
 import (
 	"errors"
 	"fmt"
-	"math"
 
 	"github.com/demarc-dev/demarc/event"
 )
@@ -16,9 +15,8 @@ type decoder struct {
 	hashes    entries[event.Hash]
 	lost      bool // a reference to an entry whose definition was damaged
 
-	events  []event.Event
+	common  tableOf[event.Event]
 	tables  []table
-	skip    []bool // common fields that nobody asked for; nil: none
 	sources []*event.Source
 	nums    map[*event.Source]int
 	seqs    []uint64
@@ -36,7 +34,7 @@ type decoder struct {
 }
 
 func newDecoder() *decoder {
-	d := &decoder{tables: newTables(), nums: map[*event.Source]int{}, known: map[event.Source]*event.Source{}}
+	d := &decoder{common: tableOf[event.Event]{fields: commonFields}, tables: newTables(), nums: map[*event.Source]int{}, known: map[event.Source]*event.Source{}}
 	d.segment()
 	return d
 }
@@ -44,7 +42,7 @@ func newDecoder() *decoder {
 // only leaves all fields out but those named, by type; event.Other stands for the common ones. Those that others are
 // decoded from (dur, at and source) are always there.
 func (d *decoder) only(want Fields) {
-	d.skip = skipped(commonFields, append([]string{"dur", "at", "source"}, want[event.Other]...))
+	d.common.only(append([]string{"dur", "at", "source"}, want[event.Other]...))
 	for t, table := range d.tables {
 		if t != int(event.Other) {
 			table.only(want[event.Type(t)])
@@ -92,57 +90,57 @@ func (d *decoder) record(raw []byte, n int) ([]event.Event, error) {
 			return nil, errRecord
 		}
 	}
-	if cap(d.events) < n {
-		d.events = make([]event.Event, n)
-	}
-	d.events = d.events[:n]
-	clear(d.events)
-	d.columns(c, n, len(commonFields), func(i int, col *columnReader) {
-		if d.skip != nil && d.skip[i] {
-			col.b = nil
-			return
-		}
-		commonFields[i].get(d, col, d.events)
-	})
+	d.common.open(c, n)
 	for t, table := range d.tables {
 		if t != int(event.Other) && counts[t] > 0 {
-			table.read(d, c, counts[t])
+			table.open(c, counts[t])
 		}
 	}
-	switch {
-	case c.bad || len(c.b) != 0:
+	if c.bad || len(c.b) != 0 {
 		return nil, errRecord
-	case d.lost:
+	}
+	if !d.fill(types, counts[:len(d.tables)]) {
+		return nil, errRecord
+	}
+	if d.lost {
 		return nil, errLost
 	}
-	for i, t := range types {
-		e := &d.events[i]
-		e.Type = event.Type(t)
-		if e.Type != event.Other {
-			d.tables[t].attach(e)
-		}
-	}
-	return d.events, nil
+	return d.common.slab, nil
 }
 
-// columns reads the columns of one table. A column whose bytes are not all used is not what was written.
-func (d *decoder) columns(from *cursor, rows, fields int, read func(int, *columnReader)) {
-	stored := int(min(from.uvarint(), math.MaxInt32))
-	if stored > fields {
-		from.fail()
-		return
-	}
-	for i := range stored {
-		col := readColumn(from, rows)
-		if from.bad {
-			return
+// fillRows is how many events are filled, column by column, before the next ones: so few that they stay in the processor's
+// nearest cache.
+const fillRows = 128
+
+// fill reads the values of all columns that were found, and ties each event to its row of its type's table.
+func (d *decoder) fill(types []byte, counts []int) bool {
+	for from := 0; from < len(types); from += fillRows {
+		to := min(from+fillRows, len(types))
+		if !d.common.fill(d, to) {
+			return false
 		}
-		read(i, &col)
-		if col.bad || len(col.b) != 0 {
-			from.fail()
-			return
+		for i, t := range types[from:to] {
+			if e := &d.common.slab[from+i]; t != byte(event.Other) {
+				e.Type = event.Type(t)
+				d.tables[t].attach(e)
+			}
 		}
 	}
+	for t, table := range d.tables {
+		if t == int(event.Other) || counts[t] == 0 {
+			continue
+		}
+		for to := 0; to < counts[t]; {
+			to = min(to+fillRows, counts[t])
+			if !table.fill(d, to) {
+				return false
+			}
+		}
+		if !table.whole() {
+			return false
+		}
+	}
+	return d.common.whole()
 }
 
 func (d *decoder) defineTexts(c *cursor) {
@@ -223,15 +221,6 @@ func (d *decoder) readSources(c *cursor, events int) {
 		d.seqs = append(d.seqs, 0)
 		d.nums[p] = i + 1
 	}
-}
-
-func (d *decoder) source(c *cursor) *event.Source {
-	i := c.uvarint()
-	if i >= uint64(len(d.sources)) {
-		c.fail()
-		return nil
-	}
-	return d.sources[i]
 }
 
 func (d *decoder) sourceIndex(s *event.Source) int {

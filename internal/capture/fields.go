@@ -9,9 +9,9 @@ import (
 // field is one field of T: how it goes into its column and comes out again, and into an exported table.
 type field[T any] struct {
 	name  string
-	put   func(e *encoder, c *column, rows []unsafe.Pointer, at uintptr, first int)
 	at    uintptr // where the field lies in T, bytes
-	get   func(*decoder, *columnReader, []T)
+	put   func(e *encoder, c *column, rows []unsafe.Pointer, at uintptr, first int)
+	get   func(d *decoder, c *columnReader, to cells)
 	table tableColumn[T]
 }
 
@@ -19,19 +19,10 @@ type field[T any] struct {
 func newField[T, V any](name string, c codec[V], at func(*T) *V) field[T] {
 	var t T
 	return field[T]{
-		name: name,
-		put:  c.put,
-		at:   uintptr(unsafe.Pointer(at(&t))) - uintptr(unsafe.Pointer(&t)),
-		get: func(d *decoder, col *columnReader, rows []T) {
-			if col.mode == presentNone {
-				return
-			}
-			for i := range rows {
-				if col.has(i) {
-					c.get(d, col, at(&rows[i]))
-				}
-			}
-		},
+		name:  name,
+		at:    uintptr(unsafe.Pointer(at(&t))) - uintptr(unsafe.Pointer(&t)),
+		put:   c.put,
+		get:   c.get,
 		table: newTableColumn(at),
 	}
 }
@@ -172,7 +163,23 @@ var endCodec = codec[event.Event]{
 			c.appendDelta(uint64((*event.Event)(unsafe.Add(r, at)).End()))
 		}
 	},
-	get: func(_ *decoder, c *columnReader, e *event.Event) { e.At = int64(c.delta()) - e.Dur.Or(0) },
+	get: func(_ *decoder, c *columnReader, to cells) {
+		b, last := c.b, c.last
+		for row := to.from; row < to.to; row++ {
+			if !c.has(row) {
+				continue
+			}
+			v, n := uvarint(b)
+			if n <= 0 {
+				c.fail()
+				return
+			}
+			b, last = b[n:], last+uint64(unzigzag(v))
+			e := (*event.Event)(to.at(row))
+			e.At = int64(last) - e.Dur.Or(0)
+		}
+		c.b, c.last = b, last
+	},
 }
 
 var sourceCodec = codec[*event.Source]{
@@ -184,7 +191,22 @@ var sourceCodec = codec[*event.Source]{
 			}
 		}
 	},
-	get: func(d *decoder, c *columnReader, s **event.Source) { *s = d.source(&c.cursor) },
+	get: func(d *decoder, c *columnReader, to cells) {
+		b := c.b
+		for row := to.from; row < to.to; row++ {
+			if !c.has(row) {
+				continue
+			}
+			i, n := uvarint(b)
+			if n <= 0 || i >= uint64(len(d.sources)) {
+				c.fail()
+				return
+			}
+			b = b[n:]
+			*(**event.Source)(to.at(row)) = d.sources[i]
+		}
+		c.b = b
+	},
 }
 
 // seqCodec stores how far the number is from the last one of the same process.
@@ -201,10 +223,24 @@ var seqCodec = codec[event.Event]{
 			*last = e.Seq
 		}
 	},
-	get: func(d *decoder, c *columnReader, e *event.Event) {
-		last := &d.seqs[d.sourceIndex(e.Source)]
-		*last += uint64(unzigzag(c.uvarint()))
-		e.Seq = *last
+	get: func(d *decoder, c *columnReader, to cells) {
+		b := c.b
+		for row := to.from; row < to.to; row++ {
+			if !c.has(row) {
+				continue
+			}
+			v, n := uvarint(b)
+			if n <= 0 {
+				c.fail()
+				return
+			}
+			b = b[n:]
+			e := (*event.Event)(to.at(row))
+			last := &d.seqs[d.sourceIndex(e.Source)]
+			*last += uint64(unzigzag(v))
+			e.Seq = *last
+		}
+		c.b = b
 	},
 }
 

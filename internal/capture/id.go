@@ -33,7 +33,7 @@ var idCodec = codec[string]{
 			}
 		}
 	},
-	get: getID,
+	get: getIDs,
 }
 
 func putID(e *encoder, c *column, s string) {
@@ -100,7 +100,26 @@ func hexValue(b byte) byte {
 	return 16
 }
 
-func getID(d *decoder, c *columnReader, s *string) {
+func getIDs(d *decoder, c *columnReader, to cells) {
+	b, last := c.b, c.lastID
+	for row := to.from; row < to.to; row++ {
+		if !c.has(row) {
+			continue
+		}
+		if len(b) > 0 && b[0] == idSame {
+			b = b[1:]
+		} else {
+			c.b = b
+			d.id(c)
+			b, last = c.b, c.lastID
+		}
+		*(*string)(to.at(row)) = last
+	}
+	c.b = b
+}
+
+// id reads an id that differs from the one before.
+func (d *decoder) id(c *columnReader) {
 	switch form := c.uvarint(); form {
 	case idSame:
 	case idHex:
@@ -126,7 +145,6 @@ func getID(d *decoder, c *columnReader, s *string) {
 		}
 		c.lastID = d.ids.make(c.prefix, c.n)
 	}
-	*s = c.lastID
 }
 
 // idTexts makes ids from prefix and number. One id stands in several columns and rows, mostly near each other, so the

@@ -13,7 +13,7 @@ func listCodec[E any](put func(*encoder, []byte, []E) []byte, get func(*decoder,
 		put: putEach(func(v *[]E) bool { return len(*v) != 0 }, func(e *encoder, c *column, v *[]E) {
 			c.data = put(e, binary.AppendUvarint(c.data, uint64(len(*v))), *v)
 		}),
-		get: func(d *decoder, c *columnReader, v *[]E) {
+		get: getEach(func(d *decoder, c *columnReader, v *[]E) {
 			n := c.count()
 			if d.elements += n; d.elements > maxElements {
 				c.fail()
@@ -24,7 +24,7 @@ func listCodec[E any](put func(*encoder, []byte, []E) []byte, get func(*decoder,
 				get(d, &c.cursor, &list[i])
 			}
 			*v = list
-		},
+		}),
 	}
 }
 

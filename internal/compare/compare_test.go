@@ -402,7 +402,7 @@ func TestConstantCounts(t *testing.T) {
 		s := New(SampleOptions{})
 		s.seen.queries = true
 		for i := range n {
-			s.take(routeKey{method: "GET", route: "/a"}, sample{at: start + int64(i)*1e7, dur: int64(1e6 + i%9*1e5), queries: uint32(queries), bytes: noBytes})
+			s.take(s.route(routeKey{method: "GET", route: "/a"}), &sample{at: start + int64(i)*1e7, dur: int64(1e6 + i%9*1e5), queries: uint32(queries), bytes: noBytes})
 		}
 		return s
 	}
@@ -538,8 +538,8 @@ func FuzzCompare(f *testing.F) {
 				if err := sides[i].Add([]event.Event{e}); err != nil {
 					t.Fatal(err)
 				}
-				if s := sides[i]; s.kept > 64 || len(s.join.byID) > 8 || s.join.items > 40 || len(s.routes) > 5 {
-					t.Fatalf("limits passed: %d requests, %d traces, %d items, %d routes", s.kept, len(s.join.byID), s.join.items, len(s.routes))
+				if s := sides[i]; s.kept > 64 || s.join.live.Len() > 8 || s.join.live.Items() > 40 || len(s.routes) > 5 {
+					t.Fatalf("limits passed: %d requests, %d traces, %d items, %d routes", s.kept, s.join.live.Len(), s.join.live.Items(), len(s.routes))
 				}
 			}
 		}

@@ -1,21 +1,19 @@
 package compare
 
 import (
-	"cmp"
 	"math"
-	"math/bits"
 	"slices"
 
 	"github.com/demarc-dev/demarc/event"
+	"github.com/demarc-dev/demarc/internal/join"
 )
 
-// What a request's figures need of one event of its trace.
+// item is what a request's figures need of one event of its trace.
 type item struct {
 	at           int64
-	end          int64
 	span, parent uint64
 	src          uint32
-	n            uint32
+	n            uint16
 	kind         uint8
 }
 
@@ -33,50 +31,60 @@ const (
 	openAge = int64(300e9)
 )
 
-// A trace holds one request, except where a caller's trace goes through several services or calls one several times.
-const maxRequestsPerTrace = 256
-
 type request struct {
 	sample
-	key  routeKey
-	end  int64
-	span uint64
-	src  uint32
+	route *routeSamples
+	end   int64
+	span  uint64
+	src   uint32
 }
 
-type trace struct {
-	id         uint64
-	seen       int64
-	items      []item
-	reqs       []request
-	prev, next *trace
-	in         *traceList
+// tally are what the items of a trace, or of one request, come to.
+type tally struct {
+	queries      uint32
+	hits, misses uint16
 }
 
-type traceList struct{ front, back *trace }
+type trace = join.Trace[item, request, tally]
 
 // joiner puts queries and cache lookups to the request they belong to, by trace, as the baseline does: a test holds the
 // two against each other.
 type joiner struct {
 	s       *Samples
-	byID    map[uint64]*trace
-	open    traceList // no request seen yet
-	done    traceList
-	clock   int64 // greatest end of an event
-	items   int
-	free    []*trace
+	live    join.Live[item, request, tally]
 	evicted int64 // traces closed early for want of room
 	cut     int64 // events left out of one over-long trace
 
-	lastID uint64 // the trace of the event before
-	last   *trace
+	// What was found last: events that follow each other mostly are of one trace and process. The texts belong to whoever
+	// called Add, and are forgotten when it returns.
+	traceText, parentText string
+	last                  *trace
+	parent                uint64
+	sources               [16]knownSource // by process id
 }
 
-func (j *joiner) init(s *Samples) { j.s, j.byID = s, map[uint64]*trace{} }
+// knownSource is the number that tells a process apart.
+type knownSource struct {
+	source *event.Source
+	id     uint32
+	noted  bool // as one that answered
+}
+
+func (j *joiner) init(s *Samples) {
+	j.s = s
+	j.live.Limits = join.Limits{JoinAge: joinAge, OpenAge: openAge, MaxItems: s.opt.MaxItems, MaxTraces: s.opt.MaxTraces}
+}
+
+// forget lets go of what belongs to the caller of Add.
+func (j *joiner) forget() {
+	j.traceText, j.last, j.parentText, j.parent = "", nil, "", 0
+	clear(j.sources[:])
+}
 
 func (j *joiner) request(e *event.Event) {
 	q := e.Request
-	x := request{key: keyOf(q), end: e.End(), span: hash(e.Span), src: source(e.Source)}
+	source := j.sourceOf(e.Source)
+	x := request{end: e.End(), span: join.ID(e.Span), src: source.id}
 	x.at, x.dur, x.bytes = e.At, -1, noBytes
 	if e.Dur.Known && e.Dur.V >= 0 && e.At+e.Dur.V >= e.At {
 		x.dur = e.Dur.V
@@ -85,37 +93,46 @@ func (j *joiner) request(e *event.Event) {
 		x.bytes = uint32(min(q.BodyBytes.V, math.MaxUint32-1))
 	}
 	x.failed = q.Error != "" || q.Status >= 500
-	x.sample.key = uint32(hash(q.Target))
+	x.key = uint32(join.ID(q.Target))
 	if j.s.inside(e.At) {
-		j.s.service(e.Source)
+		if !source.noted {
+			source.noted = true
+			j.s.service(e.Source)
+		}
 		if j.s.first == 0 || e.At < j.s.first {
 			j.s.first = e.At
 		}
 		j.s.end = max(j.s.end, e.End())
 	}
 	if e.Trace == "" {
-		x.id = uint32(mix(uint64(e.At), e.Seq^uint64(x.src)<<32) >> 32)
-		j.emit(&x)
+		x.id = uint32(join.Mix(uint64(e.At), e.Seq^uint64(x.src)<<32) >> 32)
+		j.alone(q, &x)
 		return
 	}
-	t := j.trace(hash(e.Trace))
-	x.id = uint32(mix(t.id, 0x9e3779b97f4a7c15) >> 32)
-	if len(t.reqs) < maxRequestsPerTrace {
-		// The names belong to the capture's dictionaries, which live no longer than a segment's reading.
-		x.key = j.s.route(x.key).key
-		t.reqs = append(t.reqs, x)
+	t := j.trace(e.Trace)
+	x.id = uint32(join.Mix(t.ID, 0x9e3779b97f4a7c15) >> 32)
+	if len(t.Requests) < join.MaxRequests {
+		x.route = j.s.route(keyOf(q))
+		t.Requests = append(t.Requests, x)
 	} else {
-		j.emit(&x)
+		j.alone(q, &x)
 	}
 	j.touch(t, e.End())
+}
+
+// alone takes a request to which nothing can belong.
+func (j *joiner) alone(q *event.Request, x *request) {
+	if j.s.inside(x.at) {
+		j.s.take(j.s.route(keyOf(q)), &x.sample)
+	}
 }
 
 func (j *joiner) item(e *event.Event, kind uint8, n int64) {
 	if e.Trace == "" {
 		return
 	}
-	t := j.trace(hash(e.Trace))
-	if len(t.items) >= j.s.opt.MaxItems/4 {
+	t := j.trace(e.Trace)
+	if len(t.Items) >= j.s.opt.MaxItems/4 {
 		j.cut++
 		return
 	}
@@ -123,209 +140,108 @@ func (j *joiner) item(e *event.Event, kind uint8, n int64) {
 	if e.Dur.Known && e.Dur.V >= 0 && e.At+e.Dur.V >= e.At {
 		end += e.Dur.V
 	}
-	t.items = append(t.items, item{at: e.At, end: end, span: hash(e.Span), parent: hash(e.Parent), src: source(e.Source),
-		n: uint32(min(n, math.MaxUint32)), kind: kind})
-	j.items++
+	if e.Parent != j.parentText {
+		j.parentText, j.parent = e.Parent, join.ID(e.Parent)
+	}
+	x := item{at: e.At, span: join.ID(e.Span), parent: j.parent, src: j.sourceOf(e.Source).id, n: uint16(min(n, math.MaxUint16)), kind: kind}
+	t.Sum.add(&x)
+	j.live.Add(t, x)
 	j.touch(t, end)
 }
 
-func (j *joiner) trace(id uint64) *trace {
-	if id == j.lastID && j.last != nil {
-		return j.last
+func (j *joiner) trace(text string) *trace {
+	if j.last == nil || text != j.traceText {
+		j.last, j.traceText = j.live.Trace(join.ID(text)), text
 	}
-	t := j.byID[id]
-	if t == nil {
-		if n := len(j.free); n > 0 {
-			t = j.free[n-1]
-			j.free = j.free[:n-1]
-		} else {
-			t = &trace{}
-		}
-		t.id = id
-		j.byID[id] = t
-	}
-	j.lastID, j.last = id, t
-	return t
+	return j.last
 }
 
-// touch moves a trace to the end of the list it belongs to and closes those that are too old or too many.
+// touch notes an event of a trace and closes those that are too old or too many.
 func (j *joiner) touch(t *trace, end int64) {
-	j.clock = max(j.clock, end)
-	t.seen = j.clock
-	to := &j.open
-	if len(t.reqs) > 0 {
-		to = &j.done
-	}
-	if t.in != to || to.back != t {
-		t.unlink()
-		t.in, t.prev = to, to.back
-		if to.back != nil {
-			to.back.next = t
-		} else {
-			to.front = t
+	j.live.Touch(t, j.live.Advance(end))
+	for t, early := j.live.Due(); t != nil; t, early = j.live.Due() {
+		if early {
+			j.evicted++
 		}
-		to.back = t
-	}
-	for t := j.done.front; t != nil && t.seen < j.clock-joinAge; t = j.done.front {
 		j.close(t)
 	}
-	for t := j.open.front; t != nil && t.seen < j.clock-openAge; t = j.open.front {
-		j.close(t)
-	}
-	for j.items > j.s.opt.MaxItems || len(j.byID) > j.s.opt.MaxTraces {
-		t := cmp.Or(j.done.front, j.open.front)
-		j.evicted++
-		j.close(t)
-	}
-}
-
-func (t *trace) unlink() {
-	if t.in == nil {
-		return
-	}
-	if t.prev != nil {
-		t.prev.next = t.next
-	} else {
-		t.in.front = t.next
-	}
-	if t.next != nil {
-		t.next.prev = t.prev
-	} else {
-		t.in.back = t.prev
-	}
-	t.prev, t.next, t.in = nil, nil, nil
 }
 
 // closeAll closes every trace: nothing more comes.
 func (j *joiner) closeAll() {
-	for _, list := range []*traceList{&j.done, &j.open} {
-		for list.front != nil {
-			j.close(list.front)
-		}
+	for t := range j.live.All() {
+		j.close(t)
 	}
 }
 
 func (j *joiner) close(t *trace) {
-	switch len(t.reqs) {
+	switch len(t.Requests) {
 	case 0: // what belongs to no request that was seen stays uncounted
 	case 1:
-		for i := range t.items {
-			t.reqs[0].count(&t.items[i])
-		}
-		j.emit(&t.reqs[0])
+		j.emit(&t.Requests[0], t.Sum)
 	default:
-		slices.SortFunc(t.reqs, func(a, b request) int {
-			return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.end, b.end), cmp.Compare(a.span, b.span))
-		})
-		own := ownership(t)
-		for i := range t.items {
-			t.reqs[own(&t.items[i])].count(&t.items[i])
-		}
-		for i := range t.reqs {
-			t.reqs[i].id = uint32(mix(t.id, uint64(i)+0x9e3779b97f4a7c15) >> 32)
-			j.emit(&t.reqs[i])
-		}
+		j.divide(t)
 	}
-	t.unlink()
-	delete(j.byID, t.id)
-	j.items -= len(t.items)
 	if j.last == t {
 		j.last = nil
 	}
-	if cap(t.items) <= 64 && len(j.free) < 1024 {
-		clear(t.reqs)
-		t.items, t.reqs = t.items[:0], t.reqs[:0]
-		j.free = append(j.free, t)
+	j.live.Remove(t)
+}
+
+// divide gives each of several requests of one trace what belongs to it.
+func (j *joiner) divide(t *trace) {
+	slices.SortFunc(t.Requests, func(a, b request) int { return a.place().Compare(b.place()) })
+	places := make([]join.Place, len(t.Requests))
+	for i := range places {
+		places[i] = t.Requests[i].place()
+	}
+	owners := join.Owners(places, len(t.Items), func(i int) join.Link {
+		it := &t.Items[i]
+		return join.Link{At: it.at, Span: it.span, Parent: it.parent, Source: it.src}
+	})
+	sums := make([]tally, len(t.Requests))
+	for i, owner := range owners {
+		sums[owner].add(&t.Items[i])
+	}
+	for i := range t.Requests {
+		t.Requests[i].id = uint32(join.Mix(t.ID, uint64(i)+0x9e3779b97f4a7c15) >> 32)
+		j.emit(&t.Requests[i], sums[i])
 	}
 }
 
-func (x *request) count(it *item) {
+func (x *request) place() join.Place {
+	return join.Place{At: x.at, End: x.end, Span: x.span, Source: x.src}
+}
+
+func (c *tally) add(it *item) {
 	switch it.kind {
 	case itemQuery:
-		x.queries++
+		c.queries++
 	case itemHit:
-		x.hits = uint16(min(uint64(x.hits)+uint64(it.n), math.MaxUint16))
+		c.hits = uint16(min(uint32(c.hits)+uint32(it.n), math.MaxUint16))
 	case itemMiss:
-		x.misses = uint16(min(uint64(x.misses)+uint64(it.n), math.MaxUint16))
+		c.misses = uint16(min(uint32(c.misses)+uint32(it.n), math.MaxUint16))
 	}
 }
 
-func (j *joiner) emit(x *request) {
+func (j *joiner) emit(x *request, c tally) {
 	if j.s.inside(x.at) {
-		j.s.take(x.key, x.sample)
+		x.queries, x.hits, x.misses = c.queries, c.hits, c.misses
+		j.s.take(x.route, &x.sample)
 	}
 }
 
-// ownership says which of a trace's several requests an item belongs to: the nearest one among its parents; where that
-// chain is broken, the last one that began before it in the same process; else the last one that began before it.
-func ownership(t *trace) func(*item) int {
-	bySpan, parent := map[uint64]int{}, map[uint64]uint64{}
-	for i := range t.reqs {
-		if t.reqs[i].span != 0 {
-			bySpan[t.reqs[i].span] = i
+func (j *joiner) sourceOf(s *event.Source) *knownSource {
+	var pid int64
+	if s != nil {
+		pid = s.Pid
+	}
+	known := &j.sources[uint64(pid)%uint64(len(j.sources))]
+	if known.source != s {
+		*known = knownSource{source: s}
+		if s != nil {
+			known.id = uint32(join.Mix(join.ID(s.Host), uint64(s.Pid)))
 		}
 	}
-	for i := range t.items {
-		if t.items[i].span != 0 {
-			parent[t.items[i].span] = t.items[i].parent
-		}
-	}
-	return func(it *item) int {
-		at := it.parent
-		for range 64 { // a chain may be a circle in hostile input
-			if at == 0 {
-				break
-			}
-			if i, ok := bySpan[at]; ok {
-				return i
-			}
-			at = parent[at]
-		}
-		best, same := 0, -1
-		for i := range t.reqs {
-			r := &t.reqs[i]
-			if r.at > it.at {
-				break
-			}
-			best = i
-			if r.src == it.src && (same < 0 || r.end >= it.at || t.reqs[same].end < it.at) {
-				same = i
-			}
-		}
-		if same >= 0 {
-			return same
-		}
-		return best
-	}
-}
-
-// source tells processes apart.
-func source(s *event.Source) uint32 {
-	if s == nil {
-		return 0
-	}
-	return uint32(mix(hash(s.Host), uint64(s.Pid)))
-}
-
-// hash is a 64-bit hash of an identifier, the same in every process, 0 for "".
-func hash(s string) uint64 {
-	if s == "" {
-		return 0
-	}
-	h := uint64(len(s)) * 0x9e3779b97f4a7c15
-	for len(s) >= 8 {
-		h = mix(h^(uint64(s[0])|uint64(s[1])<<8|uint64(s[2])<<16|uint64(s[3])<<24|
-			uint64(s[4])<<32|uint64(s[5])<<40|uint64(s[6])<<48|uint64(s[7])<<56), 0xa0761d6478bd642f)
-		s = s[8:]
-	}
-	var tail uint64
-	for i := range len(s) {
-		tail = tail<<8 | uint64(s[i])
-	}
-	return max(mix(h^tail, 0xe7037ed1a0b428db), 1)
-}
-
-func mix(a, b uint64) uint64 {
-	hi, lo := bits.Mul64(a^0x8ebc6af09c88c6e3, b^0x589965cc75374cc3)
-	return hi ^ lo
+	return known
 }

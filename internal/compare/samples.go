@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/demarc-dev/demarc/event"
+	"github.com/demarc-dev/demarc/internal/join"
 )
 
 // SampleOptions say which requests are taken, and the limits; a zero field takes the default in its comment.
@@ -52,8 +53,7 @@ type Samples struct {
 	opt    SampleOptions
 	join   joiner
 	routes map[routeKey]*routeSamples
-	last   *routeSamples // of the request before
-	lastOf routeKey
+	recent [64]*routeSamples // by the hash of their template
 	kept   int
 
 	first, end int64 // of the requests: start of the first, end of the last
@@ -112,9 +112,9 @@ const noBytes = ^uint32(0)
 
 func (r *routeSamples) keeps(s *sample) bool { return s.id>>(32-r.shift) == 0 }
 
-func (r *routeSamples) add(s sample) bool {
+func (r *routeSamples) add(s *sample) bool {
 	r.seen++
-	if !r.keeps(&s) {
+	if !r.keeps(s) {
 		return false
 	}
 	last := len(r.chunks) - 1
@@ -126,7 +126,7 @@ func (r *routeSamples) add(s sample) bool {
 		r.chunks = append(r.chunks, make([]sample, 0, size))
 		last++
 	}
-	r.chunks[last] = append(r.chunks[last], s)
+	r.chunks[last] = append(r.chunks[last], *s)
 	r.n++
 	return true
 }
@@ -139,7 +139,7 @@ func (r *routeSamples) halve() {
 	seen := r.seen
 	for i, chunk := range old {
 		for j := range chunk {
-			r.add(chunk[j])
+			r.add(&chunk[j])
 		}
 		old[i] = nil
 	}
@@ -190,6 +190,7 @@ func (s *Samples) Add(batch []event.Event) error {
 	for i := range batch {
 		s.add(&batch[i])
 	}
+	s.join.forget()
 	return nil
 }
 
@@ -242,13 +243,8 @@ func (s *Samples) inside(at int64) bool {
 }
 
 // take keeps one request with what was joined to it.
-func (s *Samples) take(key routeKey, x sample) {
+func (s *Samples) take(r *routeSamples, x *sample) {
 	s.requests++
-	r := s.last
-	if r == nil || key != s.lastOf {
-		r = s.route(key)
-		s.last, s.lastOf = r, r.key
-	}
 	if r.add(x) {
 		s.kept++
 	}
@@ -269,7 +265,12 @@ func (s *Samples) take(key routeKey, x sample) {
 }
 
 func (s *Samples) route(key routeKey) *routeSamples {
+	recent := &s.recent[join.ID(key.route)%uint64(len(s.recent))]
+	if r := *recent; r != nil && r.key == key {
+		return r
+	}
 	if r := s.routes[key]; r != nil {
+		*recent = r
 		return r
 	}
 	if len(s.routes) >= s.opt.MaxRoutes {

@@ -88,7 +88,7 @@ func drawn(seed uint64, sh shape, routes, n int, factor float64) *Samples {
 			x := next()
 			at += int64(r.ExpFloat64() * 2e7)
 			x.at, x.id = at, r.Uint32()
-			s.take(key, x)
+			s.take(s.route(key), &x)
 		}
 	}
 	return s

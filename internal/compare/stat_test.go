@@ -78,7 +78,7 @@ func plainSet(a, b []int64) *set {
 	for i, list := range [][]int64{a, b} {
 		r := &routeSamples{}
 		for k, v := range list {
-			r.add(sample{at: int64(k), dur: v})
+			r.add(&sample{at: int64(k), dur: v})
 		}
 		sides[i] = []*routeSamples{r}
 	}
