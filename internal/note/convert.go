@@ -38,6 +38,9 @@ func fromText(data []byte) (map[string]any, []byte, error) {
 
 // fromJSON reads one object: the fields of the head beside the text, or below a key of their own.
 func fromJSON(data []byte) (map[string]any, []byte, error) {
+	if levels := deepest(data); levels > MaxNesting {
+		return nil, nil, fmt.Errorf("the object has %d levels, at most %d were expected", levels, MaxNesting)
+	}
 	d := json.NewDecoder(strings.NewReader(string(data)))
 	d.UseNumber()
 	var read map[string]any
@@ -82,6 +85,27 @@ func fromJSON(data []byte) (map[string]any, []byte, error) {
 	}
 	clean, err := decoded([]byte(body)) // what was escaped in JSON
 	return tree, clean, err
+}
+
+// deepest is how many objects and lists of a JSON text lie within each other.
+func deepest(data []byte) int {
+	depth, most := 0, 0
+	for i := 0; i < len(data); i++ {
+		switch data[i] {
+		case '"':
+			for i++; i < len(data) && data[i] != '"'; i++ {
+				if data[i] == '\\' {
+					i++
+				}
+			}
+		case '{', '[':
+			depth++
+			most = max(most, depth)
+		case '}', ']':
+			depth--
+		}
+	}
+	return most
 }
 
 // paragraphs joins a list of texts to one text.
