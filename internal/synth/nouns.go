@@ -9,13 +9,7 @@ const nounsOfRoutes = 40
 func (t *Traffic) nouns() []noun {
 	list := make([]noun, 0, len(things))
 	for _, s := range things {
-		n := noun{s, s + "s"}
-		switch {
-		case s[len(s)-1] == 'y' && s[len(s)-2] != 'a' && s[len(s)-2] != 'e':
-			n.many = s[:len(s)-1] + "ies"
-		case s[len(s)-1] == 'h' || s[len(s)-1] == 'x' || s[len(s)-1] == 's':
-			n.many = s + "es"
-		}
+		n := noun{s, plural(s)}
 		list = append(list, n)
 	}
 	r := newRNG(t.opt.Seed, 11)

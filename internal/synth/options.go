@@ -57,9 +57,7 @@ func DefaultTraffic() TrafficOptions {
 		Seed: 1, Requests: 10_000, Routes: 12, Keys: 200, Skew: 1000, WriteRate: 50_000, Users: 50, Processes: 4, Rate: 50,
 		Start: DefaultStart, Service: "shop", Lifetimes: []int64{1000, 10_000, 60_000},
 	}
-	for _, name := range Plants() {
-		o.Plant = append(o.Plant, Plant{name, 1})
-	}
+	o.Plant = Spread(len(Causes()), o.Processes)
 	return o
 }
 
@@ -128,4 +126,26 @@ func (o *TrafficOptions) check() error {
 func (o *TrafficOptions) span() int64 {
 	whole, rest := o.Requests/o.Rate, o.Requests%o.Rate
 	return whole*1e9 + rest*1e9/o.Rate
+}
+
+// Spread plants n stories of stale reads, the causes in turn, and with any of them one of each look-alike and harmless twin.
+// What needs more processes than there are is left out.
+func Spread(n, processes int) []Plant {
+	var list []Plant
+	var causes []int // in list
+	for i, name := range Plants() {
+		if processes < tales[name].processes || n <= 0 {
+			continue
+		}
+		if i < len(Causes()) {
+			causes = append(causes, len(list))
+			list = append(list, Plant{name, 0})
+		} else {
+			list = append(list, Plant{name, 1})
+		}
+	}
+	for k := range max(n, 0) {
+		list[causes[k%len(causes)]].N++
+	}
+	return list
 }
