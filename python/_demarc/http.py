@@ -1,4 +1,4 @@
-"""What an HTTP request and its answer tell, for every entry hook: identity, candidate inputs, kept headers, body hash.
+"""What an HTTP request and its answer tell, for every entry hook: identity, candidate inputs, kept headers.
 
 Identity is looked for in this order: what the framework knows (the entry hook gives it), the header or cookie named in
 the settings, the subject of a JWT, another Authorization value, the session cookie; else the request is anonymous.
@@ -9,11 +9,9 @@ import json
 import os
 import zlib
 
-from _demarc import hashing
 from _demarc.core import state, text
 from _demarc.hashing import hash_bytes, hash_text
 
-MAX_BODY = 1 << 20  # bytes of an answer that are hashed
 ANONYMOUS = "-"
 _CACHE = 10_000
 MAX_VARY = 24  # candidate inputs of one request
@@ -219,7 +217,8 @@ def jwt_subject(token):
 
 
 _kinds = {}  # name of a response header -> its name in events, "" for content-encoding, None for one not kept
-_ONCE = ("etag", "last-modified", "expires", "age")  # whose values do not come again and again
+_kept = {}  # (name, value) of one whose values come again and again -> the numbers of both
+_ONCE = ("etag", "last-modified", "expires", "age")  # whose values do not
 
 
 def _kind(name):
@@ -230,10 +229,23 @@ def _kind(name):
     return kind
 
 
+def _keep(kind, name, value):
+    v = "true" if kind == "set-cookie" else value.decode("latin-1")
+    if len(v) > 512:
+        v = v[:512]
+    if kind in _ONCE:
+        return text(kind), v
+    both = text(kind), text(v)
+    if len(value) <= 512 and kind != "set-cookie":
+        if len(_kept) >= _CACHE:
+            _kept.clear()
+        _kept[name, value] = both
+    return both
+
+
 def kept_headers(headers):
     """The response headers that events keep, from pairs of bytes, as a flat tuple; and the content-encoding."""
-    out = ()
-    encoding = None
+    out = encoding = None
     for name, value in headers:
         try:
             kind = _kinds[name]
@@ -244,51 +256,18 @@ def kept_headers(headers):
         if not kind:
             encoding = value
             continue
-        v = "true" if kind == "set-cookie" else value.decode("latin-1")
-        if len(v) > 512:
-            v = v[:512]
-        out += (text(kind), v if kind in _ONCE else text(v))
-    return out or None, encoding
+        both = _kept.get((name, value)) or _keep(kind, name, value)
+        out = both if out is None else out + both
+    return out, encoding
 
 
-class Body:
-    """Hashes an answer's body as it passes, uncompressed, up to MAX_BODY bytes."""
-
-    __slots__ = ("hash", "size", "inflate", "none")
-
-    def __init__(self, encoding=None):
-        self.hash = hashing._base.copy()
-        self.size = 0
-        self.inflate = None
-        self.none = None
-        if encoding and encoding != b"identity":
-            if encoding in (b"gzip", b"deflate", b"x-gzip"):
-                self.inflate = zlib.decompressobj(47)
-            else:
-                self.none = "encoding " + encoding.decode("latin-1")[:20]
-
-    def add(self, chunk):
-        """Takes a piece of the body as it is sent."""
-        self.size += len(chunk)
-        if self.none is not None:
-            return
-        if self.size > MAX_BODY:
-            self.none = "larger than 1 MB"
-            return
-        if self.inflate is not None:
-            try:
-                chunk = self.inflate.decompress(chunk, MAX_BODY)
-            except zlib.error:
-                self.none = "broken encoding"
-                return
-            if self.inflate.unconsumed_tail:
-                self.none = "larger than 1 MB"
-                return
-        self.hash.update(chunk)
-
-    def digest(self):
-        """The hash, or None with the reason in `none`."""
-        return None if self.none is not None else self.hash.digest()
+def decoder(encoding):
+    """What makes plain bytes of a body in this content-encoding (None: it is plain), and why there is nothing."""
+    if not encoding or encoding == b"identity":
+        return None, None
+    if encoding in (b"gzip", b"deflate", b"x-gzip"):
+        return zlib.decompressobj(47), None
+    return None, "encoding " + encoding.decode("latin-1")[:20]
 
 
 def request_key(method, target):

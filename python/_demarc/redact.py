@@ -36,16 +36,25 @@ def _secret(m):
     return found if UUID.match(found) or SLUG.match(found) else hidden(found)
 
 
-_targets = {}
+_targets = {}  # path, or path and query, as they came -> the target
+_TARGET_CACHED = 1_024  # characters; longer ones are read each time
 
 
 def target(path, query):
     """A request's target as it may be kept: path and query as sent, secrets hidden; with keys hashed, the values of
-    the query and the variable segments of the path hidden, too."""
-    full = path + "?" + query if query else path
+    the query and the variable segments of the path hidden, too. Takes two texts, or two bytes in latin-1."""
+    full = (path, query) if query else path
     kept = _targets.get(full)
-    if kept is None:
-        kept = _target(path, query)[:2048]
+    return _learn_target(full, path, query) if kept is None else kept
+
+
+def _learn_target(full, path, query):
+    if type(path) is bytes:
+        path = path.decode("latin-1").partition("?")[0]
+    if type(query) is bytes:
+        query = query.decode("latin-1")
+    kept = _target(path, query)[:2048]
+    if len(path) + (len(query) if query else 0) <= _TARGET_CACHED:
         if len(_targets) >= _CACHE:
             _targets.clear()
         _targets[full] = kept

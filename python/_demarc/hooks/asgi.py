@@ -16,40 +16,68 @@ from _demarc.request import MARK, Recording
 NAME = "asgi"
 
 
-def begin(scope):
-    """A Recording for an ASGI scope."""
-    raw = scope.get("raw_path")
-    path = raw.decode("latin-1").partition("?")[0] if raw else scope["path"]
-    query = scope.get("query_string")
-    return Recording(scope["method"], path, query.decode("latin-1") if query else "", scope["headers"], scope)
+def observing(call):
+    """The method __call__ of an application's class, around the original, that records what it answers.
+
+    One function and no more, because each that is entered is paid for by every request.
+    """
+
+    async def __call__(self, scope, receive, send):
+        if not state.on or scope["type"] != "http" or MARK in scope or NAME in state.disabled:
+            return await call(self, scope, receive, send)
+        try:
+            path = scope.get("raw_path") or scope["path"]
+            r = Recording(scope["method"], path, scope.get("query_string", b""), scope["headers"], scope)
+            token = current.set(r)
+            scope[MARK] = r
+        except Exception:
+            failed(NAME)
+            return await call(self, scope, receive, send)
+
+        def watching(message):
+            try:
+                kind = message["type"]
+                if kind == "http.response.body":
+                    r.piece(message.get("body", b""))
+                    if not message.get("more_body", False):
+                        if r.route is None or r.later is not None or "user" in scope:
+                            _learn(r)
+                        r.complete()
+                elif kind == "http.response.start":
+                    r.begun(message["status"], message.get("headers", ()))
+            except Exception:
+                failed(NAME)
+            return send(message)
+
+        try:
+            return await call(self, scope, receive, watching)
+        except BaseException as e:
+            r.error = e
+            raise
+        finally:
+            try:
+                if not r.done:
+                    _end(r)
+                current.reset(token)
+            except Exception:
+                failed(NAME)
+            r.error = r.scope = None
+
+    return __call__
 
 
-def unseen(scope):
-    """Whether this application is the one to record: an HTTP request that nobody records yet."""
-    return state.on and scope["type"] == "http" and MARK not in scope and NAME not in state.disabled
+class Observed:
+    """An ASGI application around another one, that records what it answers."""
+
+    def __init__(self, app):
+        self.__wrapped__ = app
+
+    __call__ = observing(lambda self, scope, receive, send: self.__wrapped__(scope, receive, send))
 
 
 def wrap(app):
-    """An ASGI application around another one that records what it answers."""
-
-    async def demarc_asgi(scope, receive, send):
-        if not unseen(scope):
-            return await app(scope, receive, send)
-        return await observe(app, scope, receive, send)
-
-    demarc_asgi.__wrapped__ = app
-    return demarc_asgi
-
-
-def _message(r, message):
-    kind = message["type"]
-    if kind == "http.response.body":
-        r.piece(message.get("body", b""))
-        if not message.get("more_body", False):
-            _learn(r)
-            r.complete()
-    elif kind == "http.response.start":
-        r.begun(message["status"], message.get("headers", ()))
+    """An application around this one, that records what it answers."""
+    return Observed(app)
 
 
 def _learn(r):
@@ -71,38 +99,6 @@ def _learn(r):
         r.later()
 
 
-async def observe(app, scope, receive, send, *me):
-    """Runs one request under observation; app is an application, or its __call__ with `me` as its self."""
-    try:
-        r = begin(scope)
-        scope[MARK] = r
-        token = current.set(r.ctx)
-    except Exception:
-        failed(NAME)
-        return await app(*me, scope, receive, send)
-
-    def watching(message):
-        try:
-            _message(r, message)
-        except Exception:
-            failed(NAME)
-        return send(message)
-
-    try:
-        return await app(*me, scope, receive, watching)
-    except BaseException as e:
-        r.error = e
-        raise
-    finally:
-        try:
-            if not r.done:
-                _end(r)
-            current.reset(token)
-        except Exception:
-            failed(NAME)
-        r.error = None
-
-
 def _end(r):
     """The application returned without a finished answer below 500: an error, or a client that went away."""
     _learn(r)
@@ -115,15 +111,7 @@ def _end(r):
 
 def patch_starlette(module):
     """Hooks Starlette's applications (and so FastAPI's)."""
-    cls = module.Starlette
-    call = cls.__call__
-
-    async def __call__(self, scope, receive, send):
-        if not unseen(scope):
-            return await call(self, scope, receive, send)
-        return await observe(call, scope, receive, send, self)
-
-    cls.__call__ = __call__
+    module.Starlette.__call__ = observing(module.Starlette.__call__)
 
 
 _CONVERTER = re.compile(r"\{(\w+):\w+\}")
@@ -131,7 +119,7 @@ _CONVERTER = re.compile(r"\{(\w+):\w+\}")
 
 def _plain(path):
     """A path of Starlette without the converters of its parameters: /flows/{id:uuid} is /flows/{id}."""
-    return _CONVERTER.sub(r"{\1}", path) if ":" in path else path
+    return _CONVERTER.sub(r"{\1}", path)
 
 
 def patch_starlette_routing(module):
@@ -143,7 +131,8 @@ def patch_starlette_routing(module):
         r = scope.get(MARK)
         if r is not None:
             try:
-                r.route = r.prefix + _plain(self.path)
+                path = self.path
+                r.route = r.prefix + (_plain(path) if ":" in path else path)
             except Exception:
                 failed(NAME)
         return route_handle(self, scope, receive, send)
@@ -209,12 +198,4 @@ def patch_hypercorn(module):
 
 def patch_django(module):
     """Hooks Django's ASGI handler, for servers that no other hook knows."""
-    cls = module.ASGIHandler
-    call = cls.__call__
-
-    async def __call__(self, scope, receive, send):
-        if not unseen(scope):
-            return await call(self, scope, receive, send)
-        return await observe(call, scope, receive, send, self)
-
-    cls.__call__ = __call__
+    module.ASGIHandler.__call__ = observing(module.ASGIHandler.__call__)

@@ -261,7 +261,7 @@ def patch_django_client(module):
             return call(self, environ)
         try:
             r = wsgi.begin(environ)
-            token = current.set(r.ctx)
+            token = current.set(r)
         except Exception:
             failed(NAME)
             return call(self, environ)

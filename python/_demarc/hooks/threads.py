@@ -12,7 +12,7 @@ start the thread. The same goes for threads that no request started.
 import contextvars
 
 from _demarc.core import current, failed, state
-from _demarc.request import Recording
+from _demarc.request import of
 
 NAME = "threads"
 HANDED = 10_000  # things on their way through queues that are remembered; then all are forgotten
@@ -132,5 +132,5 @@ def _take(item):
 
 def _lasts(ctx):
     """Whether the request of ctx is still being answered."""
-    r = ctx.data
-    return type(r) is not Recording or not r.done
+    r = of(ctx)
+    return r is None or not r.done

@@ -134,7 +134,7 @@ def observe(app, environ, start_response):
     try:
         r = begin(environ)
         environ[MARK] = r
-        token = current.set(r.ctx)
+        token = current.set(r)
     except Exception:
         failed(NAME)
         return app(environ, start_response)
@@ -172,8 +172,8 @@ def observe(app, environ, start_response):
         wrapper = environ.get("wsgi.file_wrapper")
         if isinstance(wrapper, type) and isinstance(result, wrapper):
             # The server may send the file without reading it through Python: it stays what it is.
-            if r.body is not None:
-                r.body.none = "file"
+            if r.status is not None:
+                r.none = "file"
             _end(r, token)
             return result
         return _Answer(result, r, token)
