@@ -7,17 +7,17 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/demarc-dev/demarc/event"
 	"github.com/demarc-dev/demarc/internal/stale"
 )
 
-// busy makes the traffic of a service with many keys: of twenty requests one writes a row and drops its key, the others
+// busy makes the traffic of a service with many keys: of twenty requests one writes a row in a transaction and drops its key, the others
 // read: mostly hits, else a miss, a query and a set. What it returns is used again by the next call, so that making it
 // leaves no garbage.
 type busy struct {
 	src    *event.Source
-	names  []string
 	ids    []event.Hash
 	filled []int
 	r      int
@@ -28,14 +28,15 @@ type busy struct {
 	caches   []event.Cache
 	queries  []event.Query
 	requests []event.Request
+	txns     []event.Txn
 	params   []event.Hash
-	traces   []byte
+	text     []byte
 }
 
 func newBusy(keys int) *busy {
 	b := &busy{src: &event.Source{Service: "shop", Host: "h1", Pid: 1}, at: epoch, x: 42}
 	for i := range keys {
-		b.names, b.ids = append(b.names, fmt.Sprintf("article:%d", i)), append(b.ids, hashOf(fmt.Sprint(i)))
+		b.ids = append(b.ids, hashOf(fmt.Sprint(i)))
 	}
 	b.filled = make([]int, keys)
 	return b
@@ -50,7 +51,7 @@ func (b *busy) put(dur int64, trace string, e event.Event) {
 }
 
 func (b *busy) cache(i int, op string, value int) *event.Cache {
-	b.caches = append(b.caches, event.Cache{Op: op, Layer: "shared", Store: "redis:6379/0", Key: b.names[i]})
+	b.caches = append(b.caches, event.Cache{Op: op, Layer: "shared", Store: "redis:6379/0", Key: b.name(i)})
 	c := &b.caches[len(b.caches)-1]
 	if value > 0 {
 		c.ValueHash, c.ValueForm, c.ValueKind = event.Hash(uint64(i)<<20+uint64(value)), "canonical", "value"
@@ -66,27 +67,42 @@ func (b *busy) query(trace string, dur int64, text string, params ...event.Hash)
 	b.put(dur, trace, event.Event{Type: event.TypeQuery, Query: &b.queries[len(b.queries)-1]})
 }
 
+// write renames an article in a transaction.
+func (b *busy) write(trace string, i int) {
+	b.txns = append(b.txns, event.Txn{Op: "begin", Txn: trace}, event.Txn{Op: "commit", Txn: trace})
+	n := len(b.txns)
+	b.put(0, trace, event.Event{Type: event.TypeTxn, Txn: &b.txns[n-2]})
+	b.query(trace, 500e3, "UPDATE articles SET title = $1 WHERE id = $2", 1, b.ids[i])
+	b.queries[len(b.queries)-1].Txn = trace
+	b.put(300e3, trace, event.Event{Type: event.TypeTxn, Txn: &b.txns[n-1]})
+}
+
+// name is the name of a key as an event has it that was just decoded: in a place of its own.
+func (b *busy) name(i int) string {
+	from := len(b.text)
+	b.text = strconv.AppendInt(append(b.text, "article:"...), int64(i), 10)
+	return unsafe.String(&b.text[from], len(b.text)-from)
+}
+
 // traffic returns the events of the next n requests, in their order.
 func (b *busy) traffic(n int) []event.Event {
 	if cap(b.requests) < n {
 		b.out, b.caches, b.queries = make([]event.Event, 0, 4*n), make([]event.Cache, 0, 2*n), make([]event.Query, 0, n)
-		b.requests, b.params, b.traces = make([]event.Request, 0, n), make([]event.Hash, 0, 2*n), make([]byte, 0, 12*n)
+		b.requests, b.params, b.text = make([]event.Request, 0, n), make([]event.Hash, 0, 2*n), make([]byte, 0, 100*n)
+		b.txns = make([]event.Txn, 0, n)
 	}
 	b.out, b.caches, b.queries, b.requests, b.params = b.out[:0], b.caches[:0], b.queries[:0], b.requests[:0], b.params[:0]
-	b.traces = b.traces[:0]
-	for i := range n {
-		b.traces = strconv.AppendInt(append(b.traces, 'r'), int64(1e9+b.r+i), 10)
-	}
-	traces := string(b.traces)
+	b.text, b.txns = b.text[:0], b.txns[:0]
 	for range n {
 		b.x = b.x*6364136223846793005 + 1442695040888963407
-		i := int(b.x>>33) % len(b.names)
-		trace := traces[:11]
-		traces = traces[11:]
+		i := int(b.x>>33) % len(b.ids)
+		from := len(b.text)
+		b.text = strconv.AppendInt(append(b.text, 'r'), int64(b.r), 10)
 		b.r++
+		trace := unsafe.String(&b.text[from], len(b.text)-from)
 		switch {
 		case b.r%20 == 0:
-			b.query(trace, 500e3, "UPDATE articles SET title = $1 WHERE id = $2", 1, b.ids[i])
+			b.write(trace, i)
 			del := b.cache(i, "delete", 0)
 			del.Removed = event.Some(int64(min(b.filled[i], 1)))
 			b.filled[i] = 0
@@ -106,7 +122,8 @@ func (b *busy) traffic(n int) []event.Event {
 			set.FillStart = start
 			b.put(100e3, trace, event.Event{Type: event.TypeCache, Cache: set})
 		}
-		b.requests = append(b.requests, event.Request{Kind: "http", Method: "GET", Route: "/articles/{id}", Target: b.names[i], Status: 200,
+		target := b.name(i)
+		b.requests = append(b.requests, event.Request{Kind: "http", Method: "GET", Route: "/articles/{id}", Target: target, Status: 200,
 			Principal: "-"})
 		b.put(10e3, trace, event.Event{Type: event.TypeRequest, Request: &b.requests[len(b.requests)-1]})
 	}
@@ -138,21 +155,17 @@ func BenchmarkAdd(b *testing.B) {
 			var used time.Duration
 			for n := 0; n < b.N; {
 				b.StopTimer()
-				batch := traffic.traffic(20_000)
+				batch := traffic.traffic(200) // as much as a batch of a capture
 				batch = batch[:min(len(batch), b.N-n)]
 				n += len(batch)
-				used -= cpu()
 				b.StartTimer()
-				for len(batch) > 0 {
-					part := batch[:min(len(batch), 500)]
-					if err := d.Add(part); err != nil {
-						b.Fatal(err)
-					}
-					batch = batch[len(part):]
+				used -= cpu()
+				if err := d.Add(batch); err != nil {
+					b.Fatal(err)
 				}
-				b.StopTimer()
 				used += cpu()
 			}
+			b.StopTimer()
 			b.ReportMetric(float64(used.Nanoseconds())/float64(b.N), "cpu-ns/op")
 			b.ReportMetric(float64(b.N)/used.Seconds(), "events/cpu-s")
 		})

@@ -24,7 +24,7 @@ func (d *Detector) withRows(ws []*write, rows []*rowChange, r *rec, t *txn) []*w
 			to.row(c)
 			continue
 		}
-		w := &write{open: r.at, stmtAt: r.at, stmtEnd: r.end, tr: d.context(r), src: r.src, txn: t, table: c.table, op: c.op,
+		w := &write{open: r.at, stmtAt: r.at, stmtEnd: r.end, tr: d.context(r), src: r.src, txn: t, in: t.number(), table: c.table, op: c.op,
 			trigger: true, code: r.code}
 		w.tr.kept = true
 		if len(ws) > 0 {
@@ -97,6 +97,7 @@ type ahead struct {
 	txn     *txn
 	stmt    *stmt
 	writes  []*write // of a statement outside a transaction
+	by      rec      // that statement, until it is judged
 	rows    []*rowChange
 }
 
@@ -107,16 +108,17 @@ func (d *Detector) ahead(r *rec) {
 	early := rec{at: r.at, end: r.at, src: r.src, kind: kAhead, n: -1, hit: -1, x: d.aside()}
 	early.x.ahead = a
 	if r.txn == nil {
-		a.writes = d.written(r)
+		a.by = *r
 	} else if r.x.xid != 0 {
 		r.txn.xid = r.x.xid
 	}
-	if d.wheel.late(r.at) {
+	slot := d.wheel.slotOf(r.at)
+	if d.wheel.late(slot) {
 		d.enter(a)
 		d.release(early.x)
 		return
 	}
-	d.wheel.put(&early)
+	d.wheel.put(&early, slot)
 }
 
 func (d *Detector) enter(a *ahead) {
@@ -151,6 +153,9 @@ func (d *Detector) change(r *rec) {
 		}
 		if r.at < a.at || r.at > a.end || a.txn != nil && a.txn.xid != 0 && xid != 0 {
 			continue
+		}
+		if a.writes == nil && a.by.x != nil {
+			a.writes = d.written(&a.by)
 		}
 		ws := a.writes
 		if a.txn != nil {
@@ -238,7 +243,7 @@ func (d *Detector) addRow(ws []*write, c *rowChange, t *txn) {
 	if len(ws) == 0 {
 		return
 	}
-	w := &write{open: t.at, stmtAt: t.end0, stmtEnd: t.end1, tr: ws[0].tr, src: ws[0].src, txn: t, table: c.table, op: c.op, trigger: true,
+	w := &write{open: t.at, stmtAt: t.end0, stmtEnd: t.end1, tr: ws[0].tr, src: ws[0].src, txn: t, in: t.number(), table: c.table, op: c.op, trigger: true,
 		stmt: ws[0].stmt, code: ws[0].code, cols: c.cols, unknown: c.unknown, all: c.op != opUpdate}
 	w.row(c)
 	t.writes = append(t.writes, w)

@@ -100,6 +100,7 @@ type Detector struct {
 	ended      []endedTrace
 	txns       map[uint64]*txn
 	txnRing    []uint64
+	txnSerial  uint64
 	jobs       map[uint64]*job
 	jobRing    []uint64
 
@@ -120,6 +121,7 @@ type Detector struct {
 	tagCount  int
 	keys      index[key]
 	places    map[place]*place
+	scratch   readScratch
 	everSet   map[uint64]bool
 	clock     []*key
 	broom     int // of tidy
@@ -230,8 +232,13 @@ func (d *Detector) asked(r *rec) {
 	if r.failed {
 		return
 	}
+	var again read // lists of a statement before it
+	if n := len(t.reads); n < cap(t.reads) && n < maxReads {
+		again = t.reads[:n+1][n]
+	}
 	q := read{at: r.at, end: r.end, stmt: r.stmt, txn: r.txn, result: r.x.result, role: r.x.role, rows: r.n, hasPKs: len(r.x.pks) > 0}
-	q.params, q.names, q.pks = append(q.params, r.x.params...), append(q.names, r.x.names...), append(q.pks, r.x.pks...)
+	q.params, q.names = append(again.params[:0], r.x.params...), append(again.names[:0], r.x.names...)
+	q.pks = append(again.pks[:0], r.x.pks...)
 	if len(t.reads) >= maxReads {
 		t.reads = lastOf(t.reads, q, maxReads)
 		if t.traced() {

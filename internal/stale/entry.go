@@ -20,48 +20,48 @@ const (
 	byEvict
 )
 
-// entry is one value of one key.
+// entry is one value of one key: 104 bytes. What a hit looks at stands together.
 type entry struct {
-	at, end int64 // of the set
-	pos     int64 // read position; 0: not known
+	end     int64 // of the set
 	val     event.Hash
-	who     *caller
 	reads   *reads
 	susp    *suspicion
-	guestAt int64  // when that hit began
 	checked uint64 // number of the last write that it was compared with
-	serial  uint32
 	hits    uint32
-	others  uint32 // hits by another identity than that of who filled it
 	ttl     uint32 // ms, at most maxTTL
-	newer   uint16 // hits by another version of the code than filled it, at most 65,535
+	serial  uint32
+	others  uint32 // hits by another identity than that of who filled it
 	slot    uint16 // where the last write of the one row that it was read from is noted; 0: nowhere
 	src     uint16 // number of the source; 0: not known
-	code    uint16
-	guest   uint16 // number of the source of such a hit, or of one by another identity
 	state   uint8
+	form    uint8
 	how     uint8 // of its end
 	kind    uint8
-	form    uint8
-	inherit bool // its reads are those of the entry before: it was stored without any
-	again   bool // hit after a delete that should have removed it
+	who     *caller
+	inherit bool   // its reads are those of the entry before: it was stored without any
+	again   bool   // hit after a delete that should have removed it
+	newer   uint16 // hits by another version of the code than filled it, at most 65,535
+	guest   uint16 // number of the source of such a hit, or of one by another identity
+	code    uint16
+	guestAt int64 // when that hit began
+	at      int64 // of the set's begin
+	pos     int64 // read position; 0: not known
 }
 
 const maxTTL = 1<<32 - 1
 
-// key is one key of one store, with its entry: 176 bytes, its name, and some 30 in tables. What is kept of the request
+// key is one key of one store, with its entry: 160 bytes, its name, and some 35 in tables. What is kept of the request
 // that filled it takes 64 more.
 type key struct {
-	id   uint64 // of the store and the name, and of the process for local stores
-	name string
 	*place
-	more *keyMore
-	e    entry
-	pins int32
-	used bool // since the hand of the clock came by
-	dead bool
-	set  bool // some time
-
+	more   *keyMore
+	e      entry
+	id     uint64 // of the store and the name, and of the process for local stores
+	name   string
+	pins   int32
+	used   bool // since the hand of the clock came by
+	dead   bool
+	set    bool  // some time
 	missed bool  // since the last set
 	stamp  uint8 // whether it is one
 }
@@ -177,7 +177,7 @@ func (d *Detector) got(r *rec) {
 		mask = e.susp.hit(d, k, r)
 	}
 	if r.tr != nil && len(r.tr.touch) < maxOfTrace {
-		t := touch{k: k, serial: e.serial, n: int32(r.n), s: e.susp, mask: mask, at: r.at, src: r.src}
+		t := touch{k: k, serial: e.serial, n: int32(r.n), s: e.susp, mask: mask, at: r.at, src: r.src.number}
 		if r.tr.who.done {
 			d.touched(&t, r.tr.who)
 		} else {
@@ -214,8 +214,8 @@ func (d *Detector) touched(t *touch, w *caller) {
 	}
 	f := t.k.e.who
 	if f != nil && f.principal != 0 && w.principal != 0 && f.principal != w.principal {
-		if t.k.e.guestAt == 0 && t.src != nil {
-			t.k.e.guestAt, t.k.e.guest = t.at, t.src.number
+		if t.k.e.guestAt == 0 && t.src != 0 {
+			t.k.e.guestAt, t.k.e.guest = t.at, t.src
 		}
 		t.k.e.others += uint32(t.n)
 		if m := t.k.more; m != nil && m.vary != nil {
@@ -246,13 +246,13 @@ func (d *Detector) stored(r *rec) {
 		src: r.src.number}
 	tr := d.context(r)
 	n.who = tr.who
-	rd, role := d.readsBehind(tr, r)
+	rd, role, in := d.readsBehind(tr, r)
 	blind := r.fill == 0 && !k.missed
 	k.missed = false
 	if r.vkind == valueCounter {
 		rd = nil
 	} else if blind {
-		rd = ownWrites(rd, tr, r, &old)
+		rd = ownWrites(rd, tr, r, in, &old)
 	}
 	fill := r.fill != 0 || rd != nil
 	if fill {
@@ -319,7 +319,10 @@ func (d *Detector) stored(r *rec) {
 	d.setLive(k, true)
 	k.e.state = live
 	k.e.susp = carried
-	d.atSet(k, r)
+	if n.inherit || n.reads == nil {
+		in = nil
+	}
+	d.atSet(k, r, in)
 	if k.e.susp != nil {
 		d.suspects[k] = true
 	} else {
@@ -381,7 +384,7 @@ func (d *Detector) deleted(r *rec) {
 			d.endBy(k, x)
 		}
 		f.removed = f.removed || r.n > 0
-		fams = append(fams, x.fam)
+		x.fams = []*family{x.fam}
 	case byTag:
 		t := d.tag(r.st, x.tag)
 		t.dels = lastOf(t.dels, x, maxTagDels)
@@ -418,7 +421,9 @@ func (d *Detector) deleted(r *rec) {
 			}
 		}
 	}
-	x.fams = slices.Clone(fams[:min(len(fams), maxPerFamily)])
+	if r.by != byKey {
+		x.fams = slices.Clone(fams[:min(len(fams), maxPerFamily)])
+	}
 	d.blame(x)
 }
 

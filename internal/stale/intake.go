@@ -124,8 +124,9 @@ func (d *Detector) take(e *event.Event) {
 		d.taint(e, src)
 		return
 	}
-	d.wheel.advance(end, d.step)
-	if d.wheel.late(end) {
+	slot := d.wheel.slotOf(end)
+	d.wheel.advance(end, slot, d.step)
+	if d.wheel.late(slot) {
 		d.cov.Late++
 		d.taint(e, src)
 		return
@@ -160,12 +161,12 @@ func (d *Detector) take(e *event.Event) {
 		switch r.kind {
 		case kGet, kRead, kRequest, kBegin, kCommit, kRollback, kOther, kElsewhere, kEvict, kExpire:
 		case kSet:
-			r.tr.filled = true
+			r.tr.fills()
 		default:
 			r.tr.kept = true
 		}
 	}
-	d.wheel.put(&r)
+	d.wheel.put(&r, slot)
 	for d.wheel.n > d.opt.MaxBuffered {
 		d.reach("buffered")
 		d.wheel.takeSlot(d.step)

@@ -36,28 +36,28 @@ func (w *wheel) slotOf(t int64) int64 {
 	return s
 }
 
-// late says whether an event that ended at t comes too late.
-func (w *wheel) late(t int64) bool { return w.begun && w.slotOf(t) < w.next }
+// late says whether an event that ends in a slot comes too late.
+func (w *wheel) late(slot int64) bool { return w.begun && slot < w.next }
 
-// put takes an event that is not late; the wheel must have been advanced to its end.
-func (w *wheel) put(r *rec) {
-	i := int(uint64(w.slotOf(r.end)) % uint64(len(w.slots)))
+// put takes an event that ends in a slot and is not late; the wheel must have been advanced to its end.
+func (w *wheel) put(r *rec, slot int64) {
+	i := int(uint64(slot) % uint64(len(w.slots)))
 	w.slots[i] = append(w.slots[i], *r)
 	w.n++
 }
 
-// advance takes out all slots that lie wholly before t-wheelSlots*width, after a new greatest end t.
-func (w *wheel) advance(t int64, take func(*rec)) {
+// advance takes out all slots that lie wholly before t-wheelSlots*width, after a new greatest end t, which lies in slot.
+func (w *wheel) advance(t, slot int64, take func(*rec)) {
 	if !w.begun {
 		w.begun, w.high = true, t
-		w.next = w.slotOf(t) - wheelSlots
+		w.next = slot - wheelSlots
 		return
 	}
 	if t <= w.high {
 		return
 	}
 	w.high = t
-	w.takeBelow(w.slotOf(t)-wheelSlots, take)
+	w.takeBelow(slot-wheelSlots, take)
 }
 
 // takeBelow takes out the slots with a number below end.

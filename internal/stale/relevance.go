@@ -6,13 +6,63 @@ import (
 	"github.com/demarc-dev/demarc/event"
 )
 
-// reads are the statements behind an entry. One takes about 150 bytes for each use of a table, MaxReads at most.
+// reads are the statements behind an entry: 56 bytes, 88 for each use of a table, 32 for each of its columns that is pinned
+// to values, 8 for each value and each key of a row returned. Of one use with one value they take 192 together; otherwise
+// each of these lists is rounded up by the allocator, by an eighth at most. There are MaxReads uses at most.
 type reads struct {
 	deps   []dep
 	from   int64      // where the reads stood, if that is before the miss: the first statement of their transaction
 	sig    uint64     // statements and parameters
 	result event.Hash // of all results, 0 where one is not known
-	txn    *txn
+	txn    uint64     // serial of the transaction, or of the last one; 0: none
+}
+
+// oneRead is the commonest case in one piece.
+type oneRead struct {
+	reads
+	dep   [1]dep
+	bound [1]boundTo
+	val   [1]event.Hash
+}
+
+// readScratch is where reads are put together.
+type readScratch struct {
+	deps  []dep
+	bound []boundTo
+	vals  []event.Hash
+}
+
+// keep copies what was put together into as little as it takes.
+func (s *readScratch) keep(head reads) *reads {
+	var out *reads
+	var deps []dep
+	var bound []boundTo
+	var vals []event.Hash
+	if len(s.deps) == 1 && len(s.bound) == 1 && len(s.vals) == 1 {
+		o := &oneRead{}
+		out, deps, bound, vals = &o.reads, o.dep[:], o.bound[:], o.val[:]
+	} else {
+		out, deps = &reads{}, make([]dep, len(s.deps))
+		if len(s.bound) > 0 {
+			bound, vals = make([]boundTo, len(s.bound)), make([]event.Hash, len(s.vals))
+		}
+	}
+	*out = head
+	out.deps = deps
+	copy(deps, s.deps)
+	copy(bound, s.bound)
+	copy(vals, s.vals)
+	for i := range deps { // the lists lie one behind the other
+		n := len(deps[i].bound)
+		deps[i].bound, bound = bound[:n:n], bound[n:]
+		for j := range deps[i].bound {
+			b := &deps[i].bound[j]
+			n := len(b.vals)
+			b.vals, vals = vals[:n:n], vals[n:]
+		}
+	}
+	clear(s.deps)
+	return out
 }
 
 // dep is one use of a table behind an entry.
@@ -40,37 +90,37 @@ const (
 	colsYes
 )
 
-// readsBehind builds the reads of an entry from what its trace asked between the miss and the set.
-func (d *Detector) readsBehind(tr *trace, r *rec) (*reads, uint8) {
-	var out *reads
-	role := uint8(roleUnknown)
-	roles := 0
+// readsBehind builds the reads of an entry from what its trace asked between the miss and the set; nil for none. t is the
+// transaction of the last of them.
+func (d *Detector) readsBehind(tr *trace, r *rec) (out *reads, role uint8, t *txn) {
+	var head reads
+	s := &d.scratch
+	s.deps, s.bound, s.vals = s.deps[:0], s.bound[:0], s.vals[:0]
+	roles, any := 0, false
 	for i := range tr.reads {
 		q := &tr.reads[i]
 		if q.end > r.at || r.fill != 0 && q.at < r.fill {
 			continue
 		}
-		if out == nil {
-			out = &reads{}
-		}
-		out.sig = mix(out.sig, hashText(9, q.stmt.shown))
+		any = true
+		head.sig = mix(head.sig, q.stmt.sig)
 		for _, p := range q.params {
-			out.sig = mix(out.sig, uint64(p))
+			head.sig = mix(head.sig, uint64(p))
 		}
 		if q.result == 0 {
-			out.result = 0
+			head.result = 0
 			roles |= 1 << 7
 		} else if roles&(1<<7) == 0 {
-			out.result = event.Hash(mix(uint64(out.result), uint64(q.result)) | 1)
+			head.result = event.Hash(mix(uint64(head.result), uint64(q.result)) | 1)
 		}
 		roles |= 1 << q.role
 		role = q.role
 		at, end := q.at, q.end
-		if t := q.txn; t != nil {
-			out.txn = t
+		if q.txn != nil {
+			t = q.txn
 			if t.first != 0 && t.first < q.at && t.iso != isoCommitted {
-				if out.from == 0 || t.first < out.from {
-					out.from = t.first
+				if head.from == 0 || t.first < head.from {
+					head.from = t.first
 				}
 				at = t.first
 				if t.iso == isoSnapshot {
@@ -80,20 +130,26 @@ func (d *Detector) readsBehind(tr *trace, r *rec) (*reads, uint8) {
 		}
 		b := bind(q.stmt, q.params, q.names, 0)
 		for _, u := range q.stmt.reads {
-			if len(out.deps) >= d.opt.MaxReads {
+			if len(s.deps) >= d.opt.MaxReads {
 				d.reach("reads")
 				break
 			}
 			x := dep{use: u, at: at, end: end, ownAt: q.at, found: q.rows > 0, empty: q.rows == 0}
+			from := len(s.bound)
 			for j := range u.bound {
-				if vs, ok := b.values(&u.bound[j], nil); ok {
-					x.bound = append(x.bound, boundTo{u.bound[j].col, vs})
+				n := len(s.vals)
+				vs, ok := b.values(&u.bound[j], s.vals[n:n])
+				if !ok {
+					continue
 				}
+				s.vals = append(s.vals[:n], vs...)
+				s.bound = append(s.bound, boundTo{u.bound[j].col, s.vals[n:]})
 			}
+			x.bound = s.bound[from:]
 			if q.hasPKs && len(q.stmt.reads) == 1 {
 				x.pks, x.hasPKs = slices.Clone(q.pks), true
 			}
-			out.deps = append(out.deps, x)
+			s.deps = append(s.deps, x)
 		}
 	}
 	if roles&^(1<<7) != 1<<role {
@@ -102,7 +158,13 @@ func (d *Detector) readsBehind(tr *trace, r *rec) (*reads, uint8) {
 			role = roleReplica
 		}
 	}
-	return out, role
+	if !any {
+		return nil, role, t
+	}
+	if t != nil {
+		head.txn = t.serial
+	}
+	return s.keep(head), role, t
 }
 
 // touches says how surely a write touched what a use of a table read.
@@ -251,7 +313,7 @@ func (e *entry) stood(x *dep, w *write, setTxn *txn, prevSame, prevDiffers bool)
 		ownAt = x.ownAt
 	}
 	if w.stmtEnd <= ownAt {
-		if w.txn != nil && (w.txn == setTxn || !e.inherit && e.reads != nil && e.reads.txn == w.txn) {
+		if w.txn != nil && (w.txn == setTxn || !e.inherit && e.reads != nil && e.reads.txn == w.in) {
 			return readAfter
 		}
 		if w.tr.traced() && e.who == w.tr.who {

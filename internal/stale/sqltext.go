@@ -19,6 +19,7 @@ const (
 // stmt is what one SQL text says.
 type stmt struct {
 	shown   string // fingerprint
+	sig     uint64 // hash of it
 	writes  bool
 	control uint8 // savepoint, release or rollback to
 	save    string
@@ -116,6 +117,7 @@ func (d *Detector) readText(db, text string) *stmt {
 	for _, n := range st.Names {
 		s.names = append(s.names, strings.Clone(n))
 	}
+	s.sig = hashText(9, s.shown)
 	switch st.Kind {
 	case sqlread.Savepoint:
 		s.control, s.save = toSave, strings.Clone(st.Savepoint)

@@ -44,7 +44,7 @@ func (d *Detector) stamped(k *key, old, n *entry, r *rec, blind bool) {
 // ownWrites leaves of the reads behind a set that nobody asked for those of tables that its request wrote since the key
 // was set before: a writer stores what it wrote, and what else it had looked at, such as who asks, is not in the value.
 // Reads of requests that wrote nothing are what they read for.
-func ownWrites(rd *reads, tr *trace, r *rec, old *entry) *reads {
+func ownWrites(rd *reads, tr *trace, r *rec, in *txn, old *entry) *reads {
 	if rd == nil || !tr.traced() {
 		return rd
 	}
@@ -61,8 +61,8 @@ func ownWrites(rd *reads, tr *trace, r *rec, old *entry) *reads {
 		if r.txn != nil {
 			look(r.txn.writes)
 		}
-		if rd.txn != nil && rd.txn != r.txn {
-			look(rd.txn.writes)
+		if in != nil && in != r.txn {
+			look(in.writes)
 		}
 		return is
 	}

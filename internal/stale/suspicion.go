@@ -268,15 +268,16 @@ func (d *Detector) note(k *key, s suspect) {
 }
 
 // atSet looks for writes that an entry just stored may be stale by from the beginning: those committed after its reads
-// began, and those that they should show and do not.
-func (d *Detector) atSet(k *key, r *rec) {
+// began, and those that they should show and do not. in is the transaction of its reads; nil where they
+// were in none.
+func (d *Detector) atSet(k *key, r *rec, in *txn) {
 	e := &k.e
 	e.checked = d.writeSeq
 	m := k.more
 	if m != nil && m.txn != nil {
 		d.insideOpen(k, r, m.txn, false)
-	} else if e.reads != nil && !e.inherit && e.reads.txn != nil {
-		d.insideOpen(k, r, e.reads.txn, true)
+	} else if in != nil {
+		d.insideOpen(k, r, in, true)
 	}
 	if e.reads == nil {
 		return

@@ -61,21 +61,23 @@ func (i input) name() uint32 { return uint32(i >> 48) }
 type trace struct {
 	h      uint64
 	who    *caller
+	prev   *trace
+	next   *trace
 	parent *trace // that enqueued the job
+	pins   int32
+	gen    uint32
+	last   int64 // when it was last used, in the time of what is judged
+	alone  bool  // it stands for what a process did in no trace
+	over   bool  // its request has ended, and it is among those that are forgotten first
+	kept   bool  // something else may point to it
+	filled bool  // an entry may point to who
+	touch  []touch
+	asked  []asked
 	reads  []read
 	writes []*write
 	dels   []*del
 	tasks  []*job
-	touch  []touch
-	asked  []asked
-	alone  bool // it stands for what a process did in no trace
-	over   bool // its request has ended, and it is among those that are forgotten first
-	kept   bool // something else may point to it
-	filled bool // an entry may point to who
-	gen    uint32
-	pins   int
-	prev   *trace
-	next   *trace
+	own    caller // who, until an entry may point to it
 }
 
 // read is a statement that a trace sent, until a set shows what it was for.
@@ -119,13 +121,13 @@ func (d *Detector) dropReads() {
 // touch is a read of an entry, whose reader is known when its request ends.
 type touch struct {
 	k      *key
-	serial uint32
-	n      int32
 	s      *suspicion
 	story  *story
-	src    *source
 	at     int64
+	serial uint32
+	n      int32
 	mask   uint16
+	src    uint16 // its number
 }
 
 // trace returns the trace with that id, which becomes the last one used.
@@ -141,17 +143,22 @@ func (d *Detector) trace(id string) *trace {
 			d.freeTraces = d.freeTraces[:n-1]
 			t.h = h
 		} else {
-			t = &trace{h: h, who: &caller{}}
+			t = &trace{h: h}
+			t.who = &t.own
 		}
 		t.who.name(id)
 		d.traces.put(h, t)
 		d.oldest.push(t)
 		for d.traces.n > d.opt.MaxTraces && d.forgetTrace(&d.oldest) {
 		}
+		if old := d.oldest.head.next; old.last < d.now-idle && old.who.done {
+			d.forgetTrace(&d.oldest)
+		}
 	} else if !t.over && d.oldest.head.prev != t {
 		d.oldest.remove(t)
 		d.oldest.push(t)
 	}
+	t.last = d.now
 	d.lastTrace = t
 	return t
 }
@@ -162,6 +169,10 @@ const (
 	maxHitters = 256
 	maxFillers = 8192
 )
+
+// idle is for how long, in nanoseconds, a request that has ended and wrote is kept without a further event of it. What
+// points to it, such as its writes and the jobs that it enqueued, goes on to do so.
+const idle = 60e9
 
 // traceList is a list of traces in the order in which they came to it.
 type traceList struct {
@@ -225,16 +236,30 @@ func (d *Detector) reuse(t *trace) {
 	if t.kept || t.parent != nil || len(d.freeTraces) >= 4096 {
 		return
 	}
-	w := t.who
-	if t.filled {
-		w = &caller{}
-	} else {
-		*w = caller{}
-	}
 	clear(t.touch)
 	clear(t.asked)
-	*t = trace{who: w, gen: t.gen + 1, reads: t.reads[:0], touch: t.touch[:0], asked: t.asked[:0]}
+	if cap(t.reads) > 16 {
+		t.reads = nil
+	}
+	for i := range t.reads[:cap(t.reads)] {
+		if q := &t.reads[:cap(t.reads)][i]; cap(q.params) > 16 || cap(q.pks) > 16 || cap(q.names) > 16 {
+			*q = read{}
+		} else {
+			q.stmt, q.txn = nil, nil
+		}
+	}
+	*t = trace{gen: t.gen + 1, reads: t.reads[:0], touch: t.touch[:0], asked: t.asked[:0]}
+	t.who = &t.own
 	d.freeTraces = append(d.freeTraces, t)
+}
+
+// fills notes that an entry will point to who asked.
+func (t *trace) fills() {
+	if !t.filled && t.who == &t.own {
+		kept := t.own
+		t.who = &kept
+	}
+	t.filled = true
 }
 
 // context is the trace of a record, or what stands for it: all that its process did outside of traces.
@@ -244,7 +269,8 @@ func (d *Detector) context(r *rec) *trace {
 	}
 	p := r.src.proc
 	if p.alone == nil {
-		p.alone = &trace{h: mix(p.id, 5), who: &caller{}, alone: true, kept: true}
+		p.alone = &trace{h: mix(p.id, 5), alone: true, kept: true}
+		p.alone.who = &p.alone.own
 	}
 	return p.alone
 }
@@ -265,8 +291,9 @@ func (t *trace) traced() bool { return t != nil && t.h != 0 && !t.alone }
 // txn is a database transaction.
 type txn struct {
 	id       string
-	at       int64 // of its begin; 0: not seen
-	first    int64 // start and end of its first statement
+	serial   uint64 // its number, from 1
+	at       int64  // of its begin; 0: not seen
+	first    int64  // start and end of its first statement
 	firstEnd int64
 	iso      uint8
 	state    uint8
@@ -278,6 +305,14 @@ type txn struct {
 	sets     []setIn
 	rows     []*rowChange
 	open     *ahead
+}
+
+// number is the serial of a transaction, 0 where there is none.
+func (t *txn) number() uint64 {
+	if t == nil {
+		return 0
+	}
+	return t.serial
 }
 
 const (
@@ -303,7 +338,8 @@ func (d *Detector) txn(id string) *txn {
 	if t := d.txns[h]; t != nil {
 		return t
 	}
-	t := &txn{id: strings.Clone(cut(id, event.MaxID))}
+	d.txnSerial++
+	t := &txn{id: strings.Clone(cut(id, event.MaxID)), serial: d.txnSerial}
 	d.txns[h] = t
 	d.txnRing = append(d.txnRing, h)
 	if len(d.txnRing) > d.opt.MaxTraces {
@@ -396,6 +432,9 @@ func (d *Detector) request(r *rec) {
 		w.principal = uint64(r.ttl)
 	}
 	w.target, w.inputs = uint64(r.fill), r.in
+	if r.tr.filled {
+		r.tr.own = *w // a story may point to it
+	}
 	d.question(r.tr)
 	if len(r.tr.reads) > 0 {
 		d.ended = append(d.ended, endedTrace{r.tr, r.tr.gen, r.end})

@@ -122,6 +122,7 @@ type write struct {
 	tr       *trace
 	src      *source
 	txn      *txn
+	in       uint64 // its serial
 	table    *table
 	stmt     *stmt
 	use      *use
@@ -161,7 +162,7 @@ func (d *Detector) written(r *rec) []*write {
 	for _, u := range r.stmt.changes {
 		w := &write{
 			at: r.at, end: r.end, open: r.at, stmtAt: r.at, stmtEnd: r.end, tr: d.context(r), src: r.src, txn: r.txn, table: u.table,
-			stmt: r.stmt, use: u, op: u.op, cols: u.cols, all: u.all || u.op != opUpdate, code: r.code,
+			in: r.txn.number(), stmt: r.stmt, use: u, op: u.op, cols: u.cols, all: u.all || u.op != opUpdate, code: r.code,
 		}
 		for i := range u.bound {
 			if vs, ok := b.values(&u.bound[i], nil); ok {
@@ -275,6 +276,7 @@ func (d *Detector) statementEnd(r *rec) {
 		if r.kind == kWrite {
 			ws := d.written(r)
 			if r.x.ahead != nil {
+				r.x.ahead.writes, r.x.ahead.by = ws, rec{}
 				ws = d.withRows(ws, r.x.ahead.rows, r, nil)
 			}
 			for _, w := range ws {
@@ -315,7 +317,8 @@ func (d *Detector) transaction(r *rec) {
 	switch r.kind {
 	case kBegin:
 		if t.state != txnOpen { // its number was given again
-			*t = txn{id: t.id, xid: r.x.xid}
+			d.txnSerial++
+			*t = txn{id: t.id, serial: d.txnSerial, xid: r.x.xid}
 		}
 		t.at, t.iso = r.at, r.x.iso
 	case kCommit:
