@@ -33,7 +33,7 @@ const (
 	buildMemory  = 24 << 20              // bytes of a segment that is being made, before it is written
 	maxDepth     = 4                     // folders below notes/
 	settle       = 20 * time.Millisecond // a file this young may change again without its time telling
-	manifestName = "manifest.json"
+	manifestName = "index.json"
 )
 
 // Source is a folder with notes.

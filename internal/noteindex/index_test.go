@@ -151,10 +151,10 @@ func TestIndexFollowsTheFiles(t *testing.T) {
 	}
 	for name, damage := range map[string]func(path string) error{
 		"another version": func(string) error {
-			return os.WriteFile("index/manifest.json", []byte(`{"version":99}`), 0o644)
+			return os.WriteFile("index/index.json", []byte(`{"version":99}`), 0o644)
 		},
-		"no manifest": func(string) error { return os.Remove("index/manifest.json") },
-		"no JSON":     func(string) error { return os.WriteFile("index/manifest.json", []byte("{"), 0o644) },
+		"no manifest": func(string) error { return os.Remove("index/index.json") },
+		"no JSON":     func(string) error { return os.WriteFile("index/index.json", []byte("{"), 0o644) },
 		"cut":         func(path string) error { return os.Truncate(path, 100) },
 		"a byte": func(path string) error {
 			data, err := os.ReadFile(path)
