@@ -35,6 +35,7 @@ const (
 	MaxBoundaries = 1000
 	MaxKeyParts   = 50
 	MaxTables     = 100
+	MaxColumns    = 100  // sets of columns of a table
 	MaxText       = 2000 // bytes of one text
 )
 
@@ -79,11 +80,17 @@ type Boundary struct {
 type Drop struct {
 	Table string `yaml:"table" json:"table"`
 	By    string `yaml:"by" json:"by"` // Row: the entries that rest on the written row; Table: all of the boundary
+	// Columns, for Row, are the sets of columns whose values tell which rows an entry rests on, each joined by commas; none: not known.
+	Columns []string `yaml:"columns,omitempty" json:"columns,omitempty"`
 }
 
 // MarshalYAML keeps a drop on one line.
 func (d Drop) MarshalYAML() (any, error) {
-	return yaml.MapSlice{{Key: "table", Value: d.Table}, {Key: "by", Value: d.By}}, nil
+	list := yaml.MapSlice{{Key: "table", Value: d.Table}, {Key: "by", Value: d.By}}
+	if len(d.Columns) > 0 {
+		list = append(list, yaml.MapItem{Key: "columns", Value: d.Columns})
+	}
+	return list, nil
 }
 
 // Expected are the figures of a forecast over the requests that it replayed.
@@ -278,6 +285,9 @@ func (b Boundary) check() (string, error) {
 		}
 		if d.By == Row && (b.Invalidation == Table || b.Invalidation == TableFenced) {
 			return at, fmt.Errorf("by: table was expected, as invalidation is %s", b.Invalidation)
+		}
+		if d.By != Row && len(d.Columns) > 0 || len(d.Columns) > MaxColumns {
+			return at, fmt.Errorf("columns: at most %d, and only with by: row, were expected", MaxColumns)
 		}
 	}
 	if e := b.Expected; e != nil && !(e.HitRatio >= 0 && e.HitRatio <= 1 && e.SavedMs >= 0 && e.SavedQueries >= 0 && e.StaleServes >= 0 && e.Requests >= 0) {

@@ -55,6 +55,7 @@ func newChooseCommand() *cobra.Command {
 			if library == "" && (into != "" || len(only) > 0) {
 				return usageError(cmd, "--into and --boundary belong to --snippet")
 			}
+			opt.NoRow = snippet.NoRow(library)
 			dir, err := captureArg(args)
 			if err != nil {
 				return named(cmd, err)
@@ -272,7 +273,11 @@ func boundariesOf(rep *forecast.Report, command string) *boundary.File {
 			},
 		}
 		for _, d := range b.On {
-			e.InvalidateOn = append(e.InvalidateOn, boundary.Drop{Table: d.Table, By: d.By})
+			drop := boundary.Drop{Table: d.Table, By: d.By}
+			for _, set := range d.Columns {
+				drop.Columns = append(drop.Columns, strings.Join(set, ","))
+			}
+			e.InvalidateOn = append(e.InvalidateOn, drop)
 		}
 		file.Boundaries = append(file.Boundaries, e)
 	}

@@ -2,8 +2,8 @@ package forecast
 
 import (
 	"cmp"
+	"math"
 	"slices"
-	"sort"
 
 	"github.com/demarc-dev/demarc/event"
 )
@@ -262,7 +262,11 @@ func (l *log) commit() {
 	})
 }
 
-// resolve finds for every tag when it was written.
+// maxWritten is how many values a write may give a set of columns before it counts for all of them.
+const maxWritten = 1 << 12
+
+// resolve finds for every tag when it was written. A write that does not say which values a set of columns has in its rows
+// counts for all of them: what runs at the statement cannot know more.
 func (l *log) resolve() {
 	l.byTag = make([][]int64, len(l.tags.list))
 	sets := map[uint32][]uint32{} // table → sets of columns that reads are tied by
@@ -284,13 +288,8 @@ func (l *log) resolve() {
 					l.byTag[n] = append(l.byTag[n], w.at)
 				}
 			}
-			if list, ok := l.pinned(w, cols, key[w.table]); ok {
-				if product(list) <= 1<<12 {
-					each(list, hit)
-					continue
-				}
-			} else if v, ok := l.readBefore(w, cols); ok {
-				hit(v)
+			if list, ok := l.pinned(w, cols, key[w.table]); ok && product(list) <= maxWritten {
+				each(list, hit)
 				continue
 			}
 			k := [2]uint32{w.table, cols}
@@ -328,31 +327,6 @@ func splitColumns(s string) []string {
 		}
 	}
 	return list
-}
-
-// readBefore returns the value of a column in the row that a write changes, where the write names the row by another
-// column, and its trace had read one row of the table by this one before, and only one.
-func (l *log) readBefore(w *write, cols uint32) (uint64, bool) {
-	if w.trace == 0 || w.pins.from == w.pins.to {
-		return 0, false
-	}
-	at := sort.Search(len(l.reads), func(i int) bool { return l.reads[i].trace >= w.trace })
-	var found uint64
-	for ; at < len(l.reads) && l.reads[at].trace == w.trace && l.reads[at].end <= w.began; at++ {
-		r := &l.reads[at]
-		if !r.single || r.sole != w.table {
-			continue
-		}
-		g := l.tags.list[l.refs[r.tags.from]]
-		if g.cols != cols {
-			continue
-		}
-		if found != 0 && found != g.value {
-			return 0, false
-		}
-		found = g.value
-	}
-	return found, found != 0
 }
 
 // keyColumns finds, for the tables that the database's log speaks of, the column whose values are its keys: the one by
@@ -396,22 +370,37 @@ func (l *log) keyColumns() map[uint32]uint32 {
 }
 
 // times returns the commits of writes to what is behind a list of tags.
-func (l *log) times(s span) [][]int64 {
-	var lists [][]int64
-	var opened [][2]uint32
-	for _, t := range l.refs[s.from:s.to] {
-		if list := l.byTag[t]; len(list) > 0 {
-			lists = append(lists, list)
-		}
-		g := l.tags.list[t]
-		if k := [2]uint32{g.table, g.cols}; g.cols != 0 && !slices.Contains(opened, k) {
-			opened = append(opened, k)
-			if list := l.open[k]; len(list) > 0 {
-				lists = append(lists, list)
-			}
+func (l *log) times(s span) [][]int64 { return l.appendTimes(nil, s, nil) }
+
+// appendTimes adds the commits of writes to what is behind a list of tags: of writes to the rows, or to all of the table
+// where that is in whole.
+func (l *log) appendTimes(to [][]int64, s span, whole map[uint32]bool) [][]int64 {
+	return l.appendTimesOf(to, l.refs[s.from:s.to], whole)
+}
+
+// appendTimesOf does so for tags.
+func (l *log) appendTimesOf(to [][]int64, tags []uint32, whole map[uint32]bool) [][]int64 {
+	add := func(list []int64) {
+		if len(list) > 0 {
+			to = append(to, list)
 		}
 	}
-	return lists
+	last := tag{table: math.MaxUint32}
+	for _, t := range tags {
+		g := l.tags.list[t]
+		if whole[g.table] {
+			if g.table != last.table {
+				add(l.byTable[g.table])
+			}
+		} else {
+			add(l.byTag[t])
+			if g.cols != 0 && (g.table != last.table || g.cols != last.cols) {
+				add(l.open[[2]uint32{g.table, g.cols}])
+			}
+		}
+		last = g
+	}
+	return to
 }
 
 // wroteIn says whether a write to a row that the unit read was committed after from and up to until.

@@ -22,7 +22,8 @@ type candidate struct {
 	of      [][]int32 // units of each key
 	grid    *Grid
 	tables  []uint32
-	byRow   map[uint32]bool // tables of which some rows are known
+	byRow   map[uint32][]uint32 // tables of which some rows are known: the sets of columns that tell which
+	noRow   string              // why drops by row cannot be put there; "" where they can
 	cover   coverage
 	judged  float64 // share of the units whose answer can be compared
 	chosen  *Point
@@ -162,9 +163,8 @@ func (l *log) makeKeys(c *candidate) {
 	if len(inputs.units) != len(c.units) { // the key was found from a part of the units
 		inputs = l.sameColumns(c)
 	}
-	var tags [][]uint32
 	judged := 0
-	c.byRow = map[uint32]bool{}
+	whole := l.selectors(c)
 	for i, n := range c.units {
 		u := &l.units[n]
 		h := inputs.keyOf(inputs.rows[i], c.parts.key)
@@ -174,23 +174,29 @@ func (l *log) makeKeys(c *candidate) {
 			index[h] = k
 			c.keys = append(c.keys, Key{})
 			c.of = append(c.of, nil)
-			tags = append(tags, nil)
 		}
-		r := Request{At: u.at, End: u.end, Queries: u.queries, Bytes: u.bytes, NoStore: !u.storable(), Races: u.flags&races != 0}
+		r := Request{At: u.at, End: u.end, Queries: u.queries, Bytes: u.bytes, NoStore: !u.storable(), Races: u.flags&races != 0, Rests: n}
+		if u.flags&fromCache != 0 { // a standing cache kept its statements from being seen
+			r.Rests = -1
+		}
 		if u.comparable() {
 			r.Hash = u.hash
 			judged++
 		}
 		c.keys[k].Requests = append(c.keys[k].Requests, r)
 		c.of[k] = append(c.of[k], n)
-		tags[k] = append(tags[k], l.refs[u.tags.from:u.tags.to]...)
 	}
 	c.judged = float64(judged) / float64(max(len(c.units), 1))
-	for k := range c.keys {
-		l.dropsOf(c, &c.keys[k], tags[k])
+	var table [][]int64
+	for _, t := range c.tables {
+		if list := l.byTable[t]; len(list) > 0 {
+			table = append(table, list)
+		}
 	}
-	slices.Sort(c.tables)
-	c.tables = slices.Compact(c.tables)
+	for k := range c.keys {
+		c.keys[k].Table = table
+		l.rowDrops(c, k, whole)
+	}
 }
 
 // sameColumns is the table of inputs of all units, with the columns that the key was found in.
@@ -209,55 +215,82 @@ func (l *log) sameColumns(c *candidate) *inputsOf {
 	return moved
 }
 
-// dropsOf finds when a key is dropped, by row and by table.
-func (l *log) dropsOf(c *candidate, k *Key, tags []uint32) {
-	slices.Sort(tags)
-	tags = slices.Compact(tags)
-	rows := map[uint32]int{}
-	whole := map[uint32]bool{}
-	var tables []uint32
-	for _, t := range tags {
-		g := l.tags.list[t]
-		tables = append(tables, g.table)
-		if g.cols == 0 {
-			whole[g.table] = true
-		} else {
-			rows[g.table]++
+// maxSelectors is how many sets of columns of one table may tell which of its rows a boundary rests on before it counts as the whole
+// table.
+const maxSelectors = 16
+
+// selectors finds the tables behind a candidate, and for each the sets of columns by which its rows are known; it returns
+// the tables for which there are too many. It says, too, why drops by row cannot be put there.
+func (l *log) selectors(c *candidate) (whole map[uint32]bool) {
+	c.byRow, whole = map[uint32][]uint32{}, map[uint32]bool{}
+	own := l.names.ids[logKey]
+	looked := map[[2]uint32]bool{}
+	for _, n := range c.units {
+		u := &l.units[n]
+		for _, t := range l.refs[u.tags.from:u.tags.to] {
+			g := l.tags.list[t]
+			k := [2]uint32{g.table, g.cols}
+			if looked[k] {
+				continue
+			}
+			looked[k] = true
+			if !slices.Contains(c.tables, g.table) {
+				c.tables = append(c.tables, g.table)
+			}
+			switch {
+			case g.cols == 0 || whole[g.table]:
+			case len(c.byRow[g.table]) == maxSelectors:
+				whole[g.table] = true
+				delete(c.byRow, g.table)
+			default:
+				c.byRow[g.table] = append(c.byRow[g.table], g.cols)
+			}
+			if g.cols != 0 && g.cols == own {
+				c.noRow = "its rows are known by the keys that came back, which statements do not show"
+			}
 		}
 	}
-	slices.Sort(tables)
-	tables = slices.Compact(tables)
-	c.tables = append(c.tables, tables...)
-	if len(c.tables) > 4096 {
-		slices.Sort(c.tables)
-		c.tables = slices.Compact(c.tables)
-	}
-	var opened [][2]uint32
-	add := func(to *[][]int64, list []int64) {
-		if len(list) > 0 {
-			*to = append(*to, list)
+	slices.Sort(c.tables)
+	for _, t := range c.tables {
+		if l.seen.changed[t] {
+			c.noRow = "its writes are known from the database's log, not from statements"
 		}
 	}
-	for _, t := range tables {
-		add(&k.Table, l.byTable[t])
-		if whole[t] || rows[t] > maxValues {
-			add(&k.Row, l.byTable[t])
-			whole[t] = true
-		} else {
-			c.byRow[t] = true
+	switch {
+	case l.opt.NoRow != "":
+		c.noRow = l.opt.NoRow
+	case l.seen.hooks && !l.seen.alchemy:
+		c.noRow = "only statements of SQLAlchemy show where they are made which rows they are about"
+	}
+	return whole
+}
+
+// rowDrops finds when a key is dropped by row.
+func (l *log) rowDrops(c *candidate, k int, whole map[uint32]bool) {
+	key := &c.keys[k]
+	var all []uint32
+	first := span{}
+	for i, n := range c.of[k] {
+		s := l.units[n].tags
+		if i == 0 {
+			first = s
+		}
+		if i == 0 || !slices.Equal(l.refs[s.from:s.to], l.refs[first.from:first.to]) {
+			if i > 0 && key.Own == nil {
+				key.Own = func(rests int32, to [][]int64) [][]int64 { return l.appendTimes(to, l.units[rests].tags, whole) }
+			}
+			all = append(all, l.refs[s.from:s.to]...)
 		}
 	}
-	for _, t := range tags {
-		g := l.tags.list[t]
-		if whole[g.table] {
-			continue
-		}
-		add(&k.Row, l.byTag[t])
-		if o := [2]uint32{g.table, g.cols}; !slices.Contains(opened, o) {
-			opened = append(opened, o)
-			add(&k.Row, l.open[o])
-		}
-	}
+	slices.Sort(all)
+	// The tags are numbered as they were met: those of one table and set of columns must stand together for open writes
+	// to be listed once.
+	all = slices.Compact(all)
+	slices.SortStableFunc(all, func(a, b uint32) int {
+		x, y := l.tags.list[a], l.tags.list[b]
+		return cmp.Or(cmp.Compare(x.table, y.table), cmp.Compare(x.cols, y.cols))
+	})
+	key.Row = l.appendTimesOf(nil, all, whole)
 }
 
 // cover compares each answer of a key with the one before.

@@ -27,9 +27,9 @@ const (
 	enoughSame = 5
 )
 
-// preferred are the ways to invalidate in the order in which they are taken where they save nearly the same: fenced ones
-// are right under load, tables are simpler to drop by than rows.
-var preferred = []Invalidation{TableFenced, RowFenced, Table, Row, None}
+// preferred are the ways to invalidate in the order in which they are taken where they save nearly the same: tables are
+// simpler to drop by than rows. Those that are not fenced are replayed to be compared, and not chosen: every snippet fences.
+var preferred = []Invalidation{TableFenced, RowFenced, None}
 
 // Report weighs all candidates and chooses among them. The forecast takes no more events afterwards.
 func (f *Forecast) Report() *Report {
@@ -143,9 +143,11 @@ func (l *log) budget(c *candidate) Budget {
 // the best, and with it the shortest lifetime that does.
 func (l *log) point(c *candidate) *Point {
 	b := l.budget(c)
-	ways := preferred
-	if len(c.tables) == 0 {
-		ways = []Invalidation{None}
+	var ways []Invalidation
+	for _, v := range preferred {
+		if v == None || len(c.tables) > 0 && (v != RowFenced || c.noRow == "" && len(c.byRow) > 0) {
+			ways = append(ways, v)
+		}
 	}
 	most := func(points []Point) int64 {
 		var best int64 = -1
@@ -234,6 +236,11 @@ func (c *candidate) notes(l *log) []string {
 		notes = append(notes, "no statement was seen behind it: only a lifetime can end an entry")
 	} else if c.cover.changed == 0 {
 		notes = append(notes, "no answer changed while it was observed: how well writes explain changes is not known")
+	}
+	if p := c.chosen; p != nil && c.noRow != "" && len(c.byRow) > 0 && p.Invalidation == TableFenced {
+		if row := c.grid.find(RowFenced, p.TTL); row.Hits > p.Hits {
+			notes = append(notes, fmt.Sprintf("dropped by row it would have %d hits, not %d; but %s", row.Hits, p.Hits, c.noRow))
+		}
 	}
 	if p := c.chosen; p != nil && p.Hits > 0 && c.peaks.Bytes == 0 {
 		notes = append(notes, "the size of its answers is not known: memory is counted in entries only")

@@ -62,9 +62,7 @@ type read struct {
 	trace, parent uint64
 	seq           uint64
 	tags          span
-	single        bool // one row came back
 	writes        bool
-	sole          uint32 // its only table; 0 where it has several
 }
 
 // hit is an answer of a standing cache.

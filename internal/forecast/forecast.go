@@ -40,6 +40,9 @@ type Options struct {
 	// Staleness are the budgets by boundary name or route; "" is that of all others. The zero Budget allows no stale serve.
 	Staleness map[string]Budget
 
+	// NoRow says, where it is not empty, why no entry can be dropped by the rows that it rests on: then only tables are chosen.
+	NoRow string
+
 	Memory int64   // bytes for what is kept of events: 1 GB
 	Sample *Sample // only these requests; nil for all
 	// Parallel calls work for 0 to n-1, in any order, perhaps several at the same time, and returns when all are done; nil
@@ -109,7 +112,11 @@ func (f *Forecast) Progress(do func(done, of int)) { f.progress = do }
 // error is there so that every analysis takes events in the same way.
 func (f *Forecast) Add(batch []event.Event) error {
 	for i := range batch {
-		if e := &batch[i]; e.At >= f.opt.Since {
+		e := &batch[i]
+		if e.Recorder != nil {
+			f.seen.watched(e.Recorder.Hooks)
+		}
+		if e.At >= f.opt.Since {
 			f.add(e)
 		}
 	}

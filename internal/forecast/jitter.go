@@ -37,7 +37,7 @@ func jittered(keys []Key, p *Point) spread {
 			}
 			slices.SortStableFunc(moved, func(a, b Request) int { return cmp.Compare(a.At, b.At) })
 			w.load(moved)
-			w.drops(k.dropsOf(p.Invalidation))
+			w.dropsBy(k, p.Invalidation)
 			var d delta
 			w.one(p.TTL, &d)
 			hits += d.hits

@@ -378,7 +378,7 @@ func (l *log) joint(list []*candidate) *Joint {
 		for k := range c.keys {
 			key := &c.keys[k]
 			w.load(key.Requests)
-			w.drops(key.dropsOf(c.chosen.Invalidation))
+			w.dropsBy(key, c.chosen.Invalidation)
 			for i, n := range c.of[k] {
 				at[n] = int32(len(j.Units))
 				units = append(units, n)

@@ -212,7 +212,7 @@ func TestJointOfOneEqualsGrid(t *testing.T) {
 			j := &Joint{Keys: 1, Members: []Member{{TTL: 7}}}
 			w := &lane{}
 			w.load(k.Requests)
-			w.drops(k.dropsOf(v))
+			w.dropsBy(&k, v)
 			for i, r := range k.Requests {
 				j.Units = append(j.Units, JointUnit{Request: r, Around: -1, DropAt: w.dropAt[i], Killed: v.fenced() && w.killed[i]})
 			}

@@ -11,6 +11,8 @@ import (
 const (
 	enoughPairs     = 20
 	enoughPrincipal = 50
+	// enoughTracking is what a parameter needs whose name says that it only follows readers around.
+	enoughTracking = 5
 	// neighbours is with how many answers before it, of the same group, each one is compared.
 	neighbours = 4
 	// tolerated is the share of differing pairs above the unstable share that is put down to writes nobody observed.
@@ -217,6 +219,9 @@ func (k *keyParts) finding(t *inputsOf, e *evidence, c int) finding {
 	equal := e.anyWith[c] - e.anyAgainst[c]
 	f := finding{pairs: equal + e.against[c], differ: e.against[c]}
 	need := int64(enoughPairs)
+	if tracking(t.names[c]) {
+		need = enoughTracking
+	}
 	f.matters = float64(f.differ) > k.chance*float64(e.with[c])
 	if t.names[c] == principalName {
 		need = enoughPrincipal
@@ -325,6 +330,17 @@ func handle(name string) bool {
 		return strings.HasPrefix(name, "arg.")
 	}
 	return false
+}
+
+// tracking says whether an input is, by its name, one that advertisers and newsletters add to addresses. That answers stay the
+// same with it must be seen, too.
+func tracking(name string) bool {
+	name, ok := strings.CutPrefix(name, "query.")
+	switch name {
+	case "fbclid", "gclid", "dclid", "gbraid", "wbraid", "msclkid", "twclid", "ttclid", "yclid", "igshid", "li_fat_id", "mc_cid", "mc_eid", "_ga", "_gl":
+		return ok
+	}
+	return ok && strings.HasPrefix(name, "utm_")
 }
 
 // addParts adds inputs until what differs can be explained.

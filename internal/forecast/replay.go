@@ -40,6 +40,7 @@ type Request struct {
 	Bytes   int32 // of its answer
 	NoStore bool  // a miss that would not be stored: an error, an answer that says no-store
 	Races   bool  // a write to what it rests on was committed while it was under way
+	Rests   int32 // for Key.Own: which rows its answer rests on; negative where that is not known
 }
 
 // Key is everything that was observed of one key.
@@ -48,6 +49,9 @@ type Key struct {
 	// Row holds the commit times (Unix nanoseconds) of the writes that drop it by row, Table of those that drop it by
 	// table: lists, each ascending, which may be shared between keys.
 	Row, Table [][]int64
+	// Own, where it is not nil, appends the commit times of the writes that drop by row what one request stores (by its
+	// Rests), where those differ between the requests of the key; then Row holds those of all of them.
+	Own func(rests int32, to [][]int64) [][]int64
 }
 
 // Point is what a cache with one lifetime and one way to invalidate would have done.
@@ -106,6 +110,12 @@ func (g *Grid) At(v Invalidation) []Point {
 	return g.Points[int(v)*n : (int(v)+1)*n]
 }
 
+// find returns the point of one way to invalidate and one lifetime, which the grid has.
+func (g *Grid) find(v Invalidation, ttl int64) *Point {
+	i, _ := slices.BinarySearch(g.TTLs, ttl)
+	return &g.At(v)[i]
+}
+
 // Merge adds the counts of another grid over the same lifetimes: of other keys of the same boundary.
 func (g *Grid) Merge(o *Grid) {
 	for i := range g.Points {
@@ -161,18 +171,22 @@ func (g *Grid) Add(k *Key) {
 			w.same(g, drop.fenced, None, nil)
 			continue
 		}
-		w.run(g, drop.plain, times)
+		ready := func() { w.drops(times) }
+		if drop.plain == Row && k.Own != nil {
+			ready = func() { w.ownDrops(k) }
+		}
+		w.run(g, drop.plain, ready)
 		if w.overlap {
-			w.run(g, drop.fenced, times)
+			w.run(g, drop.fenced, ready)
 		} else {
-			w.same(g, drop.fenced, drop.plain, times)
+			w.same(g, drop.fenced, drop.plain, ready)
 		}
 	}
 }
 
-// run replays the loaded key through all lifetimes with one way to invalidate.
-func (w *lane) run(g *Grid, v Invalidation, drops [][]int64) {
-	w.drops(drops)
+// run replays the loaded key through all lifetimes with one way to invalidate. ready prepares for its drops, nil for none.
+func (w *lane) run(g *Grid, v Invalidation, ready func()) {
+	w.prepare(ready)
 	w.fence = v.fenced()
 	for i := range g.TTLs {
 		at := int(v)*len(g.TTLs) + i
@@ -182,8 +196,8 @@ func (w *lane) run(g *Grid, v Invalidation, drops [][]int64) {
 
 // same takes over what the loaded key gave under another way to invalidate that cannot differ for it. Where there are
 // stale hits, whose ages are not kept, it is replayed again.
-func (w *lane) same(g *Grid, v, as Invalidation, drops [][]int64) {
-	ready := false
+func (w *lane) same(g *Grid, v, as Invalidation, ready func()) {
+	prepared := false
 	for i := range g.TTLs {
 		to, from := int(v)*len(g.TTLs)+i, int(as)*len(g.TTLs)+i
 		if d := &w.deltas[from]; d.stale == 0 {
@@ -191,9 +205,9 @@ func (w *lane) same(g *Grid, v, as Invalidation, drops [][]int64) {
 			g.Points[to].add(d)
 			continue
 		}
-		if !ready {
-			w.drops(drops)
-			w.fence, ready = v.fenced(), true
+		if !prepared {
+			w.prepare(ready)
+			w.fence, prepared = v.fenced(), true
 		}
 		w.point(&g.Points[to], &w.deltas[to])
 	}
@@ -223,6 +237,7 @@ type lane struct {
 	killed  []bool
 	overlap bool // some request is killed
 	fence   bool
+	own     [][]int64 // of one request; reused
 
 	pending []int32 // fills under way, by end; equal ends by request
 	deltas  []delta // of the last key, as Grid.Points
@@ -255,12 +270,69 @@ func (w *lane) load(reqs []Request) {
 	}
 }
 
-// drops prepares for the given drops.
-func (w *lane) drops(drops [][]int64) {
+func (w *lane) prepare(ready func()) {
+	if ready == nil {
+		w.clear()
+	} else {
+		ready()
+	}
+}
+
+// clear prepares for no drops.
+func (w *lane) clear() {
 	w.overlap = false
 	for i := range w.reqs {
 		w.killed[i], w.dropAt[i] = false, math.MaxInt64
 	}
+}
+
+// dropsBy prepares for the drops of the loaded key in one way to invalidate.
+func (w *lane) dropsBy(k *Key, v Invalidation) {
+	switch v {
+	case Row, RowFenced:
+		if k.Own != nil {
+			w.ownDrops(k)
+			return
+		}
+		w.drops(k.Row)
+	case Table, TableFenced:
+		w.drops(k.Table)
+	default:
+		w.clear()
+	}
+}
+
+// ownDrops prepares for drops by the rows that each request rests on itself.
+func (w *lane) ownDrops(k *Key) {
+	w.clear()
+	for i := range w.reqs {
+		r := &w.reqs[i]
+		lists := k.Row
+		if r.Rests >= 0 {
+			w.own = k.Own(r.Rests, w.own[:0])
+			lists = w.own
+		}
+		for _, times := range lists {
+			rest := times[after(times, r.At):]
+			if len(rest) == 0 {
+				continue
+			}
+			if rest[0] <= r.End {
+				w.killed[i], w.overlap = true, true
+			}
+			if r.End > r.At {
+				if rest = rest[after(rest, r.End-1):]; len(rest) == 0 {
+					continue
+				}
+			}
+			w.dropAt[i] = min(w.dropAt[i], rest[0])
+		}
+	}
+}
+
+// drops prepares for the given drops, the same for all requests.
+func (w *lane) drops(drops [][]int64) {
+	w.clear()
 	for _, times := range drops {
 		at := 0 // first drop after the request's start
 		for i := range w.reqs {
@@ -412,7 +484,7 @@ func Peak(keys []Key, ttl int64, v Invalidation) Peaks {
 			continue
 		}
 		w.load(k.Requests)
-		w.drops(k.dropsOf(v))
+		w.dropsBy(k, v)
 		var d delta
 		w.one(ttl, &d)
 	}
@@ -424,17 +496,6 @@ func Peak(keys []Key, ttl int64, v Invalidation) Peaks {
 		p.Keys, p.Bytes = max(p.Keys, now.Keys), max(p.Bytes, now.Bytes)
 	}
 	return p
-}
-
-// dropsOf returns the times at which a way to invalidate drops the key.
-func (k *Key) dropsOf(v Invalidation) [][]int64 {
-	switch v {
-	case Row, RowFenced:
-		return k.Row
-	case Table, TableFenced:
-		return k.Table
-	}
-	return nil
 }
 
 // within returns of each list the times from first to last, both included; lists without any are left out.

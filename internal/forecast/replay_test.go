@@ -15,10 +15,9 @@ type bruteResult struct {
 }
 
 // brute is one cache with one key, moved instant by instant: at each, fills that began earlier end, drops act, and
-// requests start. It shares nothing with the replay.
-func brute(reqs []Request, lists [][]int64, ttl int64, fenced bool) bruteResult {
+// requests start. It shares nothing with the replay. drops are those of what a request stores.
+func brute(reqs []Request, drops func(r Request) []int64, ttl int64, fenced bool) bruteResult {
 	var res bruteResult
-	drops := slices.Concat(lists...)
 	first, last := reqs[0].At, int64(0)
 	for _, r := range reqs {
 		last = max(last, r.End)
@@ -53,15 +52,17 @@ func brute(reqs []Request, lists [][]int64, ttl int64, fenced bool) bruteResult 
 				continue
 			}
 			fills = slices.Delete(fills, i, i+1)
-			if f.fenced || fenced && slices.Contains(drops, now) {
+			if f.fenced || fenced && slices.Contains(drops(reqs[f.index]), now) {
 				continue
 			}
 			end(now)
 			live = &entry{now, reqs[f.index].At, reqs[f.index]}
 		}
-		if slices.Contains(drops, now) {
+		if live != nil && slices.Contains(drops(live.request), now) {
 			end(now)
-			for i := range fills {
+		}
+		for i := range fills {
+			if slices.Contains(drops(reqs[fills[i].index]), now) {
 				fills[i].fenced = fills[i].fenced || fenced
 			}
 		}
@@ -105,6 +106,21 @@ func brute(reqs []Request, lists [][]int64, ttl int64, fenced bool) bruteResult 
 	return res
 }
 
+// dropsOf says which drops act on what a request of the key stores.
+func dropsOf(k *Key, v Invalidation) func(r Request) []int64 {
+	return func(r Request) []int64 {
+		switch {
+		case v == None:
+			return nil
+		case v == Table || v == TableFenced:
+			return slices.Concat(k.Table...)
+		case k.Own != nil && r.Rests >= 0:
+			return slices.Concat(k.Own(r.Rests, nil)...)
+		}
+		return slices.Concat(k.Row...)
+	}
+}
+
 func randomKey(rng *rand.Rand) Key {
 	var k Key
 	n := 1 + rng.IntN(30)
@@ -138,6 +154,19 @@ func randomKey(rng *rand.Rand) Key {
 			k.Row = append(k.Row, list)
 		}
 	}
+	if rng.IntN(2) == 0 { // requests that rest on some of the rows; a few of which it is not known
+		for i := range k.Requests {
+			k.Requests[i].Rests = int32(rng.IntN(9)) - 1
+		}
+		k.Own = func(rests int32, to [][]int64) [][]int64 {
+			for i, list := range k.Row {
+				if rests>>i&1 == 1 {
+					to = append(to, list)
+				}
+			}
+			return to
+		}
+	}
 	return k
 }
 
@@ -155,7 +184,7 @@ func TestGridEqualsPlainCache(t *testing.T) {
 			for _, p := range g.At(v) {
 				var want bruteResult
 				for i := range keys {
-					one := brute(keys[i].Requests, keys[i].dropsOf(v), p.TTL, v.fenced())
+					one := brute(keys[i].Requests, dropsOf(&keys[i], v), p.TTL, v.fenced())
 					want.hits += one.hits
 					want.stale += one.stale
 					want.overlapping += one.overlapping

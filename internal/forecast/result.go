@@ -1,6 +1,7 @@
 package forecast
 
 import (
+	"cmp"
 	"math"
 	"slices"
 	"time"
@@ -64,6 +65,9 @@ type Boundary struct {
 type Dependency struct {
 	Table string `json:"table"`
 	By    string `json:"by"` // row or table
+	// Columns are, with row, the sets of columns whose values tell which rows an answer rests on; a statement that ties none of
+	// them rests on the table.
+	Columns [][]string `json:"columns,omitempty"`
 }
 
 // Figures are those of one lifetime and way to invalidate.
@@ -218,17 +222,16 @@ func (l *log) boundary(c *candidate, all int64) Boundary {
 func (c *candidate) dependencies(l *log, v Invalidation) []Dependency {
 	list := []Dependency{}
 	for _, t := range c.tables {
-		by := "table"
-		if c.byRow[t] && (v == Row || v == RowFenced) {
-			by = "row"
+		d := Dependency{Table: l.names.text(t), By: "table"}
+		if sets := c.byRow[t]; len(sets) > 0 && v == RowFenced {
+			d.By = "row"
+			for _, cols := range sets {
+				d.Columns = append(d.Columns, splitColumns(l.names.text(cols)))
+			}
+			slices.SortFunc(d.Columns, slices.Compare[[]string])
 		}
-		list = append(list, Dependency{l.names.text(t), by})
+		list = append(list, d)
 	}
-	slices.SortFunc(list, func(a, b Dependency) int {
-		if a.Table < b.Table {
-			return -1
-		}
-		return 1
-	})
+	slices.SortFunc(list, func(a, b Dependency) int { return cmp.Compare(a.Table, b.Table) })
 	return list
 }

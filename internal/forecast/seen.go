@@ -18,6 +18,8 @@ type seen struct {
 	dropped         int64
 	rate            float64
 	changed         map[uint32]bool // tables that the database's log speaks of
+	hooks           bool            // a recorder said what it watches
+	alchemy         bool            // SQLAlchemy among it
 	from, to        int64
 	hosts           map[[2]string]*apart
 	lastHost        string
@@ -35,6 +37,14 @@ const maxHosts = 100
 
 // farApart is what is no delay any more.
 const farApart = int64(10 * 60e9)
+
+// watched notes what a recorder says that it watches.
+func (s *seen) watched(hooks []event.Pair) {
+	s.hooks = s.hooks || len(hooks) > 0
+	for _, h := range hooks {
+		s.alchemy = s.alchemy || h.Name == "sqlalchemy" && h.Value == "on"
+	}
+}
 
 func (s *seen) look(e *event.Event) {
 	if int(e.Type) < len(s.events) {

@@ -35,9 +35,7 @@ func (t *tagSet) id(g tag) uint32 {
 // write is a change of rows of one table.
 type write struct {
 	at    int64 // of the commit, where txn is 0
-	began int64
 	txn   uint64
-	trace uint64
 	seq   uint64
 	table uint32
 	pins  span // the values that its rows have or had
@@ -121,7 +119,6 @@ func (f *Forecast) query(e *event.Event) {
 	}
 	r := read{
 		at: e.At, end: max(e.End(), e.At), trace: id(e.Trace), parent: id(e.Parent), seq: identity(e), writes: s.writes,
-		single: q.Rows.Known && q.Rows.V == 1,
 	}
 	from := len(f.refs)
 	for i := range s.st.Tables {
@@ -130,9 +127,6 @@ func (f *Forecast) query(e *event.Event) {
 		}
 	}
 	r.tags = f.unique(from)
-	if !s.writes && r.tags.to == r.tags.from+1 {
-		r.sole = f.tags.list[f.refs[r.tags.from]].table
-	}
 	f.reads = append(f.reads, r)
 	if s.reads && (q.ResultHash != 0 || len(f.opt.Levels) > 0 && slices.Contains(f.opt.Levels, LevelQuery)) {
 		f.queryUnit(e, s, r.tags)
@@ -319,7 +313,7 @@ func (f *Forecast) writesOf(e *event.Event, s *statement) {
 			}
 		}
 		f.writes = append(f.writes, write{
-			at: max(e.End(), e.At), began: e.At, txn: id(q.Txn), trace: id(e.Trace), seq: identity(e), table: s.tables[i],
+			at: max(e.End(), e.At), txn: id(q.Txn), seq: identity(e), table: s.tables[i],
 			pins: span{uint32(from), uint32(len(f.pins))},
 		})
 	}
@@ -388,7 +382,7 @@ func (f *Forecast) change(e *event.Event) {
 		f.pins = append(f.pins, pin{f.names.id(logKey), uint64(c.PK[0])})
 	}
 	f.writes = append(f.writes, write{
-		at: e.At, began: e.At, table: table, pins: span{uint32(from), uint32(len(f.pins))}, log: true,
+		at: e.At, table: table, pins: span{uint32(from), uint32(len(f.pins))}, log: true,
 		seq: mix(mix(fnv(c.Table, c.Op), c.Lsn), mix(c.Xid, hashes(c.PK))),
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"embed"
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strconv"
@@ -21,6 +22,17 @@ const Schema = "demarc.snippet/1"
 
 // Libraries for which there are snippets.
 func Libraries() []string { return []string{"cashews", "fastapi-cache", "django", "nginx"} }
+
+// NoRow says why a library's snippet cannot drop by row; "" where it can.
+func NoRow(library string) string {
+	switch library {
+	case "django":
+		return "Django's connections show the text of statements only"
+	case "nginx":
+		return "nginx drops nothing"
+	}
+	return ""
+}
 
 // File is one file of a snippet.
 type File struct {
@@ -38,7 +50,11 @@ type place struct {
 	Name, Function, Switch, Template, Parts, Tables, Says, Seconds string
 	Location, CacheKey                                             string // for nginx
 	Whole                                                          int64  // lifetime in whole seconds, at least one
+	Rows                                                           bool   // drops by row
 }
+
+// selector is a table with the sets of columns by which its rows are told apart, in the words of the target's language.
+type selector struct{ Table, Columns string }
 
 // Render writes the files that put the boundaries there. An error says why one cannot be put there in this way.
 func Render(library string, list []boundary.Boundary) ([]File, error) {
@@ -51,7 +67,8 @@ func Render(library string, list []boundary.Boundary) ([]File, error) {
 	data := struct {
 		Library        string
 		Boundaries     []place
-		Drops          bool
+		Drops, Rows    bool
+		Selectors      []selector
 		VersionSeconds int64
 	}{Library: library, VersionSeconds: 3600}
 	used := map[string]bool{}
@@ -66,9 +83,10 @@ func Render(library string, list []boundary.Boundary) ([]File, error) {
 		}
 		used[p.Function] = true
 		data.Boundaries = append(data.Boundaries, p)
-		data.Drops = data.Drops || len(b.InvalidateOn) > 0
+		data.Drops, data.Rows = data.Drops || len(b.InvalidateOn) > 0, data.Rows || p.Rows
 		data.VersionSeconds = max(data.VersionSeconds, 2*int64(time.Duration(b.TTL)/time.Second))
 	}
+	data.Selectors = selectors(list)
 	files := map[string][][2]string{
 		"cashews":       {{"boundaries.py", "fastapi.py.tmpl"}, {"test_boundaries.py", "test_fastapi.py.tmpl"}},
 		"fastapi-cache": {{"boundaries.py", "fastapi.py.tmpl"}, {"test_boundaries.py", "test_fastapi.py.tmpl"}},
@@ -91,6 +109,7 @@ var (
 	pathName  = regexp.MustCompile(`^/[A-Za-z0-9_{}:./~-]*$`)
 	pathParam = regexp.MustCompile(`\{[^}]*\}`)
 	plain     = regexp.MustCompile(`^[A-Za-z0-9_.*-]+$`)
+	sets      = regexp.MustCompile(`^[A-Za-z0-9_.,-]+$`)
 )
 
 func placeOf(library string, b boundary.Boundary) (place, error) {
@@ -120,10 +139,15 @@ func placeOf(library string, b boundary.Boundary) (place, error) {
 		if !plain.MatchString(d.Table) {
 			return place{}, fmt.Errorf("%s: the table %q holds other signs than letters, digits and _ . -", b.Name, d.Table)
 		}
-		name := d.Table[strings.LastIndexByte(d.Table, '.')+1:]
-		if !slices.Contains(tables, name) {
+		for _, set := range d.Columns {
+			if !sets.MatchString(set) {
+				return place{}, fmt.Errorf("%s: the columns %q hold other signs than letters, digits and _ . - ,", b.Name, set)
+			}
+		}
+		if name := unqualified(d.Table); !slices.Contains(tables, name) {
 			tables = append(tables, name)
 		}
+		p.Rows = p.Rows || byRow(d) && NoRow(library) == ""
 	}
 	if library == "nginx" && len(tables) > 0 {
 		return place{}, fmt.Errorf("%s is dropped by writes, which nginx cannot do: only boundaries with invalidation none", b.Name)
@@ -140,12 +164,48 @@ func placeOf(library string, b boundary.Boundary) (place, error) {
 	p.Parts, p.Tables = tuple(b.Key), tuple(tables)
 	p.Says = "kept for " + b.TTL.String()
 	if len(tables) > 0 {
-		p.Says += ", dropped by writes to its tables"
-		if slices.ContainsFunc(b.InvalidateOn, func(d boundary.Drop) bool { return d.By == boundary.Row }) {
-			p.Says += " (any row: fewer hits than the forecast says)"
+		switch {
+		case p.Rows:
+			p.Says += ", dropped by writes to what it was computed from"
+		case slices.ContainsFunc(b.InvalidateOn, func(d boundary.Drop) bool { return d.By == boundary.Row }):
+			p.Says += ", dropped by writes to its tables (any row: fewer hits than the forecast says)"
+		default:
+			p.Says += ", dropped by writes to its tables"
 		}
 	}
 	return p, nil
+}
+
+// byRow says whether a drop tells how its rows are known.
+func byRow(d boundary.Drop) bool { return d.By == boundary.Row && len(d.Columns) > 0 }
+
+func unqualified(table string) string { return table[strings.LastIndexByte(table, '.')+1:] }
+
+// selectors puts together by which columns the rows of the boundaries' tables are known.
+func selectors(list []boundary.Boundary) []selector {
+	columns := map[string][]string{}
+	for _, b := range list {
+		for _, d := range b.InvalidateOn {
+			if byRow(d) {
+				name := strings.ToLower(unqualified(d.Table))
+				columns[name] = append(columns[name], d.Columns...)
+			}
+		}
+	}
+	var all []selector
+	for _, table := range slices.Sorted(maps.Keys(columns)) {
+		slices.Sort(columns[table])
+		var sets []string
+		for _, set := range slices.Compact(columns[table]) {
+			sets = append(sets, tuple(strings.Split(strings.ToLower(set), ",")))
+		}
+		text := "(" + strings.Join(sets, ", ") + ",)"
+		if len(sets) > 1 {
+			text = "(\n        " + strings.Join(sets, ",\n        ") + ",\n    )"
+		}
+		all = append(all, selector{table, text})
+	}
+	return all
 }
 
 // tuple writes texts as a Python tuple, a long one on several lines.

@@ -33,6 +33,12 @@ var (
 		Name: "GET /api/articles/{slug}", Level: boundary.Response, Key: []string{"path.slug", "principal"}, TTL: boundary.TTL(time.Minute),
 		Invalidation: boundary.TableFenced, InvalidateOn: drops("articles", "public.users"),
 	}
+	comments = boundary.Boundary{
+		Name: "GET /api/articles/{slug}/comments", Level: boundary.Response, Key: []string{"path.slug", "principal"}, TTL: boundary.TTL(time.Minute),
+		Invalidation: boundary.RowFenced, InvalidateOn: []boundary.Drop{
+			{Table: "articles", By: boundary.Row, Columns: []string{"slug", "id"}}, {Table: "follows", By: boundary.Row, Columns: []string{"followee_id,follower_id"}},
+			{Table: "users", By: boundary.Table}},
+	}
 	lists = boundary.Boundary{
 		Name: "GET /api/articles", Level: boundary.Response, Key: []string{"query.tag", "query.limit"}, TTL: boundary.TTL(time.Second),
 		Invalidation: boundary.TableFenced, InvalidateOn: drops("articles"),
@@ -49,7 +55,7 @@ var (
 func TestSnippetsPassTheirTests(t *testing.T) {
 	redis := need(t, "DEMARC_TEST_REDIS")
 	for library, list := range map[string][]boundary.Boundary{
-		"cashews": {articles, lists, tags}, "fastapi-cache": {articles, lists, tags}, "django": {articles, lists, tags}, "nginx": {tags, mine},
+		"cashews": {articles, lists, tags, comments}, "fastapi-cache": {articles, comments}, "django": {articles, lists, tags}, "nginx": {tags, mine},
 	} {
 		t.Run(library, func(t *testing.T) {
 			t.Parallel()

@@ -113,7 +113,7 @@ class _Plan:
             (1, self.unauthorized), (0.3, self.not_mine), (0.7, self.broken),
         ]  # fmt: skip
         if popular:
-            kinds.append((4, self.health))
+            kinds += [(4, self.health), (8, self.comments), (8, self.tags), (10, self.profile)]
         self.kinds = [kind for _, kind in kinds]
         self.weights = [sum(weight for weight, _ in kinds[: upto + 1]) for upto in range(len(kinds))]
 

@@ -15,6 +15,7 @@ import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Optional
 from urllib.parse import urlsplit
 
@@ -88,6 +89,8 @@ class Client:
                 content = response.read()
                 self.hit = response.getheader("X-Cache") == "hit"
                 self._used = time.monotonic()
+                if response.status >= 500:  # a little later the server closes the connection
+                    self._connection.close()
                 return response.status, content
             except (OSError, http.client.HTTPException):
                 self._connection.close()
@@ -107,6 +110,7 @@ class Run:
         people: list[plan.Actor],
         rate: float,
         verify: Optional[str] = None,
+        times: Optional[list[float]] = None,
     ) -> None:
         parts = urlsplit(base)
         if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -120,7 +124,9 @@ class Run:
         self._twin = Client("http", twin.hostname, twin.port or 80, twin.path.rstrip("/")) if verify else None
         self._questions = questions
         self._people = people
-        self._rate = rate
+        self._due = times or [index / rate if rate else 0.0 for index in range(len(questions))]
+        self.asked = [0.0] * len(questions)
+        """When each was asked, in seconds from the start."""
         self._tokens: dict[int, str] = {}
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -162,10 +168,11 @@ class Run:
             for index, question in enumerate(self._questions):
                 if question.actor % of != number:
                     continue
-                if self._rate:
-                    self._stop.wait(max(0.0, started + index / self._rate - time.monotonic()))
+                if self._due[index]:
+                    self._stop.wait(max(0.0, started + self._due[index] - time.monotonic()))
                 if self._stop.is_set():
                     return
+                self.asked[index] = time.monotonic() - started
                 self._ask(client, question)
         except BaseException as failure:
             with self._lock:
@@ -261,6 +268,12 @@ def _arguments() -> argparse.Namespace:
         metavar="BASE",
         help="a service without caches on the same data: asked again after each X-Cache: hit",
     )
+    parser.add_argument(
+        "--times",
+        type=Path,
+        metavar="FILE",
+        help="ask at the times that this file says; where it is not there, write when each question was asked",
+    )
     parser.add_argument("--size", type=int, default=dataset.DEFAULT_SIZE, help="as given to conduit.seed")
     parser.add_argument("--data-seed", type=int, default=1, help="as --seed was given to conduit.seed")
     parser.add_argument("--json", action="store_true", help="the summary as JSON on stdout")
@@ -276,8 +289,11 @@ def main() -> int:
             raise ValueError("--verify needs --concurrency 1: else there may be a write in between")
         data = dataset.build(given.size, given.data_seed)
         questions = plan.make(data, given.seed, given.requests, given.popular)
-        run = Run(given.base, questions, plan.actors(data), given.rate, given.verify)
-    except ValueError as wrong:
+        times = json.loads(given.times.read_text()) if given.times and given.times.exists() else None
+        if times is not None and len(times) != len(questions):
+            raise ValueError(f"{given.times} is of {len(times)} requests, not of {len(questions)}")
+        run = Run(given.base, questions, plan.actors(data), given.rate, given.verify, times)
+    except (ValueError, OSError) as wrong:
         print(f"conduit.traffic: {wrong}", file=sys.stderr)
         return 2
     try:
@@ -291,6 +307,8 @@ def main() -> int:
     except KeyboardInterrupt:
         print("conduit.traffic: interrupted", file=sys.stderr)
         return 130
+    if given.times and times is None:
+        given.times.write_text(json.dumps(run.asked))
     tally = run.tally
     statuses = {str(status): tally.statuses[status] for status in sorted(tally.statuses)}
     print(
