@@ -154,6 +154,7 @@ func newRoot(started *bool) *cobra.Command {
 		newChangeCommand(),
 
 		// groupMore
+		newNoteCommand(),
 		newExplainCommand(),
 		newCompareCommand(),
 		newAuditCommand(),
@@ -166,6 +167,7 @@ func newRoot(started *bool) *cobra.Command {
 		newImportCommand(),
 		newExportCommand(),
 		newSimulateCommand(),
+		newSynthCommand(),
 	)
 	markStart(root, started)
 	return root
