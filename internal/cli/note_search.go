@@ -81,7 +81,7 @@ func newNoteSearchCommand() *cobra.Command {
 	f.BoolVar(&asJSON, "json", false, "print JSON ("+notesSchema+")")
 	f.BoolVar(&all, "all", false, "also notes that wait for a review")
 	f.BoolVar(&all, "unreviewed", false, "the same as --all")
-	f.BoolVar(&refresh, "refresh", false, "compare every file with the index first, also in a library of more than 2,000")
+	f.BoolVar(&refresh, "refresh", false, "compare every file with the index first, also in a library of more than 1,000")
 	f.IntVar(&limit, "limit", 10, "how many are shown, at most 1000")
 	f.StringArrayVar(&entities, "entity", nil, "only notes about this `name`: a route, boundary, cause, table or file (may be repeated)")
 	return cmd

@@ -2,9 +2,9 @@
 // anew whenever it is missing, damaged or of another version. It is a few immutable segments and a manifest that names them.
 //
 // Whether it is stale is found in two steps. At every question the folders' own times are compared, which tells of files that were
-// added, replaced or removed (git, editors and demarc replace files). The files themselves are compared at every question while
-// there are at most fewFiles of them, and beyond that when the last comparison is older than fullCheck; each answer's own files are
-// always compared before they are shown.
+// added, replaced or removed (git, most editors and demarc replace files), and the first watched files, of which those that were
+// not imported come first. Of the others, which only demarc has written, each answer's own files are compared before they are
+// shown; whoever asks for it has every file compared.
 package noteindex
 
 import (
@@ -27,8 +27,7 @@ import (
 
 // Limits of an index.
 const (
-	fewFiles     = 2000
-	fullCheck    = time.Minute
+	watched      = 1000                  // files that are compared at every question
 	maxSegments  = 8                     // before they are merged into one
 	buildMemory  = 24 << 20              // bytes of a segment that is being made, before it is written
 	maxDepth     = 4                     // folders below notes/
@@ -47,10 +46,17 @@ type manifest struct {
 	Version  int               `json:"version"`
 	Segments []segmentInfo     `json:"segments"`
 	Folders  map[string]int64  `json:"folders"` // to their times, Unix ns
-	Checked  int64             `json:"checked"` // when all files were last compared, Unix ns
+	Watched  []watchedFile     `json:"watched"`
 	Files    int               `json:"files"`
 	Next     int               `json:"next"` // number of the next segment
 	Dead     map[string][]byte `json:"dead"` // by the segment's name
+}
+
+// watchedFile is a file that is compared at every question.
+type watchedFile struct {
+	Path string `json:"path"`
+	Size int64  `json:"size"`
+	At   int64  `json:"at"` // Unix ns
 }
 
 type segmentInfo struct {
@@ -169,7 +175,6 @@ func (x *Index) stale(full bool) bool {
 	if full || x.m.Folders == nil {
 		return true
 	}
-	known := 0
 	for _, s := range x.sources {
 		at, err := folderTime(s.Dir)
 		if err != nil {
@@ -178,44 +183,26 @@ func (x *Index) stale(full bool) bool {
 		if was, ok := x.m.Folders[s.Dir]; !ok || was != at {
 			return true
 		}
-		known++
 	}
 	for dir, was := range x.m.Folders {
 		if slices.ContainsFunc(x.sources, func(s Source) bool { return s.Dir == dir }) {
 			continue
 		}
-		at, err := folderTime(dir)
-		if err != nil || at != was {
-			return true
-		}
-		known++
-	}
-	if age := time.Since(time.Unix(0, x.m.Checked)); x.m.Files > fewFiles {
-		return age > fullCheck || age < 0
-	}
-	fresh := true
-	for _, s := range x.segments {
-		if s.all(func(i int, d *Doc) error {
-			if s.isDead(i) {
-				return nil
-			}
-			if !unchanged(d) {
-				fresh = false
-				return errStop
-			}
-			return nil
-		}) != nil {
+		if at, err := folderTime(dir); err != nil || at != was {
 			return true
 		}
 	}
-	return !fresh
+	for _, f := range x.m.Watched {
+		if !unchanged(f.Path, f.Size, f.At) {
+			return true
+		}
+	}
+	return false
 }
 
-var errStop = errors.New("stop")
-
-func unchanged(d *Doc) bool {
-	info, err := os.Lstat(d.Path)
-	return err == nil && info.Size() == d.Size && info.ModTime().UnixNano() == d.Modified && info.Mode().IsRegular()
+func unchanged(path string, size, at int64) bool {
+	info, err := os.Lstat(path)
+	return err == nil && info.Size() == size && info.ModTime().UnixNano() == at && info.Mode().IsRegular()
 }
 
 // recorded is the time under which a file or folder is kept: one so young that it may change again without its time telling gets
@@ -306,7 +293,6 @@ func (x *Index) refresh(full bool, progress func(read, of int)) error {
 	if !x.stale(full) {
 		return nil
 	}
-	begun := time.Now()
 	time.Sleep(settle)
 	files, folders, err := x.walk()
 	if err != nil {
@@ -359,7 +345,15 @@ func (x *Index) refresh(full bool, progress func(read, of int)) error {
 			return err
 		}
 	}
-	x.m.Folders, x.m.Checked, x.m.Files = folders, begun.UnixNano(), len(files)
+	x.m.Folders, x.m.Files, x.m.Watched = folders, len(files), nil
+	imported := filepath.Join(note.Folder, "imported") + string(filepath.Separator)
+	for _, late := range []bool{false, true} {
+		for _, f := range files {
+			if len(x.m.Watched) < watched && strings.HasPrefix(f.path, imported) == late {
+				x.m.Watched = append(x.m.Watched, watchedFile{f.path, f.size, f.at})
+			}
+		}
+	}
 	return x.save()
 }
 

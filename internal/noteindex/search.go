@@ -201,7 +201,7 @@ func (x *Index) search(clauses []clause, q Query) (*Answer, bool, error) {
 				}
 			}
 		}
-		stale = stale || !unchanged(d)
+		stale = stale || !unchanged(d.Path, d.Size, d.Modified)
 		a.Hits = append(a.Hits, h)
 	}
 	slices.SortStableFunc(a.Hits, byScore)
