@@ -15,10 +15,10 @@ type Rule struct {
 	Find    func(File) []finding
 }
 
-// pure are the analyses: folds over events whose answer depends on nothing else.
+// pure are the analyses, folds over events whose answer depends on nothing else, and the generator of test traffic.
 var pure = []string{
 	"internal/sqlread", "internal/baseline", "internal/forecast", "internal/sim", "internal/stale", "internal/compare", "internal/audit",
-	"internal/join",
+	"internal/join", "internal/synth",
 }
 
 // outside are the parts of the standard library through which a package reaches the world.
