@@ -192,7 +192,7 @@ func (j *judge) leaks() {
 		if f.Input != "principal" {
 			item, says = "unkeyed-input", "one key gives different values for different "+cmp.Or(f.Input, "inputs")
 		}
-		x := Place{Where: f.Family, Says: fmt.Sprintf("%s, such as %s (%s; demarc explain %s)", says, f.Key, f.Verdict, f.ID), Count: f.StaleReads}
+		x := Place{Where: strings.TrimSpace(f.Store + " " + f.Family), Says: fmt.Sprintf("%s, such as %s (%s; demarc explain %s)", says, f.Key, f.Verdict, f.ID), Count: f.StaleReads}
 		for _, s := range f.Witness {
 			if s.Code != "" {
 				x.Says += " at " + s.Code

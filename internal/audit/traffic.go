@@ -531,10 +531,12 @@ func returns(later []answer, a, b *answer) bool {
 func (t *Traffic) unkeyed(route, text, input string, a *answer) {
 	keyed := slices.Contains(a.keyed, input) || (strings.HasPrefix(input, "cookie.") || input == "the identity") && slices.Contains(a.keyed, "cookie") ||
 		input == "the identity" && slices.Contains(a.keyed, "authorization") || input == "host" // which is part of every cache's key
+	// What middlewares add by themselves says nothing of the answer.
+	named := slices.ContainsFunc(a.keyed, func(n string) bool { return n != "accept-encoding" && n != "origin" })
 	switch {
 	case keyed:
-	case len(a.keyed) == 0:
-		t.hit("public-without-vary", route, "may be shared and changes with "+input+", without Vary", text)
+	case !named:
+		t.hit("public-without-vary", route, "may be shared and changes with "+input+", without a Vary for it", text)
 	default:
 		t.hit("unkeyed-input", route, "may be shared and changes with "+input+", which Vary does not name", text)
 	}

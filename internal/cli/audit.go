@@ -18,6 +18,7 @@ import (
 	"github.com/demarc-dev/demarc/internal/auditscan"
 	"github.com/demarc-dev/demarc/internal/capture"
 	"github.com/demarc-dev/demarc/internal/change"
+	shell "github.com/demarc-dev/demarc/internal/command"
 	"github.com/demarc-dev/demarc/internal/config"
 	"github.com/demarc-dev/demarc/internal/fault"
 	"github.com/demarc-dev/demarc/internal/recorder"
@@ -53,7 +54,7 @@ func newAuditCommand() *cobra.Command {
 	f.StringVar(&x.config, "config", "", "configuration `file`, for security.files (default "+config.File+" in the project, if it is there)")
 	f.StringVar(&x.project, "project", ".", "`folder` of the service, whose files are read")
 	f.StringArrayVar(&x.logs, "log", nil, "`file` with the log of the service; may be given again (files *.log of the project are read, too)")
-	f.StringArrayVar(&x.redis, "redis", nil, "`address` of a cache server to be asked; may be given again (those of capture and configuration are, too)")
+	f.StringArrayVar(&x.redis, "redis", nil, "`address` of a cache server to be asked, env:NAME or file:PATH where it has a password; may be given again (those of capture and configuration are, too)")
 	f.StringVar(&x.probe, "probe", "", "`address` of the running service: also send oversized bodies and bad input to it; loopback only")
 	f.BoolVar(&x.probeRemote, "probe-remote", false, "the address of --probe may be another machine; do so with its owner's consent only")
 	f.StringVar(&x.failOn, "fail-on", "", "exit with 10 if an item of this `severity` or worse failed: high, medium, low")
@@ -155,7 +156,7 @@ func auditShort(rep *audit.Report) string {
 	return b.String()
 }
 
-// command is the command line as it can be given again, without what only says where its outcome goes, and without passwords.
+// command is the command line as it can be given again, without what only says where its outcome goes. No password stands in it: none is taken there.
 func (x *auditFlags) command(args []string) string {
 	words := []string{"demarc", "audit"}
 	words = append(words, args...)
@@ -172,9 +173,7 @@ func (x *auditFlags) command(args []string) string {
 		add("--log", l)
 	}
 	for _, r := range x.redis {
-		if !strings.Contains(r, "@") {
-			add("--redis", r)
-		}
+		add("--redis", r)
 	}
 	add("--probe", x.probe)
 	if x.probeRemote {
@@ -231,7 +230,11 @@ func (x *auditFlags) audit(cmd *cobra.Command, args []string) (*audit.Report, er
 	if err := x.readLogs(e, scan.LogFiles, mask); err != nil {
 		return nil, err
 	}
-	e.Servers = auditscan.Servers(ctx, x.redis, serverRefs(e))
+	asked, err := x.asked(cmd)
+	if err != nil {
+		return nil, err
+	}
+	e.Servers = auditscan.Servers(ctx, asked, serverRefs(e))
 	if err := x.send(cmd, e); err != nil {
 		return nil, err
 	}
@@ -341,6 +344,25 @@ func (x *auditFlags) readLogs(e *audit.Evidence, found []string, mask func(strin
 		}
 	}
 	return nil
+}
+
+// asked reads the addresses of --redis. A password on the command line could be read by every process of the machine.
+func (x *auditFlags) asked(cmd *cobra.Command) ([]string, error) {
+	var list []string
+	for _, a := range x.redis {
+		switch {
+		case strings.HasPrefix(a, "env:"), strings.HasPrefix(a, "file:"):
+			address, err := shell.ReadSecret("", a)
+			if err != nil {
+				return nil, usageError(cmd, "--redis "+a+": "+err.Error())
+			}
+			a = address
+		case strings.Contains(a, "@"):
+			return nil, usageError(cmd, "--redis with a password shows it to every process: env:NAME or file:PATH was expected")
+		}
+		list = append(list, a)
+	}
+	return list, nil
 }
 
 // serverRefs are the cache servers that files, capture and environment name.
