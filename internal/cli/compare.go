@@ -182,7 +182,7 @@ func (x *comparison) compared(ctx context.Context, stderr io.Writer, args []stri
 		return nil, err
 	}
 	opt := compare.Options{Confidence: x.confidence, MinEffect: x.minEffect, Routes: x.routes,
-		BeforeName: sides[0].dir, AfterName: sides[1].dir}
+		BeforeName: sides[0].dir, AfterName: sides[1].dir, Parallel: parallel}
 	if opt.MinEffect == 0 {
 		opt.MinEffect = -1
 	}

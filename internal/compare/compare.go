@@ -5,15 +5,16 @@
 // p-values of a report are corrected together (Holm), so that the probability that it names any difference where there is
 // none is at most 1 - confidence.
 //
-// The package is pure: no clock, no I/O, no goroutine, a fixed seed; the same events give the same result.
+// The package is pure: no clock, no I/O, no goroutine, a fixed seed; the same events give the same result, also where the
+// routes are compared at the same time (Options.Parallel).
 package compare
 
 import (
 	"cmp"
 	"fmt"
 	"maps"
-	"math"
 	"slices"
+	"sync"
 	"time"
 )
 
@@ -28,6 +29,9 @@ type Options struct {
 	Routes []string
 	// BeforeName and AfterName say what the sides are.
 	BeforeName, AfterName string
+	// Parallel calls work for 0 to n-1, in any order, perhaps several at the same time, and returns when all are done; nil
+	// is one after the other.
+	Parallel func(n int, work func(i int))
 }
 
 func (o Options) withDefaults() Options {
@@ -38,6 +42,13 @@ func (o Options) withDefaults() Options {
 		o.MinEffect = 0.01
 	}
 	o.MinEffect = max(o.MinEffect, 0)
+	if o.Parallel == nil {
+		o.Parallel = func(n int, work func(int)) {
+			for i := range n {
+				work(i)
+			}
+		}
+	}
 	return o
 }
 
@@ -49,18 +60,16 @@ const leastRequests = 10
 
 // Compare compares two sides. It closes what still waits to be joined on them, so nothing is to be added afterwards.
 //
-// Memory beside the samples: about 70 bytes a kept request of both sides while the totals are made.
+// Memory beside the samples: about 30 bytes a kept request of both sides for the totals, and as much again for the routes
+// that Options.Parallel works on at the same time.
 func Compare(before, after *Samples, opt Options) *Result {
 	opt = opt.withDefaults()
 	c := &comparer{
-		opt: opt, sides: [2]*Samples{before, after}, draws: draws{seed: opt.Seed, byN: map[drawKey][]float64{}},
+		opt: opt, sides: [2]*Samples{before, after},
 		out: &Result{
 			Schema: Schema, Confidence: opt.Confidence, MinEffect: opt.MinEffect, Correction: "holm",
 			Totals: []Row{}, Routes: []Row{}, New: []Only{}, Gone: []Only{}, Warnings: []Doubt{}, Unasked: []string{},
 		},
-	}
-	for i := range c.buffers {
-		c.buffers[i] = make([]float64, resamples)
 	}
 	before.join.closeAll()
 	after.join.closeAll()
@@ -72,13 +81,54 @@ func Compare(before, after *Samples, opt Options) *Result {
 }
 
 type comparer struct {
-	opt     Options
-	sides   [2]*Samples
-	out     *Result
-	draws   draws
-	buffers [2][]float64
+	opt   Options
+	sides [2]*Samples
+	out   *Result
 	// incomparable counts say that one recorder left out what the other kept, with the code of the warning.
 	incomparable map[string]string
+
+	mu    sync.Mutex
+	spare []*scratch
+}
+
+// scratch is what comparing one route needs at hand; it is used again for others.
+type scratch struct {
+	draws   draws
+	buffers [2][]float64
+}
+
+// part is a route's part of the result, or that of the totals. Parts are made at the same time.
+type part struct {
+	*comparer
+	*scratch
+	rows   []Row
+	doubts []Doubt
+}
+
+// make works on a part.
+func (c *comparer) make(p *part, work func(*part)) {
+	c.mu.Lock()
+	if n := len(c.spare); n > 0 {
+		p.scratch = c.spare[n-1]
+		c.spare = c.spare[:n-1]
+	}
+	c.mu.Unlock()
+	if p.scratch == nil {
+		p.scratch = &scratch{
+			draws:   draws{seed: c.opt.Seed, byN: map[drawKey][]float64{}},
+			buffers: [2][]float64{make([]float64, resamples), make([]float64, resamples)},
+		}
+	}
+	p.comparer = c
+	work(p)
+	c.mu.Lock()
+	c.spare = append(c.spare, p.scratch)
+	c.mu.Unlock()
+	p.scratch = nil
+}
+
+func (p *part) doubt(code, route, format string, args ...any) {
+	p.doubts = append(p.doubts, Doubt{code, route, fmt.Sprintf(format, args...)})
 }
 
 func (s *Samples) side(name string) Side {
@@ -146,12 +196,36 @@ func (c *comparer) routes() {
 	})
 	var http []pair
 	for _, p := range pairs {
-		c.route(p)
 		if !p.key.job {
 			http = append(http, p)
 		}
 	}
-	c.totals(http)
+	parts := make([]part, len(pairs)+1) // the totals first, which take longest
+	c.opt.Parallel(len(parts), func(i int) {
+		c.make(&parts[i], func(x *part) {
+			switch {
+			case i > 0:
+				x.route(pairs[i-1])
+			case len(http) > 1:
+				x.totals(http)
+			}
+		})
+	})
+	for _, x := range append(parts[1:], parts[0]) {
+		c.out.Warnings = append(c.out.Warnings, x.doubts...)
+	}
+	for _, x := range parts[1:] {
+		c.out.Routes = append(c.out.Routes, x.rows...)
+	}
+	c.out.Totals = append(c.out.Totals, parts[0].rows...)
+	if len(http) == 1 { // its route's figures, which are not tested again
+		for _, r := range c.out.Routes {
+			if !r.Job {
+				r.Route, r.counted = TotalRoute, false
+				c.out.Totals = append(c.out.Totals, r)
+			}
+		}
+	}
 	c.leftOut()
 }
 
@@ -178,15 +252,15 @@ func (s *Samples) Requests() int64 { return s.requests }
 func only(r *routeSamples) Only {
 	out := Only{Route: r.key.String(), Requests: r.seen}
 	x := newSet([2][]*routeSamples{{r}, nil}, unweighed)
-	if x.sides[0].timed > 0 {
-		v := x.quantile(0, 0.5) / 1e6
+	if s := &x.sides[0]; s.timed > 0 {
+		v := s.quantile(0.5) / 1e6
 		out.P50Ms = &v
 	}
 	return out
 }
 
 // route adds the rows of one route.
-func (c *comparer) route(p pair) {
+func (c *part) route(p pair) {
 	name := p.key.String()
 	var notes []string
 	for i, r := range p.routes {
@@ -213,9 +287,9 @@ func (c *comparer) route(p pair) {
 	for i, s := range c.sides {
 		stale[i] = s.stale[name]
 	}
-	for _, r := range c.rows(name, x, notes, stale, [2]int64{p.routes[0].seen, p.routes[1].seen}) {
-		r.Job = p.key.job
-		c.out.Routes = append(c.out.Routes, r)
+	c.addRows(name, x, notes, stale, [2]int64{p.routes[0].seen, p.routes[1].seen})
+	for i := range c.rows {
+		c.rows[i].Job = p.key.job
 	}
 }
 
@@ -228,19 +302,7 @@ func ones(n int) []float64 {
 }
 
 // totals adds the rows over all HTTP routes that both sides have.
-func (c *comparer) totals(pairs []pair) {
-	if len(pairs) == 0 {
-		return
-	}
-	if len(pairs) == 1 {
-		for _, r := range c.out.Routes {
-			if !r.Job {
-				r.Route, r.counted = TotalRoute, false
-				c.out.Totals = append(c.out.Totals, r)
-			}
-		}
-		return
-	}
+func (c *part) totals(pairs []pair) {
 	var notes []string
 	var groups [2][]*routeSamples
 	strata := make([]stratum, len(pairs))
@@ -299,362 +361,7 @@ func (c *comparer) totals(pairs []pair) {
 		w = unweighed
 	}
 	x := newSet(groups, w)
-	c.out.Totals = c.rows(TotalRoute, x, notes, stale, seen)
-}
-
-// rows are the rows of one set, those without any evidence left out.
-func (c *comparer) rows(route string, x *set, notes []string, stale, seen [2]int64) []Row {
-	b, a := &x.sides[0], &x.sides[1]
-	n := [2]int64{int64(b.n), int64(a.n)}
-	timed := [2]int64{int64(b.timed), int64(a.timed)}
-	var rows []Row
-	add := func(metric, changeIs string, n [2]int64, fill func(*Row)) {
-		r := Row{Route: route, Metric: metric, N: n, Verdict: Nothing, ChangeIs: changeIs, Notes: slices.Clone(notes)}
-		fill(&r)
-		if r.nothing {
-			return
-		}
-		if r.Notes == nil {
-			r.Notes = []string{}
-		}
-		if code := c.incomparable[metric]; code != "" {
-			r.Notes = append(r.Notes, code)
-			r.P, r.CI, r.counted = nil, nil, false
-			if r.Verdict != TooFew {
-				r.Verdict = Nothing
-			}
-		}
-		rows = append(rows, r)
-	}
-	for _, m := range []struct {
-		name string
-		q    float64
-	}{{P50, 0.5}, {P95, 0.95}, {P99, 0.99}} {
-		add(m.name, Relative, timed, func(r *Row) { c.time(r, x, m.q) })
-	}
-	add(ErrorRate, Difference, n, func(r *Row) { c.share(r, b.failed, a.failed, b.effective, a.effective) })
-	has := func(i int) bool { return c.sides[i].seen.queries && x.sides[i].n > 0 }
-	add(QueriesPerRequest, Relative, n, func(r *Row) {
-		c.mean(r, b.queries, a.queries, has(0), has(1), max(b.mostQueries, a.mostQueries) <= 1, x)
-	})
-	add(MissesPerRequest, Relative, n, func(r *Row) {
-		c.mean(r, b.misses, a.misses, b.lookups > 0, a.lookups > 0, max(b.mostMisses, a.mostMisses) <= 1, x)
-	})
-	lookups := [2]int64{int64(b.lookups), int64(a.lookups)}
-	add(HitRatio, Difference, lookups, func(r *Row) {
-		c.share(r, b.hits, a.hits, b.lookups*b.share(), a.lookups*a.share())
-	})
-	add(StaleReads, Difference, seen, func(r *Row) { c.stale(r, stale) })
-	add(Bytes, Relative, n, func(r *Row) {
-		_, nb := b.bytes.total()
-		_, na := a.bytes.total()
-		c.mean(r, b.bytes, a.bytes, nb > 0, na > 0, false, x)
-	})
-	return rows
-}
-
-// needs says that a row has too few requests unless both sides have that many.
-func (r *Row) needs(n int64) bool {
-	if min(r.N[0], r.N[1]) >= n {
-		return false
-	}
-	r.Verdict, r.Needs = TooFew, n
-	return true
-}
-
-// time fills a row with a quantile of the durations.
-func (c *comparer) time(r *Row, x *set, q float64) {
-	if r.N == [2]int64{} {
-		r.nothing = true
-		return
-	}
-	var at [2]float64
-	for i := range at {
-		if x.sides[i].timed == 0 {
-			continue
-		}
-		at[i] = x.quantile(i, q) / 1e6
-		set := &r.Before
-		if i == 1 {
-			set = &r.After
-		}
-		*set = &at[i]
-	}
-	if r.Before == nil || r.After == nil || r.needs(int64(math.Ceil(beyondQuantile/(1-q)-1e-9))) {
-		return
-	}
-	r.change()
-	var independent, between float64
-	if q == 0.5 {
-		var drift bool
-		independent, between, drift = x.mannWhitney()
-		if drift {
-			c.doubt("drift", r.Route, "response times drift while they are recorded, even between the longest blocks of time; a difference may be that drift")
-			r.Notes = append(r.Notes, "drift")
-		}
-	} else {
-		independent, between = x.quantileTest(q)
-	}
-	r.test(independent, between)
-	blocks := 0
-	for i := range c.buffers {
-		if n := x.bootstrapQuantile(&c.draws, i, q, c.buffers[i]); blocks == 0 || n < blocks {
-			blocks = n
-		}
-	}
-	if r.ChangeIs == Relative {
-		r.limits(c.relative(blocks))
-		return
-	}
-	for i := range c.buffers {
-		for k := range c.buffers[i] {
-			c.buffers[i][k] /= 1e6
-		}
-	}
-	r.limits(c.difference(blocks))
-}
-
-// change sets the change from the figures; a relative one from nothing becomes a difference.
-func (r *Row) change() {
-	v := *r.After - *r.Before
-	if r.ChangeIs == Relative {
-		if *r.Before > 0 {
-			v /= *r.Before
-		} else {
-			r.ChangeIs = Difference
-		}
-	}
-	r.Change = &v
-}
-
-// test sets the p-value: both ways of testing must reject.
-func (r *Row) test(independent, between float64) {
-	p := max(independent, between)
-	single := p
-	r.P, r.PSingle, r.counted = &p, &single, true
-}
-
-func (r *Row) limits(lo, hi float64, ok bool) {
-	if !ok {
-		return
-	}
-	r.CI = &[2]*float64{}
-	for i, v := range []float64{lo, hi} {
-		if !math.IsInf(v, 0) && !math.IsNaN(v) {
-			r.CI[i] = &v
-		}
-	}
-}
-
-// relative are the limits of after/before-1 over the resamples in the buffers.
-func (c *comparer) relative(blocks int) (lo, hi float64, ok bool) {
-	out := c.buffers[1]
-	for i, v := range c.buffers[0] {
-		if out[i] /= v; math.IsNaN(out[i]) { // nothing of nothing
-			out[i] = 1
-		}
-		out[i]--
-	}
-	return percentileLimits(out, c.opt.Confidence, blocks)
-}
-
-func (c *comparer) difference(blocks int) (lo, hi float64, ok bool) {
-	out := c.buffers[1]
-	for i, v := range c.buffers[0] {
-		out[i] -= v
-	}
-	return percentileLimits(out, c.opt.Confidence, blocks)
-}
-
-// mean fills a row with a mean by request. zeroOne says that no request counts more than one, so that it is a share too.
-func (c *comparer) mean(r *Row, before, after sums, knownBefore, knownAfter, zeroOne bool, x *set) {
-	if !knownBefore && !knownAfter {
-		r.nothing = true
-		return
-	}
-	if knownBefore {
-		v := before.mean()
-		r.Before = &v
-	}
-	if knownAfter {
-		v := after.mean()
-		r.After = &v
-	}
-	if !knownBefore || !knownAfter || r.needs(leastRequests) {
-		return
-	}
-	r.change()
-	b, _ := before.merged()
-	a, _ := after.merged()
-	vb, _ := b.variance()
-	va, _ := a.variance()
-	if *r.Before == *r.After && vb+va == 0 {
-		return // one and the same figure throughout: there is nothing to test
-	}
-	independent, between := 0.0, blockTest(b, a)
-	if zeroOne {
-		independent, _ = proportionTest(before, after, x.sides[0].effective, x.sides[1].effective)
-	}
-	r.test(independent, between)
-	c.draws.means(0, b, c.buffers[0])
-	c.draws.means(1, a, c.buffers[1])
-	blocks := min(len(a.s), len(b.s))
-	if r.ChangeIs == Relative {
-		r.limits(c.relative(blocks))
-	} else {
-		r.limits(c.difference(blocks))
-	}
-}
-
-// share fills a row with a share, such as of requests that failed, counted on n0 and n1 trials.
-func (c *comparer) share(r *Row, before, after sums, n0, n1 float64) {
-	if n0 == 0 && n1 == 0 {
-		r.nothing = true
-		return
-	}
-	var at [2]interval
-	for i, x := range []sums{before, after} {
-		n := []float64{n0, n1}[i]
-		if n == 0 {
-			continue
-		}
-		p := min(max(x.mean(), 0), 1)
-		// Trials that come in bursts tell less: as many fewer as the variance between blocks is greater.
-		merged, _ := x.merged()
-		if alone := p * (1 - p) / n; alone > 0 && len(merged.s) > 1 {
-			v, _ := merged.variance()
-			n /= max(1, v/alone)
-		}
-		lo, hi := wilson(p, n, c.opt.Confidence)
-		at[i] = interval{p, lo, hi}
-		v := p
-		if i == 0 {
-			r.Before = &v
-		} else {
-			r.After = &v
-		}
-	}
-	if r.Before == nil || r.After == nil || r.needs(leastRequests) {
-		return
-	}
-	r.change()
-	lo, hi := differenceLimits(at[0], at[1])
-	r.limits(lo, hi, true)
-	if at[0].at == at[1].at && (at[0].at == 0 || at[0].at == 1) {
-		return
-	}
-	independent, between := proportionTest(before, after, n0, n1)
-	r.test(independent, between)
-	if alpha := 1 - c.opt.Confidence; r.Metric == ErrorRate && independent < alpha/10 && between > alpha {
-		c.doubt("bursts", r.Route, "errors came in bursts: they are not independent, and the bursts are too few to claim a difference")
-		r.Notes = append(r.Notes, "bursts")
-	}
-}
-
-// stale fills a row with stale reads by request.
-func (c *comparer) stale(r *Row, k [2]int64) {
-	if !c.sides[0].staleKnown || !c.sides[1].staleKnown {
-		r.nothing = true
-		return
-	}
-	var at [2]interval
-	for i := range at {
-		n := float64(r.N[i])
-		if n == 0 {
-			return
-		}
-		lo, hi := poissonLimits(k[i], c.opt.Confidence)
-		at[i] = interval{float64(k[i]) / n, lo / n, hi / n}
-	}
-	r.Before, r.After = &at[0].at, &at[1].at
-	if r.needs(leastRequests) {
-		return
-	}
-	r.change()
-	lo, hi := differenceLimits(at[0], at[1])
-	r.limits(lo, hi, true)
-	if k[0]+k[1] > 0 {
-		r.test(poisson(k[0], float64(r.N[0]), k[1], float64(r.N[1])), 0)
-	}
-}
-
-// correct corrects the p-values for their number and gives the verdicts.
-func (c *comparer) correct() {
-	var p []*float64
-	lists := [][]Row{c.out.Routes, c.out.Totals}
-	for _, list := range lists {
-		for i := range list {
-			if list[i].counted {
-				p = append(p, list[i].P)
-			}
-		}
-	}
-	c.out.Tests = len(p)
-	holm(p)
-	for _, list := range lists {
-		for i := range list {
-			c.judge(&list[i])
-		}
-	}
-	for _, r := range c.out.Routes {
-		switch r.Verdict {
-		case Better:
-			c.out.Counts.Better++
-		case Worse:
-			c.out.Counts.Worse++
-		case TooFew:
-			c.out.Counts.TooFew++
-		default:
-			c.out.Counts.Nothing++
-		}
-	}
-	better, worse, few, all := 0, 0, 0, 0
-	for _, list := range lists {
-		for _, r := range list {
-			all++
-			switch r.Verdict {
-			case Better:
-				better++
-			case Worse:
-				worse++
-			case TooFew:
-				few++
-			}
-		}
-	}
-	switch {
-	case better > 0 && worse > 0:
-		c.out.Verdict = Mixed
-	case better > 0:
-		c.out.Verdict = Better
-	case worse > 0:
-		c.out.Verdict = Worse
-	case few == all:
-		c.out.Verdict = TooFew
-	default:
-		c.out.Verdict = Nothing
-	}
-}
-
-// judge claims a difference where the corrected p-value, the interval and the size of the change all say so.
-func (c *comparer) judge(r *Row) {
-	if r.P == nil || r.Change == nil || *r.P > 1-c.opt.Confidence || *r.Change == 0 {
-		return
-	}
-	change := *r.Change
-	if r.CI != nil {
-		if lo, hi := r.CI[0], r.CI[1]; change > 0 && lo != nil && *lo <= 0 || change < 0 && hi != nil && *hi >= 0 {
-			return
-		}
-	}
-	if *r.Before > 0 && math.Abs(*r.After-*r.Before) < c.opt.MinEffect**r.Before {
-		return
-	}
-	if (change > 0) == (r.Metric == HitRatio) {
-		r.Verdict = Better
-	} else {
-		r.Verdict = Worse
-	}
+	c.addRows(TotalRoute, x, notes, stale, seen)
 }
 
 func percent(v float64) string { return fmt.Sprintf("%.3g%%", 100*v) }

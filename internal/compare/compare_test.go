@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/demarc-dev/demarc/event"
@@ -499,14 +500,22 @@ func TestManyInOneTrace(t *testing.T) {
 	}
 }
 
-// The same events give the same result, byte by byte.
+// The same events give the same result, byte by byte, whatever is worked on at the same time.
 func TestSameEventsSameResult(t *testing.T) {
-	run := func() string {
-		return asJSON(t, Compare(samplesOf(t, SampleOptions{}, traffic(1, 700)), samplesOf(t, SampleOptions{}, traffic(2, 700)), Options{}))
+	run := func(parallel func(int, func(int))) string {
+		return asJSON(t, Compare(samplesOf(t, SampleOptions{}, traffic(1, 700)), samplesOf(t, SampleOptions{}, traffic(2, 700)),
+			Options{Parallel: parallel}))
 	}
-	first := run()
+	first := run(nil)
 	for range 3 {
-		if got := run(); got != first {
+		got := run(func(n int, work func(int)) {
+			var wait sync.WaitGroup
+			for i := range n {
+				wait.Go(func() { work(n - 1 - i) })
+			}
+			wait.Wait()
+		})
+		if got != first {
 			t.Fatal("another result for the same events")
 		}
 	}

@@ -151,7 +151,7 @@ func targets(r [2]*routeSamples) []stratum {
 	for i := range r {
 		keys[i] = make([]uint32, 0, r[i].n)
 		r[i].each(func(s *sample) { keys[i] = append(keys[i], s.key) })
-		slices.Sort(keys[i])
+		sortKeys(keys[i])
 	}
 	var out []stratum
 	at := [2]int{}

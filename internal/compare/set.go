@@ -6,19 +6,15 @@ import (
 )
 
 // set is the requests of both sides that one route's rows (or the totals) are made of.
-type set struct {
-	sides [2]side
-	// packed are the durations of both sides in increasing order: nanoseconds from bit 17 on (up to 39 hours), then one
-	// bit for the side, six for the block and ten for the weight. One sort serves every test and interval.
-	packed []uint64
-}
+type set struct{ sides [2]side }
 
+// A duration is packed with what belongs to it: nanoseconds from bit 16 on (up to 39 hours), then six bits for the block and
+// ten for the weight. One sort serves every test and interval.
 const (
-	sideBit    = 1 << 16
 	blockShift = 10
 	weightMask = 1<<blockShift - 1
-	blockMask  = 1<<(16-blockShift) - 1
-	durShift   = 17
+	blockMask  = 1<<(durShift-blockShift) - 1
+	durShift   = 16
 	maxDur     = 1<<47 - 1
 	maxWeights = 1 << blockShift
 )
@@ -32,6 +28,9 @@ type side struct {
 	weights []float64
 	// effective is how many requests of equal weight would tell as much as these (Kish).
 	effective float64
+
+	durs    []uint64  // packed, in increasing order
+	timedBy []float64 // sum of their weights by block
 
 	failed, queries, misses, hits, bytes sums
 	mostQueries, mostMisses              uint32
@@ -53,29 +52,27 @@ var unweighed = weighing{
 func newSet(groups [2][]*routeSamples, w weighing) *set {
 	x := &set{}
 	for i := range x.sides {
-		x.gather(i, groups[i], w)
+		x.sides[i].gather(groups[i], w, w.weights[i])
 	}
-	sortKeys(x.packed)
 	return x
 }
 
-func (x *set) gather(i int, groups []*routeSamples, w weighing) {
-	d := &x.sides[i]
-	d.weights = w.weights[i]
-	blockOf := timeBlocks(groups, w.of)
-	d.n, d.blocks = len(blockOf), blocksFor(len(blockOf))
+func (d *side) gather(groups []*routeSamples, w weighing, weights []float64) {
+	d.weights = weights
+	blocks := timeBlocks(groups, w.of)
+	d.n, d.blocks = len(blocks), blocksFor(len(blocks))
 	d.failed, d.queries, d.misses = newSums(d.blocks), newSums(d.blocks), newSums(d.blocks)
 	d.hits, d.bytes = newSums(d.blocks), newSums(d.blocks)
 	var sum, squares float64
 	at := 0
-	x.packed = slices.Grow(x.packed, d.n)
+	d.durs = make([]uint64, 0, d.n)
 	for g, r := range groups {
 		r.each(func(s *sample) {
 			index := w.of(g, s)
 			if index < 0 {
 				return
 			}
-			v, block := d.weights[index], int(blockOf[at])
+			v, block := d.weights[index], int(blocks[at])
 			at++
 			sum += v
 			squares += v * v
@@ -96,13 +93,17 @@ func (x *set) gather(i int, groups []*routeSamples, w weighing) {
 			if s.dur >= 0 {
 				d.timed++
 				d.weighed += v
-				x.packed = append(x.packed, uint64(min(s.dur, maxDur))<<durShift|uint64(i)*sideBit|
-					uint64(block)<<blockShift|uint64(index))
+				d.durs = append(d.durs, uint64(min(s.dur, maxDur))<<durShift|uint64(block)<<blockShift|uint64(index))
 			}
 		})
 	}
 	if squares > 0 {
 		d.effective = sum * sum / squares
+	}
+	sortKeys(d.durs)
+	d.timedBy = make([]float64, d.blocks)
+	for _, v := range d.durs {
+		d.timedBy[blockOf(v)] += d.weightOf(v)
 	}
 }
 
@@ -140,66 +141,95 @@ func timeBlocks(groups []*routeSamples, of func(int, *sample) int) []uint8 {
 
 func (d *side) weightOf(v uint64) float64 { return d.weights[v&weightMask] }
 func blockOf(v uint64) int                { return int(v >> blockShift & blockMask) }
-func sideOf(v uint64) int                 { return int(v >> 16 & 1) }
 
-// quantile is the value at rank floor(q*(n-1)) of a side's sorted durations, ns: the baseline's definition, for weights
+// from is the place of the first duration of at least so many nanoseconds.
+func (d *side) from(ns uint64) int {
+	at, _ := slices.BinarySearch(d.durs, ns<<durShift)
+	return at
+}
+
+// quantile is the value at rank floor(q*(n-1)) of the sorted durations, ns: the baseline's definition, for weights
 // other than one the smallest value with more than that much weight up to it.
-func (x *set) quantile(i int, q float64) float64 {
-	d := &x.sides[i]
+func (d *side) quantile(q float64) float64 {
+	if d.timed == 0 {
+		return math.NaN()
+	}
 	target, sum := d.rank(q, d.weighed), 0.0
-	for _, v := range x.packed {
-		if sideOf(v) == i {
-			if sum += d.weightOf(v); sum > target {
-				return float64(v >> durShift)
-			}
+	if d.even() {
+		return float64(d.durs[min(int(target), d.timed-1)] >> durShift)
+	}
+	for _, v := range d.durs {
+		if sum += d.weightOf(v); sum > target {
+			return float64(v >> durShift)
 		}
 	}
-	for k := len(x.packed) - 1; k >= 0; k-- { // rounding
-		if sideOf(x.packed[k]) == i {
-			return float64(x.packed[k] >> durShift)
-		}
-	}
-	return math.NaN()
+	return float64(d.durs[d.timed-1] >> durShift) // rounding
 }
 
 func (d *side) rank(q, weight float64) float64 { return q * (weight - d.weighed/float64(d.timed)) }
+
+// run is where the values that equal the one at from end, and their weight.
+func (d *side) run(from int, value uint64) (to int, weight float64) {
+	for to = from; to < len(d.durs) && d.durs[to]>>durShift == value; to++ {
+		weight += d.weightOf(d.durs[to])
+	}
+	return to, weight
+}
+
+// ties yields the durations of both sides in increasing order, equal ones at once: their range on each side and its weight.
+func (x *set) ties(yield func(value uint64, from, to [2]int, weight [2]float64) bool) {
+	var from [2]int
+	b, a := &x.sides[0], &x.sides[1]
+	for from[0] < len(b.durs) || from[1] < len(a.durs) {
+		value := uint64(math.MaxUint64)
+		if from[0] < len(b.durs) {
+			value = b.durs[from[0]] >> durShift
+		}
+		if from[1] < len(a.durs) {
+			value = min(value, a.durs[from[1]]>>durShift)
+		}
+		var to [2]int
+		var weight [2]float64
+		to[0], weight[0] = b.run(from[0], value)
+		to[1], weight[1] = a.run(from[1], value)
+		if !yield(value, from, to, weight) {
+			return
+		}
+		from = to
+	}
+}
 
 // mannWhitney tests whether durations of one side tend to be greater than those of the other. It returns the p-value as
 // for independent requests and the one between blocks, and whether the blocks kept resembling each other.
 func (x *set) mannWhitney() (independent, between float64, drift bool) {
 	b, a := &x.sides[0], &x.sides[1]
-	placed := [2]sums{newSums(b.blocks), newSums(a.blocks)}
+	placed := [2]sums{{make([]float64, b.blocks), b.timedBy}, {make([]float64, a.blocks), a.timedBy}}
 	var below [2]float64
 	var ties, auc float64
 	var doubled []int
 	rankSum := 0
 	exact := b.timed+a.timed <= exactRanks && b.even() && a.even()
-	for from := 0; from < len(x.packed); {
-		to := from
-		var equal [2]float64
-		for to < len(x.packed) && x.packed[to]>>durShift == x.packed[from]>>durShift {
-			i := sideOf(x.packed[to])
-			equal[i] += x.sides[i].weightOf(x.packed[to])
-			to++
-		}
-		for _, v := range x.packed[from:to] {
-			i := sideOf(v)
-			w := x.sides[i].weightOf(v)
-			other := 1 - i
-			placed[i].add(blockOf(v), w*(below[other]+equal[other]/2)/x.sides[other].weighed, w)
-			if exact {
-				doubled = append(doubled, from+to+1) // twice the mean of the ranks from+1..to
-				if i == 0 {
-					rankSum += from + to + 1
+	x.ties(func(_ uint64, from, to [2]int, weight [2]float64) bool {
+		rank := from[0] + from[1] + to[0] + to[1] + 1 // twice the mean of their ranks
+		for i := range placed {
+			d, other := &x.sides[i], 1-i
+			under := below[other] + weight[other]/2
+			for _, v := range d.durs[from[i]:to[i]] {
+				placed[i].s[blockOf(v)] += d.weightOf(v) * under / x.sides[other].weighed
+				if exact {
+					doubled = append(doubled, rank)
+					if i == 0 {
+						rankSum += rank
+					}
 				}
 			}
 		}
-		t := float64(to - from)
+		t := float64(to[0] - from[0] + to[1] - from[1])
 		ties += t*t*t - t
-		below[0] += equal[0]
-		below[1] += equal[1]
-		from = to
-	}
+		below[0] += weight[0]
+		below[1] += weight[1]
+		return true
+	})
 	auc = placed[1].mean()
 	// Ties and sizes as if the weights were one, each side with as many requests as its weights leave.
 	n0, n1 := float64(b.timed)*b.share(), float64(a.timed)*a.share()
@@ -231,34 +261,63 @@ func (x *set) quantileTest(q float64) (independent, between float64) {
 	all := b.weighed + a.weighed
 	target := q * (all - 1)
 	// Of equal values all or none lie beyond: whichever comes nearer, as a ratio, to the share asked for, and so never nothing.
-	sum, limit := 0.0, uint64(0)
-	for from := 0; from < len(x.packed); {
-		to, equal := from, 0.0
-		for to < len(x.packed) && x.packed[to]>>durShift == x.packed[from]>>durShift {
-			equal += x.sides[sideOf(x.packed[to])].weightOf(x.packed[to])
-			to++
+	var limit uint64
+	decide := func(value uint64, sum, equal float64) {
+		limit = value
+		if with, without := all-sum, all-sum-equal; with*without > (all-target)*(all-target) {
+			limit++
 		}
-		if sum+equal > target {
-			limit = x.packed[from] >> durShift
-			if with, without := all-sum, all-sum-equal; with*without > (all-target)*(all-target) {
-				limit++
+	}
+	if b.even() && a.even() {
+		value := x.ranked(int(target))
+		sum := b.from(value) + a.from(value)
+		decide(value, float64(sum), float64(b.from(value+1)+a.from(value+1)-sum))
+	} else {
+		sum := 0.0
+		x.ties(func(value uint64, _, _ [2]int, weight [2]float64) bool {
+			equal := weight[0] + weight[1]
+			if sum+equal > target {
+				decide(value, sum, equal)
+				return false
 			}
-			break
-		}
-		sum += equal
-		from = to
+			sum += equal
+			return true
+		})
 	}
-	beyond := [2]sums{newSums(b.blocks), newSums(a.blocks)}
-	for _, v := range x.packed {
-		i := sideOf(v)
-		w := x.sides[i].weightOf(v)
-		score := 0.0
-		if v>>durShift >= limit {
-			score = w
+	return proportionTest(b.beyond(limit), a.beyond(limit), float64(b.timed)*b.share(), float64(a.timed)*a.share())
+}
+
+// ranked is the duration at a place among those of both sides in order, ns: found by halving, as how many of one side lie up to
+// it says how many of the other do.
+func (x *set) ranked(rank int) uint64 {
+	b, a := x.sides[0].durs, x.sides[1].durs
+	// The first i elements of b and the first rank-i of a are those before it.
+	low, high := max(0, rank-len(a)), min(rank, len(b))
+	for low < high {
+		i := (low + high) / 2
+		if b[i]>>durShift < a[rank-i-1]>>durShift {
+			low = i + 1
+		} else {
+			high = i
 		}
-		beyond[i].add(blockOf(v), score, w)
 	}
-	return proportionTest(beyond[0], beyond[1], float64(b.timed)*b.share(), float64(a.timed)*a.share())
+	value := uint64(math.MaxUint64)
+	if low < len(b) {
+		value = b[low] >> durShift
+	}
+	if rank-low < len(a) {
+		value = min(value, a[rank-low]>>durShift)
+	}
+	return value
+}
+
+// beyond counts the durations of at least limit ns.
+func (d *side) beyond(limit uint64) sums {
+	x := sums{make([]float64, d.blocks), d.timedBy}
+	for _, v := range d.durs[d.from(limit):] {
+		x.s[blockOf(v)] += d.weightOf(v)
+	}
+	return x
 }
 
 // proportionTest tests equal shares: Fisher's exact test over n0 and n1 trials, and the test between blocks.
@@ -274,27 +333,39 @@ func proportionTest(before, after sums, n0, n1 float64) (independent, between fl
 	return fisher(k0, m0, k1, m1), blockTest(b, a)
 }
 
+// upTo skips the durations before the one with which their weight reaches low, where that is quickly known: how many, and
+// their weight by block, of which 2^by are taken together.
+func (d *side) upTo(low float64, blocks, by int) (first int, weight []float64) {
+	weight = make([]float64, blocks)
+	if !d.even() || !(low > 1) {
+		return 0, weight
+	}
+	first = min(int(math.Ceil(low))-1, d.timed)
+	if first <= d.timed/2 {
+		for _, v := range d.durs[:first] {
+			weight[blockOf(v)>>by]++
+		}
+		return first, weight
+	}
+	for block, n := range d.timedBy {
+		weight[block>>by] += n
+	}
+	for _, v := range d.durs[first:] {
+		weight[blockOf(v)>>by]--
+	}
+	return first, weight
+}
+
 // gridSize is how many values around a quantile a resample chooses from: a sixteenth of its standard error apart.
 const gridSize = 256
 
 // maxGuesses is how often a place is guessed before the rest is halved.
 const maxGuesses = 6
 
-// bootstrapQuantile fills out with a side's quantile in each resample of its blocks, ns.
-func (x *set) bootstrapQuantile(dr *draws, i int, q float64, out []float64) (blocks int) {
-	d := &x.sides[i]
-	at := x.quantile(i, q)
-	beyond := newSums(d.blocks)
-	for _, v := range x.packed {
-		if sideOf(v) == i {
-			w, score := d.weightOf(v), 0.0
-			if float64(v>>durShift) > at {
-				score = w
-			}
-			beyond.add(blockOf(v), score, w)
-		}
-	}
-	merged, _ := beyond.merged()
+// bootstrapQuantile fills out with the quantile in each resample of the blocks, ns.
+func (d *side) bootstrapQuantile(dr *draws, i int, q float64, out []float64) (blocks int) {
+	at := d.quantile(q)
+	merged, _ := d.beyond(uint64(at) + 1).merged()
 	blocks = len(merged.s)
 	by := 0 // how many times neighbours were put together, as powers of two
 	for n := d.blocks; n > blocks; n = (n + 1) / 2 {
@@ -307,24 +378,17 @@ func (x *set) bootstrapQuantile(dr *draws, i int, q float64, out []float64) (blo
 
 	var values []float64
 	var rows []float64 // weight up to the value, by block
-	sum, next := 0.0, low
-	weight := make([]float64, blocks)
-	for k, v := range x.packed {
-		if sideOf(v) != i {
-			continue
-		}
+	next := low
+	first, weight := d.upTo(low, blocks, by)
+	sum := float64(first)
+	for k, v := range d.durs[first:] {
 		w := d.weightOf(v)
 		weight[blockOf(v)>>by] += w
 		sum += w
-		if sum < next || k+1 < len(x.packed) && sideOf(x.packed[k+1]) == i && x.packed[k+1]>>durShift == v>>durShift {
+		if at := first + k + 1; sum < next || at < len(d.durs) && d.durs[at]>>durShift == v>>durShift {
 			continue
 		}
-		value := float64(v >> durShift)
-		if n := len(values); n > 0 && values[n-1] == value {
-			copy(rows[len(rows)-blocks:], weight)
-			continue
-		}
-		values = append(values, value)
+		values = append(values, float64(v>>durShift))
 		rows = append(rows, weight...)
 		next = max(next+step, sum)
 		if sum > high {

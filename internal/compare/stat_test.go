@@ -200,9 +200,43 @@ func TestQuantile(t *testing.T) {
 		x := plainSet(list, []int64{1})
 		slices.Sort(list)
 		for _, q := range []float64{0.5, 0.95, 0.99} {
-			if got, want := x.quantile(0, q), float64(list[int(q*float64(n-1))]); got != want {
+			if got, want := x.sides[0].quantile(q), float64(list[int(q*float64(n-1))]); got != want {
 				t.Errorf("%d values, q %g: %g, want %g", n, q, got, want)
 			}
+		}
+	}
+}
+
+// The place among both sides is found without putting them together.
+func TestRanked(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 1))
+	for range 300 {
+		var sides [2][]int64
+		var all []int64
+		for i := range sides {
+			for range r.IntN(12) + i {
+				sides[i] = append(sides[i], int64(r.IntN(8)))
+			}
+			all = append(all, sides[i]...)
+		}
+		x := plainSet(sides[0], sides[1])
+		slices.Sort(all)
+		for rank, want := range all {
+			if got := x.ranked(rank); got != uint64(want) {
+				t.Fatalf("%v: place %d is %d, want %d", sides, rank, got, want)
+			}
+		}
+		var joined []int64
+		x.ties(func(value uint64, from, to [2]int, weight [2]float64) bool {
+			n := to[0] - from[0] + to[1] - from[1]
+			if float64(n) != weight[0]+weight[1] {
+				t.Fatalf("%v: weight %v of %d values", sides, weight, n)
+			}
+			joined = append(joined, slices.Repeat([]int64{int64(value)}, n)...)
+			return true
+		})
+		if !slices.Equal(joined, all) {
+			t.Fatalf("%v: together %v", sides, joined)
 		}
 	}
 }
@@ -229,7 +263,7 @@ func TestBootstrapCovers(t *testing.T) {
 			blocks := 0
 			for i := range out {
 				out[i] = make([]float64, resamples)
-				blocks = x.bootstrapQuantile(&d, i, c.q, out[i])
+				blocks = x.sides[i].bootstrapQuantile(&d, i, c.q, out[i])
 			}
 			for i := range out[1] {
 				out[1][i] = out[1][i]/out[0][i] - 1
