@@ -184,13 +184,17 @@ func (d *Detector) accuse(k *key, old *entry) *story {
 	})
 	if slices.ContainsFunc(ws, func(x suspect) bool { return x.level == levelRow }) {
 		ws = slices.DeleteFunc(ws, func(x suspect) bool { return x.level != levelRow })
-	} else if x := k.more; old.how == byDelete && x != nil && x.endDel != nil {
-		// Whoever wrote and dropped this very key knew that it depends on what was written.
-		belongs := func(s suspect) bool { return s.w.tr.traced() && x.endDel.tr.startedBy(s.w.tr) }
+	} else {
+		// Whoever wrote and dropped this very key knew that it depends on what was written, even if it was gone by then.
+		dels := k.droppedSince(old)
+		belongs := func(s suspect) bool {
+			return s.w.tr.traced() && slices.ContainsFunc(dels, func(x *del) bool { return x.tr.startedBy(s.w.tr) })
+		}
 		if slices.ContainsFunc(ws, belongs) {
 			ws = slices.DeleteFunc(ws, func(s suspect) bool { return !belongs(s) })
-		} else if old.known(x.endDel) {
-			ws = slices.DeleteFunc(ws, func(s suspect) bool { return s.lapse == lapseWrite })
+		} else if old.susp.full || slices.ContainsFunc(dels, old.known) {
+			// What explains that the next fill differs is among the writes that were not noted, or was dropped for.
+			ws = slices.DeleteFunc(ws, func(s suspect) bool { return s.lapse != lapseInside })
 			if len(ws) == 0 {
 				return nil
 			}
@@ -228,6 +232,24 @@ func (d *Detector) accuse(k *key, old *entry) *story {
 		}
 	}
 	return s
+}
+
+// droppedSince are the deletes that ended an entry, and those that named its key after it was stored.
+func (k *key) droppedSince(old *entry) []*del {
+	m := k.more
+	if m == nil {
+		return nil
+	}
+	var out []*del
+	for _, x := range m.dels {
+		if !x.failed && x.at >= old.end {
+			out = append(out, x)
+		}
+	}
+	if old.how == byDelete && m.endDel != nil && !slices.Contains(out, m.endDel) {
+		out = append(out, m.endDel)
+	}
+	return out
 }
 
 // lagged says whether an entry was dropped soon enough after a write, by who wrote.
@@ -300,7 +322,7 @@ func (d *Detector) carry(k *key, old, n *entry, r *rec) {
 	for _, x := range old.susp.ws {
 		if x.lapse == lapseWrite && n.pos < x.w.at && !d.lagged(k, old, x.w) {
 			if n.susp == nil {
-				n.susp = &suspicion{}
+				n.susp = &suspicion{full: old.susp.full}
 			}
 			n.susp.ws = append(n.susp.ws, x)
 		}

@@ -14,7 +14,8 @@ const (
 // suspicion holds the writes that may have made an entry stale, and what was read after each. It takes about 200 bytes
 // and as much again for each write.
 type suspicion struct {
-	ws []suspect
+	ws   []suspect
+	full bool // there were more writes that may be meant than could be noted
 }
 
 // suspect is one write, and the reads after it.
@@ -261,6 +262,7 @@ func (d *Detector) note(k *key, s suspect) {
 		limit -= maxSure
 	}
 	if len(ws) >= limit {
+		k.e.susp.full = true
 		d.cov.Overflow++
 		return
 	}
