@@ -12,7 +12,7 @@ type slot struct {
 	txn    event.Txn
 	cache  event.Cache
 	params [4]event.Hash
-	vary   [2]event.NamedHash
+	vary   [3]event.NamedHash
 	head   [1]event.Pair
 }
 

@@ -38,6 +38,8 @@ const (
 	commitAfter = 2_500_000 // ns from a writer's start to its commit
 	commitDur   = 1_000_000
 	dropAfter   = 500_000 // ns from a commit to the delete of a key
+	// A session lasts so long, or a tenth of the traffic where that is less.
+	sessionNs = 120_000_000_000
 )
 
 var languageTags = [languages]string{"de", "en", "fr"}
@@ -279,8 +281,15 @@ func (t *Traffic) request(p *process, trace string, at, dur int64, user int64) *
 	s := t.queue.take()
 	s.proc = p
 	s.req = event.Request{Kind: "http", Method: "GET", Status: 200, Principal: t.who[user], BodyBytes: event.Some(t.rng.between(300, 4000))}
-	s.vary[0] = event.NamedHash{Name: "user-agent", Hash: t.agents[t.rng.below(int64(len(t.agents)))]}
-	s.req.Vary = s.vary[:1]
+	n := 0
+	if user > 0 {
+		session := uint64(at/t.session + user)
+		s.vary[n] = event.NamedHash{Name: "cookie.session", Hash: hashOf(t.opt.Seed, 19, uint64(user), session)}
+		s.req.RequestCookie = event.Some(true)
+		n++
+	}
+	s.vary[n] = event.NamedHash{Name: "user-agent", Hash: t.agents[t.rng.below(int64(len(t.agents)))]}
+	s.req.Vary = s.vary[:n+1]
 	s.e = event.Event{Type: event.TypeRequest, At: at, Dur: event.Some(dur), Trace: trace, Span: trace, Request: &s.req}
 	return s
 }
@@ -337,9 +346,9 @@ func (t *Traffic) readRequest(r *route, at int64) {
 		language := t.rng.below(languages)
 		key = row*languages + language
 		version = r.table.versionAt(row, began)
-		s.vary[1] = s.vary[0]
+		copy(s.vary[1:], s.req.Vary)
 		s.vary[0] = event.NamedHash{Name: "accept-language", Hash: hashOf(t.opt.Seed, 6, uint64(language))}
-		s.req.Vary = s.vary[:2]
+		s.req.Vary = s.vary[:len(s.req.Vary)+1]
 		s.req.Target = t.tracked(s.req.Target, false)
 		params[0] = t.value(row + 1)
 	case kindLogin:

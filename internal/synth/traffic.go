@@ -34,6 +34,7 @@ type Traffic struct {
 	nextAt    int64  // when it starts
 	ordinary  int64  // how many there are
 	step      int64  // ns between them
+	session   int64  // ns that a session lasts
 	plots     []plot // planted stories by start
 	told      int
 	traces    uint64
@@ -88,6 +89,7 @@ func NewTraffic(opt TrafficOptions) (*Traffic, error) {
 		return nil, err
 	}
 	t.nextAt = t.startOf(0)
+	t.session = max(min(sessionNs, opt.span()/10), 1)
 	t.begin()
 	return t, nil
 }

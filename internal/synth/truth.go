@@ -72,16 +72,17 @@ type Harmless struct {
 
 // Route is one route of ordinary traffic.
 type Route struct {
-	Route     string `json:"route"` // "GET /articles/{id}"
-	Requests  int64  `json:"requests"`
-	Cacheable bool   `json:"cacheable"`
-	// Why a route must not be cached, or not again: sets-cookie, time-in-body, unseen-writer, no-store, fails, cheap,
-	// standing-cache, unsafe-method.
+	Route    string `json:"route"` // "GET /articles/{id}"
+	Requests int64  `json:"requests"`
+	// Verdict is what `demarc choose` must say: cache or leave; "either" where it may say both.
+	Verdict string `json:"verdict"`
+	// Why it is to be left: sets-cookie, time-in-body, unseen-writer, no-store, fails, cheap, unsafe-method; of either:
+	// standing-cache.
 	Why     string   `json:"why,omitempty"`
 	Key     []string `json:"key"`     // inputs that the answer depends on
 	Ignored []string `json:"ignored"` // inputs that vary and change nothing
 	On      []Drop   `json:"invalidate_on"`
-	Keys    int64    `json:"keys"` // different ones asked for; 0 where it is not cacheable
+	Keys    int64    `json:"keys"` // different ones asked for; 0 unless the verdict is cache
 	Points  []Point  `json:"points"`
 }
 
@@ -133,7 +134,7 @@ func (t *Traffic) Truth(sum string) *Truth {
 	for _, r := range t.routes {
 		out.Routes = append(out.Routes, r.truth())
 		if r.write != "" {
-			out.Routes = append(out.Routes, Route{Route: r.method + " " + r.wpath, Requests: r.writes, Why: "unsafe-method",
+			out.Routes = append(out.Routes, Route{Route: r.method + " " + r.wpath, Requests: r.writes, Verdict: "leave", Why: "unsafe-method",
 				Key: []string{}, Ignored: []string{}, On: []Drop{}, Points: []Point{}})
 		}
 	}
@@ -155,20 +156,25 @@ var whyNot = map[kind]string{
 }
 
 func (r *route) truth() Route {
-	out := Route{Route: "GET " + r.path, Requests: r.requests, Why: whyNot[r.kind], Cacheable: r.kind.worth(), Key: []string{}, Ignored: []string{},
+	out := Route{Route: "GET " + r.path, Requests: r.requests, Why: whyNot[r.kind], Verdict: "leave", Key: []string{}, Ignored: []string{},
 		On: []Drop{}, Points: []Point{}}
-	if !out.Cacheable {
+	switch {
+	case r.kind == kindCached:
+		out.Verdict = "either"
+		return out
+	case !r.kind.worth():
 		return out
 	}
+	out.Verdict = "cache"
 	out.Keys, out.Points = r.watch.reused, r.watch.points()
 	by := "row"
-	out.Ignored = []string{"header.user-agent", "principal", "query.fbclid", "query.utm_source"}
+	out.Ignored = []string{"cookie.session", "header.user-agent", "principal", "query.fbclid", "query.utm_source"}
 	switch r.kind {
 	case kindItem:
 		out.Key = []string{"path.id"}
 	case kindOwn:
 		out.Key, by = []string{"principal"}, "row"
-		out.Ignored = []string{"header.user-agent", "query.fbclid", "query.utm_source"}
+		out.Ignored = []string{"cookie.session", "header.user-agent", "query.fbclid", "query.utm_source"}
 	case kindList:
 		out.Key, by = []string{"query.page"}, "table"
 	case kindLocale:
