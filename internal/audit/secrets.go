@@ -133,7 +133,7 @@ func Secrets(line string, form Form) []Secret {
 		each(plainPair)
 		each(dockerSpace)
 	case Prose:
-		if strings.ContainsAny(line, "=:") {
+		if strings.ContainsAny(line, "=:") && holds(line, secretWords) {
 			for _, m := range prosePair.FindAllStringSubmatchIndex(line, 20) {
 				value, sign := line[m[8]:m[9]], line[m[4]:m[5]]
 				// In prose, a colon comes before words too.
@@ -145,6 +145,25 @@ func Secrets(line string, form Form) []Secret {
 		}
 	}
 	return found
+}
+
+// The words without which a line holds no name of a secret or session: looking for them costs a hundredth of the expressions.
+var (
+	secretWords  = []string{"passw", "pwd", "secret", "token", "apikey", "api_key", "api-key", "private"}
+	sessionWords = []string{"session", "sid", "cookie", "connect."}
+)
+
+// holds says whether a line has one of the words, in whatever case.
+func holds(line string, words []string) bool {
+	for i := range line {
+		c := line[i] | 0x20
+		for _, w := range words {
+			if c == w[0] && len(line)-i >= len(w) && strings.EqualFold(line[i:i+len(w)], w) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // plainName writes apiKey and API-KEY as api_key.
@@ -206,6 +225,9 @@ func Sessions(line string) []Secret {
 		line = line[:maxLine]
 	}
 	var found []Secret
+	if !holds(line, sessionWords) {
+		return nil
+	}
 	for _, m := range session.FindAllStringSubmatchIndex(line, 20) {
 		if value := line[m[4]:m[5]]; literal(value) && random(value) {
 			found = append(found, Secret{"value of " + line[m[2]:m[3]], m[4], m[5]})
