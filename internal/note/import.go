@@ -170,7 +170,7 @@ func Import(ctx context.Context, paths []string, o ImportOptions) (*ImportResult
 		res.IDs = append(res.IDs, n.id)
 	}
 	if !o.DryRun && res.Added+res.Updated > 0 {
-		if err := syncAll(o.Folder); err != nil {
+		if err := SyncAll(o.Folder); err != nil {
 			return res, cannotWrite(o.Folder, err)
 		}
 	}

@@ -56,5 +56,5 @@ func Save(path string, h *Head, body []byte) error {
 	if err := writeIn(root, filepath.Base(path), data); err != nil {
 		return err
 	}
-	return syncAll(filepath.Dir(path))
+	return SyncAll(filepath.Dir(path))
 }

@@ -111,7 +111,7 @@ func Score(h *Head, s *Shape, e Evidence) []Item {
 		if i := slices.IndexFunc(e.Changed, func(c Change) bool { return c.Type == kind }); i >= 0 {
 			why = e.Changed[i].Name + " changed on " + e.Changed[i].At.UTC().Format(time.DateOnly)
 		}
-		add(Freshness, "no "+kind+" that it names has changed", why == "", why)
+		add(Freshness, "each "+kind+" that it names is unchanged", why == "", why)
 	}
 
 	add(Depth, "context given", h.Outline.Context != "", "")

@@ -6,9 +6,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// syncAll brings all that was written below a folder to the disk, in one go: a call for each of a hundred thousand files would take
+// SyncAll brings all that was written below a folder to the disk, in one go: a call for each of a hundred thousand files would take
 // minutes.
-func syncAll(folder string) error {
+func SyncAll(folder string) error {
 	f, err := os.Open(folder)
 	if err != nil {
 		return err

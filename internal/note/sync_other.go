@@ -4,8 +4,8 @@ package note
 
 import "os"
 
-// syncAll brings what was written to a folder to the disk, as far as the system lets it be asked for at once.
-func syncAll(folder string) error {
+// SyncAll brings what was written to a folder to the disk, as far as the system lets it be asked for at once.
+func SyncAll(folder string) error {
 	f, err := os.Open(folder)
 	if err != nil {
 		return err

@@ -206,11 +206,11 @@ func (v *View) WriteText(w io.Writer) error {
 	for _, score := range ScoreNames {
 		fmt.Fprintf(&b, "%s\n", score)
 		for _, i := range v.Of(score) {
-			mark := "no "
+			mark := "[ ]"
 			if i.Met {
-				mark = "yes"
+				mark = "[x]"
 			}
-			fmt.Fprintf(&b, "  - %s  %s%s\n", mark, i.Name, cond(i.Why != "", ": "+Plain(i.Why)))
+			fmt.Fprintf(&b, "  - %s %s%s\n", mark, i.Name, cond(i.Why != "", ": "+Plain(i.Why)))
 		}
 	}
 	fmt.Fprintf(&b, "\n%s\n", strings.TrimSpace(PlainLines(v.Text)))
