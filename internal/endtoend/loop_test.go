@@ -1,15 +1,15 @@
-//go:build soak
-
 package endtoend
 
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -19,15 +19,14 @@ import (
 type loopJSON struct {
 	Boundaries []struct {
 		Name                 string
+		Invalidation         string
 		Requests             int
 		RequestsBefore       int `json:"requests_before"`
 		Hits                 int
 		HitsForecast         int `json:"hits_forecast"`
-		HitsReplayed         int `json:"hits_replayed"`
 		SavedQueries         int `json:"saved_queries"`
 		SavedQueriesForecast int `json:"saved_queries_forecast"`
 		Stale                int
-		StaleReplayed        int `json:"stale_replayed"`
 		StaleLow             int `json:"stale_low"`
 		StaleHigh            int `json:"stale_high"`
 	}
@@ -35,21 +34,103 @@ type loopJSON struct {
 	Keys map[string][]string
 	All  struct {
 		Requests, Unexpected, Hits, Stale int
+		SavedQueries                      int     `json:"saved_queries"`
+		SavedQueriesForecast              int     `json:"saved_queries_forecast"`
+		LateMs                            float64 `json:"late_ms"`
 	}
 }
 
 // What demarc choose foretells comes true: the boundaries that it chooses for the uncached example are put there by its
-// snippet, on a real Redis, and the same traffic is asked again. Each hit is compared with the service without a cache.
-func TestSoakForecastComesTrue(t *testing.T) {
+// snippet, on a real Redis, and the same is asked again at the same times. Each hit is compared with the service without a cache.
+// A lifetime ends by the clock: the forecast is of these times. Where a busy machine could not keep to them, once more.
+func TestForecastComesTrue(t *testing.T) {
 	binary := demarc(t) // before the clock runs: it may have to be built
-	ctx, cancel := context.WithTimeout(t.Context(), 6*time.Minute)
+	got := closedLoop(t, binary)
+	if wrong := got.forecastErrors(); len(wrong) > 0 && got.All.LateMs > 500 {
+		t.Logf("asked up to %.0f ms later than uncached, so once more: %s", got.All.LateMs, strings.Join(wrong, "; "))
+		got = closedLoop(t, binary)
+	}
+	for _, wrong := range got.forecastErrors() {
+		t.Error(wrong)
+	}
+	if t.Failed() {
+		t.Logf("asked up to %.0f ms later than uncached", got.All.LateMs)
+	}
+	// What looks worth a cache, or is not what it looks like.
+	chosen := func(name string) bool { return got.Left[name] == "" && got.Keys[name] != nil }
+	for name, why := range map[string]string{
+		"POST /api/users/login": "never",    // slow, and no answer is another's
+		"GET /api/user":         "unstable", // holds a token with the time
+		"GET /health":           "",         // asked all the time, but quicker than a look-up
+		"GET /api/articles":     "+",        // differs between users: favorited, following
+		"GET /api/tags":         "+",        // written by a background task
+	} {
+		if why == "+" != chosen(name) || !strings.HasPrefix(got.Left[name], strings.TrimPrefix(why, "+")) {
+			t.Errorf("%s: chosen %v, %q", name, chosen(name), got.Left[name])
+		}
+	}
+	for _, name := range []string{"GET /api/articles", "GET /api/articles/{slug}", "GET /api/articles/feed"} {
+		if !slices.Contains(got.Keys[name], "principal") {
+			t.Errorf("%s: the key lacks the principal: %v", name, got.Keys[name])
+		}
+	}
+	byRow := 0
+	for _, b := range got.Boundaries {
+		for _, part := range []string{"query.utm_source", "query.fbclid", "query._"} {
+			if slices.Contains(got.Keys[b.Name], part) {
+				t.Errorf("%s: what only follows readers around is in the key: %v", b.Name, got.Keys[b.Name])
+			}
+		}
+		if b.Invalidation == "row-fenced" {
+			byRow++
+		}
+	}
+	if len(got.Boundaries) < 4 || byRow == 0 {
+		t.Errorf("%d boundaries, %d of them dropped by row: the loop tries too little", len(got.Boundaries), byRow)
+	}
+}
+
+// forecastErrors compares measurement and forecast.
+func (got *loopJSON) forecastErrors() []string {
+	var wrong []string
+	if got.All.Requests != loopRequests || got.All.Unexpected != 0 {
+		wrong = append(wrong, fmt.Sprintf("%d requests, %d with another status than uncached", got.All.Requests, got.All.Unexpected))
+	}
+	saved, savedForecast := 0.0, 0.0
+	for _, b := range got.Boundaries {
+		if b.Requests != b.RequestsBefore {
+			wrong = append(wrong, fmt.Sprintf("%s: %d requests before, %d after: not the same traffic", b.Name, b.RequestsBefore, b.Requests))
+		}
+		if off := math.Abs(float64(b.Hits - b.HitsForecast)); off > 0.01*float64(b.Requests) {
+			wrong = append(wrong, fmt.Sprintf("%s: %d hits in %d requests, %d were forecast", b.Name, b.Hits, b.Requests, b.HitsForecast))
+		}
+		if b.Stale < b.StaleLow || b.Stale > b.StaleHigh {
+			wrong = append(wrong, fmt.Sprintf("%s: %d stale serves, %d to %d were forecast", b.Name, b.Stale, b.StaleLow, b.StaleHigh))
+		}
+		saved += float64(b.SavedQueries)
+		savedForecast += float64(b.SavedQueriesForecast)
+	}
+	if math.Abs(saved-savedForecast) > 0.03*savedForecast {
+		wrong = append(wrong, fmt.Sprintf("%.0f statements saved behind the boundaries, %.0f were forecast", saved, savedForecast))
+	}
+	if a := got.All; math.Abs(float64(a.SavedQueries-a.SavedQueriesForecast)) > 0.03*float64(a.SavedQueriesForecast) || a.Hits < 100 {
+		wrong = append(wrong, fmt.Sprintf("%d hits; %d statements saved in all, %d were forecast", a.Hits, a.SavedQueries, a.SavedQueriesForecast))
+	}
+	return wrong
+}
+
+const loopRequests = 800
+
+func closedLoop(t *testing.T, binary string) *loopJSON {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
 	script, err := filepath.Abs(filepath.Join("..", "..", "scripts", "demo-cached"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	python := need(t, "DEMARC_TEST_PYTHON")
-	cmd := exec.CommandContext(ctx, python, script, "--json", "--requests", "600", "--rate", "60", "--demarc", binary,
+	cmd := exec.CommandContext(ctx, python, script, "--json", "--requests", strconv.Itoa(loopRequests), "--rate", "60", "--demarc", binary,
 		"--redis", need(t, "DEMARC_TEST_REDIS"), "--python", python, "--folder", filepath.Join(t.TempDir(), "loop"))
 	cmd.Env = cleanEnv()
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // it stops what it started
@@ -65,54 +146,5 @@ func TestSoakForecastComesTrue(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	t.Logf("%s", out)
-	if got.All.Requests != 600 || got.All.Unexpected != 0 {
-		t.Errorf("%d requests, %d with another status than uncached", got.All.Requests, got.All.Unexpected)
-	}
-	// A lifetime ends by the clock, and a busy machine asks the second time at another pace: so the measurement is held
-	// against the replay of what was observed uncached at the times at which it was asked again.
-	var requests, hits, forecast int
-	var saved, savedForecast float64
-	for _, b := range got.Boundaries {
-		if b.Requests != b.RequestsBefore {
-			t.Errorf("%s: %d requests before, %d after: not the same traffic", b.Name, b.RequestsBefore, b.Requests)
-		}
-		requests, hits, forecast = requests+b.Requests, hits+b.Hits, forecast+b.HitsReplayed
-		saved += float64(b.SavedQueries)
-		savedForecast += float64(b.SavedQueriesForecast*b.HitsReplayed) / float64(b.HitsForecast)
-		// Of 50 requests one is two points.
-		if off := math.Abs(float64(b.Hits - b.HitsReplayed)); off > max(3, 0.01*float64(b.Requests)) {
-			t.Errorf("%s: %d hits in %d requests, the replay says %d", b.Name, b.Hits, b.Requests, b.HitsReplayed)
-		}
-		if b.Stale < min(b.StaleLow, b.StaleReplayed) || b.Stale > max(b.StaleHigh, b.StaleReplayed) {
-			t.Errorf("%s: %d stale serves, %d to %d were forecast", b.Name, b.Stale, b.StaleLow, b.StaleHigh)
-		}
-		if slices.Contains(got.Keys[b.Name], "query.utm_source") {
-			t.Errorf("%s: the tracking parameter is in the key: %v", b.Name, got.Keys[b.Name])
-		}
-	}
-	if hits < 100 || math.Abs(float64(hits-forecast)) > 0.01*float64(requests) {
-		t.Errorf("%d hits in %d requests, %d were forecast", hits, requests, forecast)
-	}
-	if math.Abs(saved-savedForecast) > 0.03*savedForecast {
-		t.Errorf("%.0f statements saved, %.0f were forecast", saved, savedForecast)
-	}
-
-	// What looks worth a cache, or is not what it looks like.
-	chosen := func(name string) bool { return got.Left[name] == "" }
-	for name, why := range map[string]string{
-		"POST /api/users/login": "never", // slow, and no answer is another's
-		"GET /api/user":         "",      // holds a token with the time
-		"GET /health":           "",      // asked all the time, but quicker than a look-up
-		"GET /api/articles":     "+",     // differs between users: favorited, following
-		"GET /api/tags":         "+",     // written by a background task
-	} {
-		if why == "+" != chosen(name) || !strings.HasPrefix(got.Left[name], strings.TrimPrefix(why, "+")) {
-			t.Errorf("%s: %q", name, got.Left[name])
-		}
-	}
-	for _, name := range []string{"GET /api/articles", "GET /api/articles/{slug}", "GET /api/articles/feed"} {
-		if !slices.Contains(got.Keys[name], "principal") {
-			t.Errorf("%s: the key lacks the principal: %v", name, got.Keys[name])
-		}
-	}
+	return &got
 }

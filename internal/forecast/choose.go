@@ -23,6 +23,9 @@ const (
 	// invalidate.
 	near    = 0.98
 	nearWay = 0.9
+	// leastDropped is the shortest lifetime that is chosen where drops keep entries right at every lifetime: it only bounds how
+	// long a drop that got lost matters, and what was observed may be shorter than the pauses between requests.
+	leastDropped = int64(time.Minute)
 	// enoughSame is how many pairs with the same inputs it takes to call a boundary unstable.
 	enoughSame = 5
 )
@@ -140,7 +143,7 @@ func (l *log) budget(c *candidate) Budget {
 }
 
 // point chooses among the points that keep the budget: the preferred way to invalidate of those that save nearly as much as
-// the best, and with it the shortest lifetime that does.
+// the best, and with it the shortest lifetime that does; at least leastDropped where it need not be shorter.
 func (l *log) point(c *candidate) *Point {
 	b := l.budget(c)
 	var ways []Invalidation
@@ -168,10 +171,22 @@ func (l *log) point(c *candidate) *Point {
 		if own < 0 || float64(own) < nearWay*float64(best) {
 			continue
 		}
+		right := v != None && !slices.ContainsFunc(points, func(p Point) bool { return !b.allows(&p) })
+		var first *Point
 		for i := range points {
-			if p := &points[i]; b.allows(p) && float64(p.SavedNs) >= near*float64(own) && (p.Hits > 0 || own == 0) {
+			p := &points[i]
+			if !b.allows(p) || float64(p.SavedNs) < near*float64(own) || p.Hits == 0 && own != 0 {
+				continue
+			}
+			if !right || p.TTL >= leastDropped {
 				return p
 			}
+			if first == nil {
+				first = p
+			}
+		}
+		if first != nil {
+			return first
 		}
 	}
 	return nil

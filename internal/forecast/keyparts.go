@@ -332,12 +332,13 @@ func handle(name string) bool {
 	return false
 }
 
-// tracking says whether an input is, by its name, one that advertisers and newsletters add to addresses. That answers stay the
-// same with it must be seen, too.
+// tracking says whether an input is, by its name, one that advertisers and newsletters add to addresses, or scripts
+// to get past a cache. That answers stay the same with it must be seen, too.
 func tracking(name string) bool {
 	name, ok := strings.CutPrefix(name, "query.")
 	switch name {
-	case "fbclid", "gclid", "dclid", "gbraid", "wbraid", "msclkid", "twclid", "ttclid", "yclid", "igshid", "li_fat_id", "mc_cid", "mc_eid", "_ga", "_gl":
+	case "fbclid", "gclid", "dclid", "gbraid", "wbraid", "msclkid", "twclid", "ttclid", "yclid", "igshid", "li_fat_id", "mc_cid", "mc_eid", "_ga", "_gl",
+		"_", "cachebuster", "cache_buster":
 		return ok
 	}
 	return ok && strings.HasPrefix(name, "utm_")

@@ -7,7 +7,6 @@ import json
 import re
 import statistics
 import subprocess
-from bisect import bisect_right
 from collections import Counter
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -50,24 +49,12 @@ def events_of(demarc: Path, capture: Path) -> list[dict]:
     return [json.loads(line) for line in answer.stdout.splitlines()]
 
 
-def retimed(before: list[dict], after: list[dict]) -> list[dict]:
-    """What was observed before, each request at the time at which it was asked after.
-
-    A lifetime ends by the clock. Where a busy machine asks the same more slowly, a cache rightly hits less; the
-    replay of the same answers at the times that were kept says how much less.
-    """
+def late(before: list[dict], after: list[dict]) -> float:
+    """By how many ms at most a request was asked later after than before, counted from the first one of each."""
     was, now = (sorted(filter(_asked, events), key=_at) for events in (before, after))
     if [(e["method"], e["target"]) for e in was] != [(e["method"], e["target"]) for e in now]:
         raise Failure("not the same was asked before and after")
-    moved = [then["at"] - first["at"] for first, then in zip(was, now)]
-    by_trace = {e["trace"]: by for e, by in zip(was, moved)}
-    starts = [e["at"] for e in was]
-
-    def later(at: int) -> int:
-        return moved[max(0, bisect_right(starts, at) - 1)]
-
-    timed = [e for e in before if "at" in e and not _ready(e)]
-    return [{**e, "at": e["at"] + by_trace.get(e.get("trace"), later(e["at"]))} for e in timed]
+    return max(((y["at"] - now[0]["at"]) - (x["at"] - was[0]["at"])) / 1e6 for x, y in zip(was, now))
 
 
 def _at(event: dict) -> int:
@@ -83,20 +70,14 @@ def _ready(event: dict) -> bool:
     return event["type"] == "request" and event.get("vary", {}).get("accept-language") is None
 
 
-def compare(said: dict, replayed: dict, before: list[dict], after: list[dict], summary: dict) -> dict:
-    """Forecast and measurement, boundary by boundary and of all. replayed is the choice at the times after."""
-    again = {b["name"]: b for b in replayed["boundaries"]}
+def compare(said: dict, before: list[dict], after: list[dict], summary: dict) -> dict:
+    """Forecast and measurement, boundary by boundary and of all."""
     was, now = _routes(before), _routes(after)
     rows = []
     for b in said["boundaries"]:
         if b["verdict"] != "cache":
             continue
         name, figures = b["name"], b["forecast"]
-        replay = next(
-            p
-            for p in again[name]["curve"]
-            if p["ttl_ms"] == b["ttl_ms"] and p["invalidation"] == b["invalidation"]
-        )
         route, then = now.get(name, _Route()), was[name]
         pattern = re.compile(re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(name.removeprefix("GET "))) + "$")
         rows.append(
@@ -107,10 +88,7 @@ def compare(said: dict, replayed: dict, before: list[dict], after: list[dict], s
                 "requests_before": then.requests,
                 "hits": route.hits,
                 "hits_forecast": figures["hits"],
-                "hits_replayed": replay["hits"],
-                "stale_replayed": replay["stale_serves"],
-                "hits_low": figures["hits_low"],
-                "hits_high": figures["hits_high"],
+                "invalidation": b["invalidation"],
                 "hit_ratio": route.hits / max(route.requests, 1),
                 "hit_ratio_forecast": figures["hits"] / figures["requests"],
                 "saved_queries": then.queries - route.queries,
@@ -134,6 +112,7 @@ def compare(said: dict, replayed: dict, before: list[dict], after: list[dict], s
             "unexpected": summary["unexpected"],
             "hits": summary["hits"],
             "stale": len(summary["stale"]),
+            "late_ms": late(before, after),
             "queries_before": queries[0],
             "queries_after": queries[1],
             "saved_queries": queries[0] - queries[1],

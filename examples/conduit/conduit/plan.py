@@ -102,6 +102,7 @@ class _Plan:
         self.tag_rank = zipf(len(data.tags), steep)
         self.page_rank = zipf(8, 3.0 if popular else 1.5)
         self.large_pages = 0.05 if popular else 0.2
+        self.busted = popular
         self.number = 0
         kinds: list[tuple[float, Callable[[], Iterator[Question]]]] = [
             (30, self.article), (14, self.page), (8, self.by_tag), (5, self.by_author), (3, self.by_liker),
@@ -113,7 +114,7 @@ class _Plan:
             (1, self.unauthorized), (0.3, self.not_mine), (0.7, self.broken),
         ]  # fmt: skip
         if popular:
-            kinds += [(4, self.health), (8, self.comments), (8, self.tags), (10, self.profile)]
+            kinds += [(4, self.health), (10, self.comments), (10, self.tags), (11, self.profile)]
         self.kinds = [kind for _, kind in kinds]
         self.weights = [sum(weight for weight, _ in kinds[: upto + 1]) for upto in range(len(kinds))]
 
@@ -147,6 +148,8 @@ class _Plan:
             query["utm_source"] = self.draw.one(_CAMPAIGNS)
             if self.draw.chance(0.5):
                 query["fbclid"] = f"IwAR{self.draw.below(16**12):012x}"
+            if self.busted and self.draw.chance(0.3):
+                query["_"] = self.draw.below(10**13)
         target = path + ("?" + urlencode(query) if query else "")
         token = "own" if actor.user is not None else "none"
         yield Question(actor.number, kind, method, target, status, body, token)

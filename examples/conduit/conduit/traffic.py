@@ -272,7 +272,7 @@ def _arguments() -> argparse.Namespace:
         "--times",
         type=Path,
         metavar="FILE",
-        help="ask at the times that this file says; where it is not there, write when each question was asked",
+        help="ask at the times that this file says; where there is none, write when each question was asked",
     )
     parser.add_argument("--size", type=int, default=dataset.DEFAULT_SIZE, help="as given to conduit.seed")
     parser.add_argument("--data-seed", type=int, default=1, help="as --seed was given to conduit.seed")
