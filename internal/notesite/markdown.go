@@ -21,24 +21,16 @@ import (
 // loaded from outside: a picture elsewhere becomes a link. picture returns the address of a local picture within the site, empty
 // where there is none. sources are the head's; an article names caption and source of the pictures that it shows, and returns the
 // addresses of those.
-func article(topic string, body []byte, sources []note.ImageSource, picture func(address string) string) (string, map[string]bool, error) {
+func article(topic, summary string, body []byte, sources []note.ImageSource, picture func(address string) string) (string, map[string]bool, error) {
 	m := goldmark.New(goldmark.WithExtensions(extension.Table, extension.Strikethrough))
 	doc := m.Parser().Parse(text.NewReader(body))
-	first := true
-	var drop ast.Node
+	dropRepeated(doc, body, topic, summary)
 	_ = ast.Walk(doc, func(n ast.Node, entering bool) (ast.WalkStatus, error) {
 		if h, ok := n.(*ast.Heading); ok && entering {
-			if first && h.Level == 1 && sameWords(plainOf(h, body), topic) {
-				drop = h // the page shows the topic above
-			}
-			first = false
-			h.Level = min(6, h.Level+1)
+			h.Level = min(6, h.Level+1) // the page's own title stands above
 		}
 		return ast.WalkContinue, nil
 	})
-	if drop != nil {
-		drop.Parent().RemoveChild(drop.Parent(), drop)
-	}
 	r := &nodes{sources: map[string]note.ImageSource{}, picture: picture, shown: map[string]bool{}}
 	for _, s := range sources {
 		r.sources[s.Address] = s
@@ -49,11 +41,24 @@ func article(topic string, body []byte, sources []note.ImageSource, picture func
 	return out.String(), r.shown, err
 }
 
+// dropRepeated takes out a heading and a paragraph at the start of a text that say what the page shows above it: topic and summary.
+func dropRepeated(doc ast.Node, body []byte, topic, summary string) {
+	if h, ok := doc.FirstChild().(*ast.Heading); ok && h.Level == 1 && sameWords(plainOf(h, body), topic) {
+		doc.RemoveChild(doc, h)
+	}
+	if p, ok := doc.FirstChild().(*ast.Paragraph); ok && summary != "" && sameWords(plainOf(p, body), summary) {
+		doc.RemoveChild(doc, p)
+	}
+}
+
 func plainOf(n ast.Node, source []byte) string {
 	var b strings.Builder
 	_ = ast.Walk(n, func(n ast.Node, entering bool) (ast.WalkStatus, error) {
 		if t, ok := n.(*ast.Text); ok && entering {
 			b.Write(t.Value(source))
+			if t.SoftLineBreak() {
+				b.WriteByte(' ')
+			}
 		}
 		return ast.WalkContinue, nil
 	})
@@ -63,7 +68,7 @@ func plainOf(n ast.Node, source []byte) string {
 // sameWords compares what is left without marks of Markdown.
 func sameWords(a, b string) bool {
 	words := func(s string) string {
-		return strings.Join(strings.FieldsFunc(strings.ToLower(s), func(c rune) bool { return strings.ContainsRune("\\`*_ \t", c) }), " ")
+		return strings.Join(strings.Fields(strings.NewReplacer("\\", "", "`", "", "*", "", "_", "").Replace(strings.ToLower(s))), " ")
 	}
 	return words(a) == words(b)
 }

@@ -188,7 +188,7 @@ func (s *Site) Add(v *note.View, dir string) error {
 		}
 		return file
 	}
-	text, shown, err := article(v.Head.Topic, []byte(v.Text), v.Head.ImageSources, picture)
+	text, shown, err := article(v.Head.Topic, v.Head.Summary, []byte(v.Text), v.Head.ImageSources, picture)
 	if err != nil {
 		return err
 	}

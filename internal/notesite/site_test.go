@@ -240,7 +240,7 @@ func FuzzArticle(f *testing.F) {
 		if len(body) > 16<<10 {
 			return
 		}
-		out, _, err := article("x", []byte(body), nil, func(string) string { return "../images/x.png" })
+		out, _, err := article("x", "y", []byte(body), nil, func(string) string { return "../images/x.png" })
 		if err != nil {
 			t.Fatal(err)
 		}
