@@ -31,7 +31,17 @@ DELETE_TAG = text("delete-tag")
 LOCAL, SHARED = text("local"), text("shared")
 RAW, CANONICAL = text("raw"), text("canonical")
 VALUE, NONE, EMPTY = text("value"), text("none"), text("empty")
+COUNTER = text("counter")
 NOTHING = object()  # no value is known
+
+
+class Counted:
+    """The value of a set that a command made out of what was there, such as INCR; NOTHING where it is not known."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value=NOTHING):
+        self.value = NOTHING if value is None else value
 
 
 def Op(op, key, hit=None, value=NOTHING, ttl=None, removed=None, parts=None):
@@ -140,7 +150,7 @@ def merged(o, values, parts):
             if value is not NOTHING and value is not None:
                 size = len(value) if type(value) is bytes or type(value) is str else None
             if (op == GET and hit) or op == SET:
-                value = values.get(key, NOTHING)
+                value = values.get(key, Counted() if type(value) is Counted else NOTHING)
             else:
                 value = NOTHING
             record(op, SHARED, store, key, start, end, hit, value, CANONICAL, ttl, removed, own or parts, error, line,
@@ -189,12 +199,19 @@ def record(op, layer, store, key, start, end, hit=None, value=NOTHING, form=None
     kind = None
     if value is not NOTHING and error is None:
         if op == SET or hit:
-            if form == RAW:
+            counted = type(value) is Counted
+            if counted:
+                value = value.value
+            if value is NOTHING:
+                pass
+            elif form == RAW:
                 digest, kind, size = raw(value)
             else:
                 if digest is None:
                     digest = hashing.hash_value(value)
                 kind = kind_of(value)
+            if counted:
+                kind = COUNTER
             if digest is None:
                 form = None
         else:

@@ -13,7 +13,7 @@ import functools
 import inspect
 
 from _demarc import caches, hashing
-from _demarc.caches import CANONICAL, DELETE, GET, LOCAL, NOTHING, RAW, SHARED, Outer, budget, outer
+from _demarc.caches import CANONICAL, DELETE, GET, LOCAL, NOTHING, RAW, SHARED, Counted, Outer, budget, outer
 from _demarc.core import code, failed, now, state, text
 from _demarc.db import asked
 
@@ -76,10 +76,15 @@ def tell(slot, place, dids, start, error=None):
             _hit(where, key, s, did.value, line)
             continue
         value, form, digest = did.value, CANONICAL, None
+        counted = type(value) is Counted or type(raw) is Counted
+        if type(value) is Counted:
+            value = value.value
         if value is not NOTHING and value is not None and problem is None:
             digest = hashing.hash_value(value)
             if digest is None:
                 value, form = (raw, RAW) if size is not None else (NOTHING, None)
+        if counted:
+            value = Counted(value)
         caches.record(
             did.op, layer, where, key, s, e, did.hit if problem is None else None, value, form, ttl,
             removed if problem is None else None, None, problem, line, size, digest, did.tags, did.tag, did.pattern,

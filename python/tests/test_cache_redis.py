@@ -109,6 +109,31 @@ def test_hashes_and_sets(collector, tmp_path, redis_url):
     ]
 
 
+COUNTERS = """
+def main():
+    r = redis.from_url(URL)
+    r.flushdb()
+    r.incr("n"); r.decrby("n", 3); r.get("n"); r.append("text", "x"); r.hincrby("h", "f", 2); r.set("n", 5)
+    with r.pipeline() as p:
+        p.incrby("n", 2).execute()
+    r.eval("return redis.call('INCR', KEYS[1])", 1, "m"); r.eval("return redis.call('SET', KEYS[1], 1)", 1, "m")
+    r.eval("if redis.call('INCR', KEYS[1]) == 9 then redis.call('SET', KEYS[1], 0) end return 1", 1, "m")
+"""
+
+
+def test_a_counter_is_told_from_a_set(collector, tmp_path, redis_url):
+    """What a command computed in the store is a set of kind counter, with the new number's hash where it is told."""
+    run(collector, tmp_path, COUNTERS, redis_url)
+    events = collector.of("cache")[1:]
+    assert [(e["op"], e["key"], e.get("value_kind")) for e in events] == [
+        ("set", "n", "counter"), ("set", "n", "counter"), ("get", "n", "value"), ("set", "text", "counter"),
+        ("set", "h", "counter"), ("set", "n", "value"), ("set", "n", "counter"),
+        ("set", "m", "counter"), ("set", "m", None), ("set", "m", None),
+    ]
+    assert events[1]["value_hash"] == events[2]["value_hash"] and events[1]["value_form"] == "raw"
+    assert "value_hash" not in events[3] and "value_form" not in events[3]
+
+
 PIPELINES = """
 def main():
     r = redis.from_url(URL)

@@ -3,7 +3,7 @@
 A value of None is nothing to aiocache, so it is a miss here. clear of a namespace is told as a delete by pattern.
 """
 
-from _demarc.caches import CLEAR, DELETE, EXPIRE, GET, LOCAL, NOTHING, SET
+from _demarc.caches import CLEAR, DELETE, EXPIRE, GET, LOCAL, NOTHING, SET, Counted
 from _demarc.core import text
 from _demarc.libraries import Did, argument, milliseconds, named, wrap
 
@@ -68,7 +68,7 @@ def _did_exists(cache, args, kwargs, result, error):
 
 
 def _did_increment(cache, args, kwargs, result, error):
-    return [Did(SET, _key(cache, args, kwargs), value=NOTHING if result is None else result)]
+    return [Did(SET, _key(cache, args, kwargs), value=Counted(result))]
 
 
 def _did_expire(cache, args, kwargs, result, error):

@@ -6,7 +6,7 @@ those of a service are seen, too. A response that a view returned is hashed as i
 
 import inspect
 
-from _demarc.caches import CLEAR, DELETE, GET, SET, SHARED, plain
+from _demarc.caches import CLEAR, DELETE, GET, SET, SHARED, Counted, plain
 from _demarc.core import failed, text
 from _demarc.libraries import Did, argument, milliseconds, named, wrap
 
@@ -65,7 +65,7 @@ def _did_has(cache, args, kwargs, result, error):
 
 
 def _did_inc(cache, args, kwargs, result, error):
-    return [Did(SET, str(argument(args, kwargs, 0, "key")), value=result)]
+    return [Did(SET, str(argument(args, kwargs, 0, "key")), value=Counted(result))]
 
 
 def _did_clear(cache, args, kwargs, result, error):

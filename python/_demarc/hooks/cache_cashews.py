@@ -8,7 +8,7 @@ those of the client below.
 import functools
 import inspect
 
-from _demarc.caches import CLEAR, DELETE, DELETE_TAG, EXPIRE, GET, NOTHING, SET, SHARED
+from _demarc.caches import CLEAR, DELETE, DELETE_TAG, EXPIRE, GET, NOTHING, SET, SHARED, Counted
 from _demarc.core import code, code_of, state
 from _demarc.db import asked
 from _demarc.hooks import cache_redis
@@ -57,7 +57,7 @@ def _did_set_many(cache, args, kwargs, result, error):
 
 
 def _did_incr(cache, args, kwargs, result, error):
-    return [Did(SET, argument(args, kwargs, 0, "key"), value=NOTHING if result is None else result)]
+    return [Did(SET, argument(args, kwargs, 0, "key"), value=Counted(result))]
 
 
 def _did_delete(cache, args, kwargs, result, error):

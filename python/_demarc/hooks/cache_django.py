@@ -125,7 +125,7 @@ def _did_touch(cache, args, kwargs, result, version):
 
 
 def _did_incr(cache, args, kwargs, result, version):
-    return [(SET, _arg(args, kwargs, 0, "key"), None, result, None, None)]
+    return [(SET, _arg(args, kwargs, 0, "key"), None, caches.Counted(result), None, None)]
 
 
 def _did_has(cache, args, kwargs, result, version):

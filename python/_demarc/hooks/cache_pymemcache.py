@@ -6,7 +6,7 @@ Calls that do not wait for the server's answer (noreply, the default of some) le
 import functools
 
 from _demarc import caches
-from _demarc.caches import CLEAR, DELETE, EXPIRE, GET, NOTHING, SET, Op
+from _demarc.caches import CLEAR, DELETE, EXPIRE, GET, NOTHING, SET, Counted, Op
 from _demarc.core import failed, now, state, text
 
 NAME = "pymemcache"
@@ -82,14 +82,14 @@ def _set_many(c, a, k, r, lost):
             for x, v in list(_arg(a, k, 0, "values").items())[:MANY] if x not in refused]
 
 
-def _changed(c, a, k, r, lost):
-    return [Op(SET, _key(c, _arg(a, k, 0, "key")))] if r or lost else []
+def _appended(c, a, k, r, lost):
+    return [Op(SET, _key(c, _arg(a, k, 0, "key")), value=Counted())] if r or lost else []
 
 
 def _counted(c, a, k, r, lost):
     if r is None and not lost and not _arg(a, k, 2, "noreply"):
         return []  # there was nothing to count up
-    return [Op(SET, _key(c, _arg(a, k, 0, "key")), value=NOTHING if r is None else r)]
+    return [Op(SET, _key(c, _arg(a, k, 0, "key")), value=Counted(r))]
 
 
 def _delete(c, a, k, r, lost):
@@ -113,7 +113,7 @@ def _clear(c, a, k, r, lost):
 METHODS = {
     "get": _get, "gets": _gets, "get_many": _get_many, "get_multi": _get_many, "gets_many": _gets_many,
     "set": _set, "add": _set, "replace": _set, "cas": _cas, "set_many": _set_many, "set_multi": _set_many,
-    "append": _changed, "prepend": _changed, "incr": _counted, "decr": _counted, "delete": _delete,
+    "append": _appended, "prepend": _appended, "incr": _counted, "decr": _counted, "delete": _delete,
     "delete_many": _delete_many, "delete_multi": _delete_many, "touch": _touch, "flush_all": _clear,
 }
 

@@ -6,8 +6,8 @@ in which job queues keep their own state are passed over, and so are commands on
 are queues and rankings, not caches.
 
 An operation on a field of a hash bears the hash's key and the field in key_parts. A number that the server counts up
-is a set of the new number. A DEL of many keys is answered with one total: `removed` is given for each key only where
-the total makes it certain.
+is a set of the new number, and told as a counter, as is a text that the server appends to. A DEL of many keys is
+answered with one total: `removed` is given for each key only where the total makes it certain.
 """
 
 import functools
@@ -15,7 +15,7 @@ import hashlib
 import re
 
 from _demarc import caches
-from _demarc.caches import CLEAR, DELETE, EXPIRE, GET, NOTHING, SET, Op
+from _demarc.caches import CLEAR, DELETE, EXPIRE, GET, NOTHING, SET, Counted, Op
 from _demarc.core import failed, now, state, text
 
 NAME = "redis"
@@ -170,11 +170,15 @@ def _hsetnx(a, r, lost):
 
 
 def _counted(a, r, lost):
-    return (SET, _key(a[1]), None, NOTHING if r is None else r, None, None, None),
+    return (SET, _key(a[1]), None, Counted(r), None, None, None),
 
 
 def _hcounted(a, r, lost):
-    return (SET, _key(a[1]), None, NOTHING if r is None else r, None, None, _field(a[2])),
+    return (SET, _key(a[1]), None, Counted(r), None, None, _field(a[2])),
+
+
+def _appended(a, r, lost):
+    return (SET, _key(a[1]), None, Counted(), None, None, None),
 
 
 def _changed(a, r, lost):
@@ -242,7 +246,9 @@ def _rename(a, r, lost):
 _CALL = re.compile(r"""redis\.p?call\s*\(\s*(?:['"](\w[\w.]*)['"]\s*(?:,\s*(?:KEYS\s*\[\s*(\d+)\s*\]|(\w*)))?|())""")
 _READS = frozenset("GET MGET HGET HMGET HGETALL EXISTS SMEMBERS SISMEMBER TTL PTTL TYPE STRLEN HEXISTS TIME".split())
 _DELETES = frozenset("DEL UNLINK".split())
-_SETS = frozenset("SET SETEX PSETEX SETNX MSET HSET HMSET HSETNX GETSET INCR INCRBY DECR DECRBY APPEND SADD".split())
+_SETS = frozenset("SET SETEX PSETEX SETNX MSET HSET HMSET HSETNX GETSET SADD".split())
+_COUNTS = frozenset("INCR INCRBY DECR DECRBY APPEND".split())
+_COUNT = object()  # of a key that a script counts up and does not set
 _LIFETIMES = frozenset("EXPIRE PEXPIRE EXPIREAT PEXPIREAT PERSIST".split())
 _scripts = {}  # sha1 -> what the script does
 
@@ -256,6 +262,8 @@ def _meaning(script):
             op = DELETE
         elif name in _SETS:
             op = SET
+        elif name in _COUNTS:
+            op = _COUNT
         elif name in _LIFETIMES:
             continue
         elif name in _READS:
@@ -264,9 +272,9 @@ def _meaning(script):
             return []
         # A key that is written is written, whatever was read of it before; deleted and set: not clear.
         before = found.get(number)
-        if before is None or before == GET:
+        if before is None or before == GET or (before is _COUNT and op == SET):
             found[number] = op
-        elif op not in (GET, before):
+        elif op not in (GET, before) and not (before == SET and op is _COUNT):
             return []
     if None in found and len(found) > 1:
         return [(found[None], None)] if set(found.values()) == {found[None]} else []
@@ -299,7 +307,7 @@ def _script(a, r, lost, meaning):
                 alone = type(r) is int and (r == 0 or len(keys) == 1)
                 ops.append(Op(DELETE, key, removed=min(r, 1) if alone else None))
             elif lost or (r is not None and r is not False and r != 0):
-                ops.append(Op(SET, key))
+                ops.append(Op(SET, key, value=Counted() if op is _COUNT else NOTHING))
     return ops
 
 
@@ -321,7 +329,7 @@ COMMANDS = {
     "GET": _get, "MGET": _mget, "HGET": _hget, "HMGET": _hmget, "HGETALL": _all, "SMEMBERS": _all, "SISMEMBER": _is,
     "HEXISTS": _is, "EXISTS": _exists, "GETEX": _getex, "GETDEL": _getdel, "JSON.GET": _all,
     "SET": _set, "SETEX": _setex, "PSETEX": _psetex, "SETNX": _setnx, "GETSET": _getset, "MSET": _mset,
-    "MSETNX": _mset, "HSET": _hset, "HMSET": _hset, "HSETNX": _hsetnx, "APPEND": _changed, "SETRANGE": _changed,
+    "MSETNX": _mset, "HSET": _hset, "HMSET": _hset, "HSETNX": _hsetnx, "APPEND": _appended, "SETRANGE": _appended,
     "SADD": _changed, "SREM": _changed, "JSON.SET": _changed, "INCR": _counted, "INCRBY": _counted, "DECR": _counted,
     "DECRBY": _counted, "INCRBYFLOAT": _counted, "HINCRBY": _hcounted, "HINCRBYFLOAT": _hcounted,
     "DEL": _del, "UNLINK": _del, "HDEL": _hdel, "JSON.DEL": _changed, "RENAME": _rename,
