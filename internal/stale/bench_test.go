@@ -2,7 +2,6 @@ package stale_test
 
 import (
 	"fmt"
-	"runtime"
 	"strconv"
 	"syscall"
 	"testing"
@@ -23,6 +22,7 @@ type busy struct {
 	r      int
 	x, seq uint64
 	at     int64
+	pause  int64 // before each request
 
 	out      []event.Event
 	caches   []event.Cache
@@ -95,6 +95,7 @@ func (b *busy) traffic(n int) []event.Event {
 	b.text, b.txns = b.text[:0], b.txns[:0]
 	for range n {
 		b.x = b.x*6364136223846793005 + 1442695040888963407
+		b.at += b.pause
 		i := int(b.x>>33) % len(b.ids)
 		from := len(b.text)
 		b.text = strconv.AppendInt(append(b.text, 'r'), int64(b.r), 10)
@@ -169,27 +170,6 @@ func BenchmarkAdd(b *testing.B) {
 			b.ReportMetric(float64(used.Nanoseconds())/float64(b.N), "cpu-ns/op")
 			b.ReportMetric(float64(b.N)/used.Seconds(), "events/cpu-s")
 		})
-	}
-}
-
-// BenchmarkLiveKeys is what a live key holds, with one statement behind it.
-func BenchmarkLiveKeys(b *testing.B) {
-	const keys = 100_000
-	for b.Loop() {
-		traffic := newBusy(keys)
-		before := heap()
-		d := stale.New(stale.Options{})
-		for range 50 {
-			if err := d.Add(traffic.traffic(keys / 10)); err != nil {
-				b.Fatal(err)
-			}
-		}
-		d.Finish()
-		traffic.out = nil
-		live := d.Report().Coverage.LiveKeys
-		b.ReportMetric(float64(heap()-before)/float64(max(live, 1)), "B/key")
-		b.ReportMetric(float64(live), "keys")
-		runtime.KeepAlive(d)
 	}
 }
 

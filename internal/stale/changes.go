@@ -126,9 +126,6 @@ func (d *Detector) enter(a *ahead) {
 		d.aheads = d.aheads[1:]
 	}
 	d.aheads = append(d.aheads, a)
-	if a.txn != nil {
-		a.txn.open = a
-	}
 }
 
 // change takes a row from the database's log: it belongs to the transaction with its number, else to the only one that

@@ -124,7 +124,7 @@ type Detector struct {
 	scratch   readScratch
 	everSet   map[uint64]bool
 	clock     []*key
-	broom     int // of tidy
+	untidy    []untidy
 	hand      int
 	suspects  map[*key]bool
 	waiting   map[*caller][]*key

@@ -95,13 +95,6 @@ type keyMore struct {
 
 type span struct{ from, to int64 }
 
-func (k *key) extra() *keyMore {
-	if k.more == nil {
-		k.more = &keyMore{}
-	}
-	return k.more
-}
-
 // got takes a get.
 func (d *Detector) got(r *rec) {
 	k := r.key
@@ -127,7 +120,7 @@ func (d *Detector) got(r *rec) {
 		return
 	}
 	if asIf && k.e.state == live {
-		k.extra().unsaid = true
+		d.extra(k).unsaid = true
 	}
 	f.hits += r.n
 	d.cov.Hits += r.n
@@ -281,7 +274,7 @@ func (d *Detector) stored(r *rec) {
 	var m *keyMore
 	tagged := r.x != nil && len(r.x.texts) > 0
 	if k.more != nil || old.state != none || tagged || r.txn != nil || r.x != nil || role == roleReplica {
-		m = k.extra()
+		m = d.extra(k)
 	}
 	d.refill(k, &old, &n, r, fill)
 	if m != nil {
@@ -379,7 +372,7 @@ func (d *Detector) deleted(r *rec) {
 				f.removed0++
 			}
 			k := r.key
-			m := k.extra()
+			m := d.extra(k)
 			m.dels = lastOf(m.dels, x, maxKeyDels)
 			d.endBy(k, x)
 		}
@@ -425,6 +418,7 @@ func (d *Detector) deleted(r *rec) {
 		x.fams = slices.Clone(fams[:min(len(fams), maxPerFamily)])
 	}
 	d.blame(x)
+	d.tidy()
 }
 
 // endBy ends the entry of a key that a delete covers, where the delete took effect.
@@ -441,7 +435,7 @@ func (d *Detector) endBy(k *key, x *del) {
 	}
 	d.setLive(k, false)
 	e.how = byDelete
-	k.extra().endDel = x
+	d.extra(k).endDel = x
 }
 
 // endWide ends the entries that a delete by pattern, or of everything, covers. It looks at every key of the store, which a

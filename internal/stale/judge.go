@@ -109,7 +109,7 @@ func (d *Detector) blameWrite(k *key, old, n *entry, r *rec) bool {
 	s.confirm(n)
 	s.refill.tr = d.context(r)
 	s.refill.tr.kept = true
-	m := k.extra()
+	m := d.extra(k)
 	m.before, m.kept = s, s.hit.n > 0
 	if s.hit.n == 0 {
 		return true
@@ -416,7 +416,7 @@ func (d *Detector) haunt(k *key, old, n *entry) {
 	s.about = aboutGhost
 	s.hit.n, s.hit.ids, s.hit.routes, s.hit.times, s.hit.stride, s.hit.first, s.hit.last = 0, nil, nil, nil, 0, 0, 0
 	s.confirm(n)
-	k.extra().ghost = &ghost{val: old.val, form: old.form, story: s}
+	d.extra(k).ghost = &ghost{val: old.val, form: old.form, story: s}
 }
 
 // compareAll looks for all writes since an entry's reads.
@@ -464,7 +464,7 @@ func (d *Detector) aliased(k *key, r *rec) bool {
 		lacks = "value_form"
 	}
 	d.context(r).kept = true
-	m := k.extra()
+	m := d.extra(k)
 	if m.alias == nil || m.alias.e.serial != k.e.serial {
 		m.alias = d.tell(k, &k.e, aboutAlias)
 		m.alias.confirmed, m.alias.lacks = true, lacks

@@ -145,31 +145,57 @@ func (d *Detector) lose(k *key) {
 // tidyAfter is how long after a set, in event time, what may still explain it is kept.
 const tidyAfter = 30 * int64(1e9)
 
-// tidy looks at two keys with each set and drops what they need no more, so that few keys at a time hold more than their
-// entry.
+// untidy is a key that holds more than its entry, since at.
+type untidy struct {
+	k  *key
+	at int64
+}
+
+// extra is what a key holds beside its entry.
+func (d *Detector) extra(k *key) *keyMore {
+	if k.more == nil {
+		k.more = &keyMore{}
+		d.untidy = append(d.untidy, untidy{k, d.now})
+	}
+	return k.more
+}
+
+// tidy looks with each set and delete at the keys that have held more than their entry for longest, and drops what they need no
+// more, so that few keys at a time hold any. Those that go on to need some of it wait for their next turn.
 func (d *Detector) tidy() {
-	for range min(2, len(d.clock)) {
-		d.broom = (d.broom + 1) % len(d.clock)
-		k := d.clock[d.broom]
-		m := k.more
-		if m == nil || k.e.state == live && k.e.end > d.now-tidyAfter {
+	many := d.opt.MaxKeys + d.opt.MaxBuffered // keys that are gone among them
+	for n := 0; n < 4 && len(d.untidy) > 0 && (d.untidy[0].at <= d.now-tidyAfter || len(d.untidy) > many); n++ {
+		k := d.untidy[0].k
+		d.untidy = d.untidy[1:]
+		if k.dead || k.more == nil {
 			continue
 		}
-		m.before, m.fills, m.prev = nil, nil, 0
-		m.dels = useful(m.dels, k.e.pos, d.now-tidyAfter)
-		if k.e.state != live {
-			continue
+		if d.sweep(k); k.more != nil {
+			d.untidy = append(d.untidy, untidy{k, d.now})
 		}
-		if m.txn != nil && m.txn.state != txnOpen {
-			if k.e.susp == nil {
-				m.txn = nil
-			}
+	}
+}
+
+// sweep drops what a key needs no more.
+func (d *Detector) sweep(k *key) {
+	m := k.more
+	if k.e.state == live && k.e.end > d.now-tidyAfter {
+		return
+	}
+	m.before, m.fills, m.prev = nil, nil, 0
+	m.dels = useful(m.dels, k.e.pos, d.now-tidyAfter)
+	if k.e.state != live {
+		return
+	}
+	if m.txn != nil && m.txn.state != txnOpen {
+		if k.e.susp == nil {
+			m.txn = nil
 		}
-		m.endDel = nil
-		if len(m.dels) == 0 && len(m.tags) == 0 && m.txn == nil && m.ghost == nil && len(m.hist) == 0 && m.vary == nil && m.alias == nil &&
-			!m.unsaid && m.role == roleUnknown {
-			k.more = nil
-		}
+	}
+	m.endDel = nil
+	if len(m.dels) == 0 && len(m.tags) == 0 && m.txn == nil && m.ghost == nil && len(m.hist) == 0 && m.vary == nil && m.alias == nil &&
+		!m.unsaid && m.role == roleUnknown {
+		k.more = nil
 	}
 }
 

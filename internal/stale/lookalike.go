@@ -54,7 +54,7 @@ func (d *Detector) stampede(k *key, old *entry, r *rec) {
 		}
 		return
 	}
-	m := k.extra()
+	m := d.extra(k)
 	if len(m.fills) == 0 {
 		m.fills = append(m.fills, span{old.pos, old.end})
 	}

@@ -304,7 +304,6 @@ type txn struct {
 	saves    []savepoint
 	sets     []setIn
 	rows     []*rowChange
-	open     *ahead
 }
 
 // number is the serial of a transaction, 0 where there is none.

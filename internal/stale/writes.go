@@ -10,7 +10,7 @@ import (
 // Bounds of writes.
 const (
 	maxRows    = 256     // rows of one transaction's changes kept apart
-	maxIndexed = 1 << 16 // values of one column whose last write is remembered
+	maxIndexed = 1 << 16 // values of one column whose last writes are remembered, and these writes
 	maxAheads  = 4096    // commits that changes may fall into
 )
 
@@ -35,6 +35,7 @@ type column struct {
 	n     uint64 // number, from 1
 	watch bool   // entries have slots for its values
 	loose uint64 // number of the last write that does not say which values it touched
+	held  int    // writes in rows
 	rows  map[event.Hash]*rowLog
 }
 
@@ -76,6 +77,8 @@ func (c *column) note(v event.Hash, w *write) {
 	}
 	if len(r.ws) >= maxRowLog {
 		r.lost = r.ws[0].seq
+	} else {
+		c.held++
 	}
 	r.ws = lastOf(r.ws, w, maxRowLog)
 }
@@ -214,8 +217,8 @@ func (d *Detector) commit(w *write, at, end int64) {
 	t.writes++
 	for _, c := range t.cols {
 		vs, ok := w.values(c)
-		if !ok || len(c.rows)+len(vs) > maxIndexed {
-			c.loose = w.seq
+		if !ok || len(c.rows)+len(vs) > maxIndexed || c.held+len(vs) > maxIndexed {
+			c.loose, c.held = w.seq, 0
 			clear(c.rows)
 			if c.watch {
 				d.looseSeq = w.seq
@@ -349,6 +352,9 @@ func (d *Detector) transaction(r *rec) {
 			d.settled(s, t)
 		}
 		t.sets, t.rows, t.saves = nil, nil, nil
+		if t.xid == 0 { // no row of the log will ask for them
+			t.writes = nil
+		}
 	case kRollback:
 		if t.state == txnOpen {
 			d.rolledBack(t, r)
