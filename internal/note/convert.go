@@ -52,7 +52,8 @@ func fromJSON(data []byte) (map[string]any, []byte, error) {
 	}
 	tree, _ := plainValue(read).(map[string]any)
 	body := ""
-	for k, v := range tree {
+	for _, k := range sortedKeys(tree) {
+		v := tree[k]
 		switch fold(k) {
 		case "body", "content", "text", "markdown", "article":
 			s, ok := v.(string)
@@ -128,8 +129,8 @@ var aliases = map[string]string{"title": "topic", "posttitle": "topic", "author"
 // convert makes a note of what an import read. from names the file that it came in.
 func convert(tree map[string]any, body []byte, from string, now time.Time, review bool) (*Head, []byte, error) {
 	var claims []Claim
-	for k, v := range tree {
-		folded := fold(k)
+	for _, k := range sortedKeys(tree) {
+		v, folded := tree[k], fold(k)
 		if to, ok := aliases[folded]; ok {
 			if _, there := tree[to]; !there {
 				tree[to] = v

@@ -77,7 +77,8 @@ func fold(name string) string {
 // headOf reads the fields of a tree; those that it does not know are kept in Other.
 func headOf(tree map[string]any) (Head, error) {
 	var h Head
-	for k, v := range tree {
+	for _, k := range sortedKeys(tree) { // so that of two ways of writing one name the same counts each time
+		v := tree[k]
 		i, ok := fieldNames[k]
 		if !ok {
 			i, ok = fieldNames[fold(k)]
@@ -292,8 +293,8 @@ func setFlags(h *Head, v any) error {
 	}
 	switch v := v.(type) {
 	case map[string]any:
-		for k, e := range v {
-			set(k, e)
+		for _, k := range sortedKeys(v) {
+			set(k, v[k])
 		}
 		return nil
 	case []any, string:
