@@ -298,8 +298,10 @@ func (t *Traffic) request(p *process, trace string, at, dur int64, user int64) *
 func (t *Traffic) statement(p *process, trace string, at, dur int64, text, code string, rows int64, params ...event.Hash) *slot {
 	s := t.queue.take()
 	s.proc = p
-	copy(s.params[:], params)
-	s.query = event.Query{DB: "postgresql", Text: text, Params: s.params[:len(params)], Rows: event.Some(rows), Code: code}
+	s.query = event.Query{DB: "postgresql", Text: text, Rows: event.Some(rows), Code: code}
+	if len(params) > 0 {
+		s.query.Params = s.params[:copy(s.params[:], params)]
+	}
 	s.e = event.Event{Type: event.TypeQuery, At: at, Dur: event.Some(dur), Trace: trace, Parent: trace, Query: &s.query}
 	return s
 }
