@@ -38,9 +38,9 @@ type Traffic struct {
 	unread  int64 // texts beyond maxTexts
 	places  places
 
-	withHeaders, withStorable, withIdentity, cookies, withType, withTag, static int64
-	errors, redirects, refused                                                  int64
-	sets                                                                        int64
+	withHeaders, withStorable, withIdentity, cookies, withTag, static int64
+	errors, redirects, refused                                        int64
+	sets                                                              int64
 }
 
 // route is what is known of one route.
@@ -269,10 +269,10 @@ func (t *Traffic) input(q *event.Request, r *route) {
 			r.largestOK = max(r.largestOK, size)
 		}
 	}
-	switch {
-	case q.Status == 413:
+	switch q.Status {
+	case 413:
 		r.tooLarge++
-	case q.Status == 429 || q.Status == 503:
+	case 429, 503:
 		t.refused++
 		if value(q, "retry-after") == "" {
 			t.hit("retry-after", r.name, fmt.Sprintf("answers %d without Retry-After", q.Status), q.Target)

@@ -307,7 +307,7 @@ func render(r *Record) ([]byte, error) {
 	}
 	var b bytes.Buffer
 	b.WriteString("# A change record of demarc (docs/change.md). It is written by people: demarc made it and does not change it,\n" +
-		"# but for `demarc change files`. What was run for it lies in the folder of the same name.\n")
+		"# but for `demarc change files` and `demarc audit --record`. What was run for it lies in the folder of the same name.\n")
 	for _, s := range sections {
 		i := slices.IndexFunc(known, func(item yaml.MapItem) bool { return item.Key == s.key })
 		if i < 0 && s.example == "" {

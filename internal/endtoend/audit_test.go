@@ -38,18 +38,6 @@ type auditJSON struct {
 	Warnings []string
 }
 
-// state returns the state of an item.
-func (a *auditJSON) state(t *testing.T, id string) string {
-	t.Helper()
-	for _, x := range a.Items {
-		if x.ID == id {
-			return x.State
-		}
-	}
-	t.Fatalf("there is no item %s", id)
-	return ""
-}
-
 // names says whether a failed item has evidence at a place, which may be the beginning of one, that says something.
 func (a *auditJSON) names(item, where, says string) bool {
 	for _, x := range a.Items {
