@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"runtime/debug"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -25,6 +26,9 @@ func newNoteImportCommand() *cobra.Command {
 		Example: "  demarc note import posts/\n  demarc note import blog.jsonl --dry-run\n  demarc note import posts/ --review --json",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			// Many short-lived pieces: let the heap grow to three times what lives before it is swept, up to a bound.
+			defer debug.SetGCPercent(debug.SetGCPercent(300))
+			defer debug.SetMemoryLimit(debug.SetMemoryLimit(200 << 20))
 			bar := notesBar(cmd.ErrOrStderr(), -1, "importing")
 			res, err := note.Import(cmd.Context(), args, note.ImportOptions{Folder: note.Folder, Now: time.Now(), Review: review, DryRun: dryRun,
 				Progress: func(read int) { _ = bar.Set(read) }})
