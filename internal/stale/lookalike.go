@@ -104,6 +104,9 @@ func (d *Detector) question(t *trace) {
 	if len(t.asked) == 0 && len(d.groupOf) == 0 || w.isJob || w.route == 0 {
 		return
 	}
+	if method, _ := d.routes.of(w.route); method != "GET" && method != "HEAD" && method != "" {
+		return // its target is not all that it asks
+	}
 	id := mix(mix(uint64(w.route), 12), w.target)
 	for _, a := range t.asked {
 		g := mix(mix(id, a.k.st.id), uint64(a.code))

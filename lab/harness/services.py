@@ -61,10 +61,22 @@ class Service:
         return str(marked[0])
 
 
+# What demarc can name from inside a service; `outer` needs events of a layer above it.
+CAUSES = frozenset(
+    "forgot bypass external dependency key-drift order stale-set rollback peer lost index replica vary negative version"
+    " ttl alias".split()
+)
+
+
 def load() -> dict[str, Service]:
-    """All services, by name."""
+    """All services, by name: at least one for each cause, and each of these says what is withheld from it."""
     found = {}
     for file in sorted(SERVICES.glob("*/expected.json")):
         name = file.parent.name
         found[name] = Service(name, file.parent, json.loads(file.read_text()))
+        if found[name].expected.get("cause") in CAUSES and not found[name].expected.get("withheld", {}).get("missing"):
+            raise ValueError(f"{file}: it has a cause, and does not say which field is withheld")
+    missing = CAUSES - {service.expected.get("cause") for service in found.values()}
+    if missing:
+        raise ValueError(f"{SERVICES}: no service for {', '.join(sorted(missing))}")
     return found
