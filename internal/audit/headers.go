@@ -82,7 +82,7 @@ func seconds(s string) int64 {
 
 // stored looks whether an answer may be kept that must not be.
 func (t *Traffic) stored(q *event.Request, h headers, n string) {
-	control := strings.TrimSpace(value(q, "cache-control"))
+	control := short(strings.TrimSpace(value(q, "cache-control")))
 	if h.shared || h.fromCache {
 		t.withStorable++
 		if h.setCookie {
@@ -160,7 +160,7 @@ func (t *Traffic) compare(e *event.Event, q *event.Request, h headers, n string)
 		return
 	}
 	k.answers = append(k.answers, answer{
-		at: e.At, end: e.End(), body: q.BodyHash, principal: q.Principal, vary: q.Vary, keyed: h.vary, storable: h.shared, maxAge: h.maxAge, etag: etag,
+		at: e.At, end: e.End(), body: q.BodyHash, principal: q.Principal, vary: slices.Clone(q.Vary), keyed: h.vary, storable: h.shared, maxAge: h.maxAge, etag: etag,
 	})
 }
 

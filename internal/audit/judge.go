@@ -17,6 +17,7 @@ type Evidence struct {
 	Files            *Project
 	Paths            []Path
 	Servers          []Server
+	Processes        []Process // those of the capture that still run here
 	Notes            *Notes
 	Logs             *Logs // nil: no log was named or found
 	Probe            *Probe
@@ -74,6 +75,7 @@ func Judge(e *Evidence) *Report {
 	}
 	j.paths()
 	j.servers()
+	j.arguments()
 	j.leaks()
 	j.uploads()
 	j.inputs()
@@ -165,6 +167,26 @@ func (j *judge) servers() {
 			j.p.add("cache-password", Place{Where: where, Says: s.Default + named})
 		}
 	}
+}
+
+// arguments looks at the command lines of the service, which every process of the machine can read.
+func (j *judge) arguments() {
+	for _, p := range j.Processes {
+		for i, arg := range p.Args {
+			// A value may stand behind its option.
+			for _, s := range append(Secrets(arg, Prose), Secrets(optionOf(p.Args, i), Prose)...) {
+				j.p.add("argv-secrets", Place{Where: fmt.Sprintf("process %d", p.Pid), Says: s.Kind + " stands on its command line"})
+			}
+		}
+	}
+}
+
+// optionOf writes an option and the argument behind it as one text: "--password x" as "password=x".
+func optionOf(args []string, i int) string {
+	if name, ok := strings.CutPrefix(args[i], "--"); ok && i+1 < len(args) && !strings.Contains(name, "=") {
+		return name + "=" + args[i+1]
+	}
+	return ""
 }
 
 // onlyLocal says whether every server without a password can be reached from this machine alone.

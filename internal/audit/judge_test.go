@@ -100,6 +100,38 @@ func TestTrafficIsJudged(t *testing.T) {
 	}
 }
 
+// A reader of captures uses the memory of one batch again for the next.
+func TestNothingOfAnEventIsKept(t *testing.T) {
+	tr := NewTraffic(nil)
+	inputs := make([]event.NamedHash, 1)
+	for i, lang := range []event.Hash{1, 2, 1} {
+		inputs[0] = event.NamedHash{Name: "accept-language", Hash: lang}
+		tr.Add(&event.Event{Type: event.TypeRequest, At: int64(i + 1), Request: &event.Request{Kind: "http", Method: "GET", Route: "/a", Target: "/a", Status: 200,
+			BodyHash: lang, Vary: inputs, Headers: []event.Pair{{Name: "cache-control", Value: "public, max-age=60"}}}})
+	}
+	inputs[0] = event.NamedHash{Name: "host", Hash: 9}
+	if x := Judge(&Evidence{Traffic: tr}).Item("public-without-vary"); x.State != Fail {
+		t.Errorf("%s", x.State)
+	}
+}
+
+// What an event may hold of hostile length is cut before it is kept.
+func TestLongTextsAreCut(t *testing.T) {
+	tr := NewTraffic(nil)
+	long := strings.Repeat("x", 1<<20)
+	for i := range 3 {
+		tr.Add(&event.Event{Type: event.TypeRequest, At: 1, Request: &event.Request{Kind: "http", Method: "GET", Route: "/" + long, Target: "/" + long + fmt.Sprint(i), Status: 500,
+			Error: "ValueError at " + long, Headers: []event.Pair{{Name: "cache-control", Value: "public, x=" + long}}}})
+	}
+	for _, x := range Judge(&Evidence{Traffic: tr}).Items {
+		for _, p := range x.Places {
+			if len(p.Where)+len(p.Says) > 6*maxName {
+				t.Errorf("%s: %d bytes", x.ID, len(p.Where)+len(p.Says))
+			}
+		}
+	}
+}
+
 func TestWithoutEvidenceNothingPasses(t *testing.T) {
 	rep := Judge(&Evidence{})
 	for _, x := range rep.Items {

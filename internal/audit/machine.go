@@ -68,6 +68,13 @@ func (p *Path) wrong() string {
 	return ""
 }
 
+// Process is a process of the service that runs on this machine.
+type Process struct {
+	Pid  int64
+	Args []string
+	Env  []string // names of variables, never their values
+}
+
 // Server is what a cache server answered.
 type Server struct {
 	Address  string // host:port or path, without user and password

@@ -88,6 +88,27 @@ func logged(j *judge) (string, string) {
 	return fmt.Sprintf("%d lines read", j.Logs.Lines), ""
 }
 
+// running tells the processes of the service, and the names of their secret variables.
+func running(j *judge) (string, string) {
+	if len(j.Processes) == 0 {
+		return "", "a process of the capture that still runs on this machine: audit while the service runs"
+	}
+	var names []string
+	for _, p := range j.Processes {
+		for _, n := range p.Env {
+			if (secretName.MatchString(plainName(n)) || strings.Contains(plainName(n), "secret")) && !slices.Contains(names, n) && len(names) < 20 {
+				names = append(names, n)
+			}
+		}
+	}
+	slices.Sort(names)
+	says := count(len(j.Processes), "process", "processes") + " looked at"
+	if len(names) > 0 {
+		says += "; variables with secrets by their names: " + strings.Join(names, ", ")
+	}
+	return says, ""
+}
+
 func count(n int, one, many string) string {
 	if n == 1 {
 		return "1 " + one
@@ -144,6 +165,8 @@ var rules = []rule{
 		"read it from the environment or a file outside the repository, and change it: it is in the history", "demarc audit; git log -S finds where it came from"},
 	{"env-secrets", "secrets", High, "variables of the environment are given no secret in clear", read,
 		"hand them over as ${NAME:?} from outside, or as secrets of compose or Kubernetes; change what stood there", "demarc audit; docker compose config --no-interpolate"},
+	{"argv-secrets", "secrets", High, "no secret stands on the command line of the service", running,
+		"hand it over in the environment or a file, and change it: every process of the machine could read it", "ps -o args= -p PID; demarc audit while the service runs"},
 	{"log-secrets", "secrets", High, "the log holds no secret", logged,
 		"leave it out where it is logged (the line names the file), change the secret, remove the log", "demarc audit --log FILE"},
 	{"note-secrets", "secrets", High, "change records and notes hold no secret",

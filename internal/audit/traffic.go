@@ -3,6 +3,8 @@ package audit
 import (
 	"cmp"
 	"fmt"
+	"hash/fnv"
+	"io"
 	"maps"
 	"slices"
 	"strconv"
@@ -18,7 +20,7 @@ const (
 	maxAnswers = 24     // of one target
 	maxHits    = 2000   // flaws told apart by item, route and text
 	maxTexts   = 100000 // different texts of events in which secrets are looked for
-	maxServed  = 64     // stores
+	maxServed  = 64     // stores, and processes
 )
 
 // LargeBody is from which size on a body that was taken counts as taken without a limit, in bytes.
@@ -27,16 +29,18 @@ const LargeBody = 10 << 20
 // Traffic is what the requests and cache operations of a capture show. Add the events in their order, then judge.
 type Traffic struct {
 	Events, Requests int64
+	Processes        []event.Source           // that sent events, by host and pid; the last maxServed
 	Stores           []string                 // caches that were asked, as events name them: redis:127.0.0.1:6379/0
 	Mask             func(text string) string // keyed hash of a secret; nil: none is kept
 
 	routes  map[string]*route
 	targets map[string]*target
 	hits    map[hitKey]*hit
-	more    map[string]int64 // occurrences beyond maxHits, by item
-	texts   map[string]struct{}
-	unread  int64 // texts beyond maxTexts
+	more    map[string]int64    // occurrences beyond maxHits, by item
+	texts   map[uint64]struct{} // of different texts, their hashes
+	unread  int64               // texts beyond maxTexts
 	places  places
+	last    *event.Source
 
 	withHeaders, withStorable, withIdentity, cookies, withTag, static int64
 	errors, redirects, refused                                        int64
@@ -100,13 +104,25 @@ type answer struct {
 func NewTraffic(mask func(string) string) *Traffic {
 	return &Traffic{
 		Mask: mask, routes: map[string]*route{}, targets: map[string]*target{}, hits: map[hitKey]*hit{}, more: map[string]int64{},
-		texts: map[string]struct{}{},
+		texts: map[uint64]struct{}{},
 	}
 }
 
-// Add takes one event. It keeps nothing of it but texts.
+// maxName is how much of a text of an event is kept, in bytes.
+const maxName = 2048
+
+// short cuts a text that is to be kept.
+func short(s string) string {
+	if len(s) <= maxName {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxName], "") + "…"
+}
+
+// Add takes one event. It keeps nothing of it but texts, each of at most maxName bytes.
 func (t *Traffic) Add(e *event.Event) {
 	t.Events++
+	t.process(e.Source)
 	switch {
 	case e.Request != nil:
 		t.request(e, e.Request)
@@ -119,6 +135,21 @@ func (t *Traffic) Add(e *event.Event) {
 	case e.Mark != nil:
 		t.text("a mark", e.Mark.Text, "")
 	}
+}
+
+// process notes where an event came from.
+func (t *Traffic) process(s *event.Source) {
+	if s == nil || s.Pid <= 0 || s == t.last {
+		return
+	}
+	t.last = s
+	if slices.ContainsFunc(t.Processes, func(p event.Source) bool { return p.Pid == s.Pid && p.Host == s.Host }) {
+		return
+	}
+	if len(t.Processes) >= maxServed {
+		t.Processes = slices.Delete(t.Processes, 0, 1)
+	}
+	t.Processes = append(t.Processes, *s)
 }
 
 func (t *Traffic) hit(item, route, says, example string) {
@@ -140,14 +171,16 @@ func (t *Traffic) text(what, text, where string) {
 	if text == "" {
 		return
 	}
-	if _, seen := t.texts[text]; seen {
+	h := fnv.New64a()
+	_, _ = io.WriteString(h, text) // never fails
+	if _, seen := t.texts[h.Sum64()]; seen {
 		return
 	}
 	if len(t.texts) >= maxTexts {
 		t.unread++
 		return
 	}
-	t.texts[text] = struct{}{}
+	t.texts[h.Sum64()] = struct{}{}
 	found := Secrets(text, Prose)
 	for _, s := range append(found, Emails(text)...) {
 		x := Place{Where: cmp.Or(where, what), Says: s.Kind + " stands in clear in " + what}
@@ -159,7 +192,7 @@ func (t *Traffic) text(what, text, where string) {
 }
 
 func (t *Traffic) cache(c *event.Cache) {
-	if c.Store != "" && !slices.Contains(t.Stores, c.Store) && len(t.Stores) < maxServed {
+	if c.Store != "" && len(c.Store) <= maxName && !slices.Contains(t.Stores, c.Store) && len(t.Stores) < maxServed {
 		t.Stores = append(t.Stores, c.Store)
 	}
 	t.text("a cache key", c.Key, c.Store)
@@ -189,10 +222,15 @@ func (t *Traffic) request(e *event.Event, q *event.Request) {
 		return
 	}
 	t.Requests++
+	t.text("a request's target", q.Target, short(name(q)))
+	t.text("an error", q.Error, short(name(q)))
+	if len(q.Target) > maxName || len(q.Route) > maxName || len(q.Error) > maxName {
+		c := *q
+		c.Target, c.Route, c.Error = short(q.Target), short(q.Route), short(q.Error)
+		q = &c
+	}
 	r := t.route(q)
 	n := r.name
-	t.text("a request's target", q.Target, n)
-	t.text("an error", q.Error, n)
 	for _, h := range q.Headers {
 		if h.Name != "etag" && h.Name != "last-modified" && h.Name != "expires" && h.Name != "age" {
 			t.text("the header "+h.Name, h.Value, n)

@@ -235,6 +235,9 @@ func (x *auditFlags) audit(cmd *cobra.Command, args []string) (*audit.Report, er
 		return nil, err
 	}
 	e.Servers = auditscan.Servers(ctx, asked, serverRefs(e))
+	if e.Traffic != nil {
+		e.Processes = auditscan.Processes(e.Traffic.Processes)
+	}
 	if err := x.send(cmd, e); err != nil {
 		return nil, err
 	}

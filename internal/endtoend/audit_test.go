@@ -59,8 +59,8 @@ type audited struct {
 	copy, log string
 }
 
-// runCopy seeds and starts a copy of the example to which change was done, and asks it what its traffic driver asks.
-func runCopy(t *testing.T, change func(copy string)) *audited {
+// runCopy seeds and starts a copy of the example to which change was done, with options for uvicorn, and asks it what its traffic driver asks.
+func runCopy(t *testing.T, change func(copy string), options ...string) *audited {
 	t.Helper()
 	python := need(t, "DEMARC_TEST_PYTHON")
 	from, copied := examples(t, "conduit"), t.TempDir()
@@ -88,7 +88,7 @@ func runCopy(t *testing.T, change func(copy string)) *audited {
 	}
 	in("-m", "conduit.seed", "--yes", "--size", "60")
 	a := &audited{copy: copied, log: filepath.Join(t.TempDir(), "service.log")}
-	command := "exec " + python + " -m uvicorn --port %d conduit.app:app >" + a.log + " 2>&1"
+	command := "exec " + python + " -m uvicorn --port %d " + strings.Join(options, " ") + " conduit.app:app >" + a.log + " 2>&1"
 	a.service = observe(t, copied, "/health", []string{"PYTHONDONTWRITEBYTECODE=1"}, nil, []string{"sh", "-c", command})
 	// Answers of a flawed copy differ from what is expected, which the driver says and goes on.
 	in("-m", "conduit.traffic", "--base", a.base, "--requests", "150", "--size", "60", "--concurrency", "2")
@@ -254,6 +254,7 @@ func flaws() []flaw {
 		{name: "a secret in compose", file: "compose.yaml", old: "${POSTGRES_PASSWORD:?set POSTGRES_PASSWORD}\n      POSTGRES_DB", new: "correct-horse-7\n      POSTGRES_DB",
 			item: "env-secrets", mark: "correct-horse-7"},
 		{name: "a secret in the image", file: "Dockerfile", old: "USER conduit", new: "ENV PAYMENT_KEY=" + stripeKey + "\nUSER conduit", item: "env-secrets", mark: "PAYMENT_KEY", says: "Stripe"},
+		{name: "a key on the command line", item: "argv-secrets", where: "process ", says: "AWS"},
 		{name: "a token in a note", file: "changes/2026-01-02-tags.md", new: "# Tags\n\nTry with password=swordfish-and-more7\n", item: "note-secrets", mark: "swordfish"},
 		{name: "a token in the log", file: "conduit/routes/users.py", old: "    return _account(request, user)\n\n\n@router.get(\"/user\"", item: "log-secrets", where: "", says: "Token",
 			new: py(`
@@ -388,7 +389,7 @@ func plant(t *testing.T, copied string, list []flaw) {
 // Every flaw that was planted in a copy of the example is named by its item, at its line or route.
 func TestAuditFindsEveryPlantedFlaw(t *testing.T) {
 	list := flaws()
-	a := runCopy(t, func(copied string) { plant(t, copied, list) })
+	a := runCopy(t, func(copied string) { plant(t, copied, list) }, "--header", "x-account:"+awsKey)
 	ada, bob := a.token("ada"), a.token("bob")
 	a.ask("POST", "/api/users/login", `{"user":{"email":"ada@conduit.example","password":"conduit-demo"}}`)
 	a.ask("GET", "/api/user", "", "Authorization", ada)
