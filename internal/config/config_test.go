@@ -65,6 +65,7 @@ func TestErrorsShowTheLine(t *testing.T) {
 		"keys":            {"privacy: { keys: secret }\n", ">  1 | privacy:", "clear or hashed"},
 		"listen":          {"security:\n  listen: here\n", ">  2 |   listen: here", "127.0.0.1:7171"},
 		"token":           {"security: { token: hunter2 }\n", ">  1 | security:", "does not belong into this file"},
+		"security file":   {"security:\n  files: [shop/settings.py, ../secrets.py]\n", ">  2 |   files: [shop", "below the folder"},
 		"function":        {"observe: { functions: [price] }\n", ">  1 | observe:", "module:function"},
 		"principal":       {"observe:\n  principal: { header: a, cookie: b }\n", ">  2 |", "not both"},
 		"checklist id":    {"checklists:\n  hotfix:\n    - {id: Not An Id, item: x}\n", "hotfix:", "lower-case"},
