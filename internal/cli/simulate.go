@@ -23,11 +23,13 @@ import (
 
 // Limits and defaults of demarc simulate.
 const (
-	maxSimulateSizes  = 1000
-	simulateMemory    = 2000 // MB
-	simulatePolicies  = "lru,fifo,clock,lfu,sieve,s3fifo,arc,w-tinylfu,opt"
-	simulateShares    = "0.1%,0.2%,0.5%,1%,2%,5%,10%,20%,50%"
-	smallestSimulated = 1e-6 // sample
+	maxSimulateSizes = 1000
+	simulateMemory   = 2000 // MB
+	// leastSimulateMemory is what the smallest sample needs beside the program, MB.
+	leastSimulateMemory = 40
+	simulatePolicies    = "lru,fifo,clock,lfu,sieve,s3fifo,arc,w-tinylfu,opt"
+	simulateShares      = "0.1%,0.2%,0.5%,1%,2%,5%,10%,20%,50%"
+	smallestSimulated   = 1e-6 // sample
 )
 
 func newSimulateCommand() *cobra.Command {
@@ -65,8 +67,8 @@ func newSimulateCommand() *cobra.Command {
 				}
 				s.rate, s.reason = sample, "as asked"
 			}
-			if memory < 1 || memory > math.MaxInt64/1_000_000 {
-				return usageError(cmd, fmt.Sprintf("--memory %d is not a number of megabytes", memory))
+			if memory < leastSimulateMemory || memory > math.MaxInt64/1_000_000 {
+				return usageError(cmd, fmt.Sprintf("--memory %d: a number of megabytes from %d on was expected", memory, leastSimulateMemory))
 			}
 			if format != trace.Auto && !slices.Contains(trace.Formats(), format) {
 				return usageError(cmd, fmt.Sprintf("there is no format %q, only %s", format, strings.Join(trace.Formats(), ", ")))
@@ -123,7 +125,7 @@ func newSimulateCommand() *cobra.Command {
 	cmd.Flags().StringVar(&declared, "boundaries", "", "take the boundary's key from this `file` (boundaries.yaml)")
 	cmd.Flags().StringVar(&format, "format", trace.Auto, "format of the trace: "+strings.Join(trace.Formats(), ", ")+" (default: told by its name and beginning)")
 	cmd.Flags().Float64Var(&sample, "sample", 1, "replay only this share of the keys and estimate, with error bars")
-	cmd.Flags().Int64Var(&memory, "memory", simulateMemory, "memory to use at most, in MB; a trace that needs more is sampled")
+	cmd.Flags().Int64Var(&memory, "memory", simulateMemory, fmt.Sprintf("memory to use at most, in MB, %d or more; a trace that needs more is sampled", leastSimulateMemory))
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON ("+sim.Schema+")")
 	cmd.Flags().BoolVar(&asHTML, "html", false, "write one self-contained HTML page with the curves")
 	cmd.Flags().StringVarP(&output, "output", "o", "", "file to write instead of standard output")

@@ -66,7 +66,7 @@ func (s *simulation) weigh(l *loaded, to *sim.Block, b trace.Batch) error {
 const boundaryBatch = 32 << 10
 
 // readBoundary hands on the requests of a boundary of a capture. The cost of a miss is the time that it took, in seconds; the events of the
-// capture take at most half of the memory.
+// capture take at most half of the memory, with the report on them.
 func (s *simulation) readBoundary(ctx context.Context, l *loaded, emit func(trace.Batch) error) error {
 	var key []string
 	if s.declared != "" {
@@ -85,7 +85,7 @@ func (s *simulation) readBoundary(ctx context.Context, l *loaded, emit func(trac
 	if err != nil {
 		return err
 	}
-	f := forecast.New(forecast.Options{Names: []string{s.boundary}, Memory: s.memory / 2, Parallel: parallel})
+	f := forecast.New(forecast.Options{Names: []string{s.boundary}, Memory: (s.memory - baseMemory) / 3, Parallel: parallel})
 	if err := eachBatch(ctx, s.cmd.ErrOrStderr(), r, f.Add); err != nil {
 		return err
 	}

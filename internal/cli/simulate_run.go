@@ -70,7 +70,7 @@ const sampleStep = 10
 
 func (s *simulation) run(ctx context.Context) (*sim.Result, error) {
 	// The collector of garbage works harder when the bound comes near.
-	defer debug.SetMemoryLimit(debug.SetMemoryLimit(s.memory))
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(s.memory - programMemory))
 	var l *loaded
 	for {
 		var again bool
@@ -92,6 +92,7 @@ func (s *simulation) run(ctx context.Context) (*sim.Result, error) {
 		}
 		fmt.Fprintf(s.cmd.ErrOrStderr(), "%s does not fit into %d MB: reading again, %g of the keys\n", s.file, s.memory/1_000_000, next)
 		s.rate, s.reason = next, fmt.Sprintf("the trace needs more than %d MB", s.memory/1_000_000)
+		debug.FreeOSMemory() // of what was read so far
 	}
 	return s.result(ctx, l)
 }
@@ -123,22 +124,13 @@ func (s *simulation) load(ctx context.Context) (*loaded, bool, error) {
 	if s.needsTrace() {
 		l.trace = sim.NewTrace(needs(func(d sim.Definition) bool { return d.Next }))
 	}
-	perKey := int64(0)
-	for _, d := range s.policies {
-		switch {
-		case s.weighted(d):
-			perKey = max(perKey, int64(d.WeightedPerKey())*int64(workers()))
-		case !s.fromCurve(d):
-			perKey = max(perKey, int64(d.PerKey+d.PerEntry)*int64(workers()))
-		}
-	}
 	ids := sim.NewInterner(maphash.Bytes(maphash.MakeSeed(), nil))
 	var numbers, last []uint32
 	name := s.file
 	if name == "-" {
 		name = "standard input"
 	}
-	opt := trace.Options{Name: name, Format: s.format, Times: needs(live), Weights: s.weighs()}
+	opt := trace.Options{Name: name, Format: s.format, Times: needs(live), Weights: s.weighs(), Window: max(s.window(), 8<<20)}
 	again, err := s.read(ctx, l, opt, func(b trace.Batch) error {
 		keys, at := sim.Sampled(b.Keys, b.At, s.rate)
 		if ids.Full(len(keys)) || l.requests+int64(len(keys)) >= int64(sim.Never) {
@@ -164,12 +156,10 @@ func (s *simulation) load(ctx context.Context) (*loaded, bool, error) {
 			}
 		}
 		l.curve.Add(block)
-		used := int64(cap(last))*4 + ids.Bytes() + l.curve.Bytes() + int64(ids.Keys())*perKey
 		if l.trace != nil {
 			l.trace.Add(block)
-			used += l.trace.Bytes()
 		}
-		if used > s.memory {
+		if s.needs(l, ids, int64(cap(last))*4) > s.memory {
 			return errTooLarge
 		}
 		return nil
@@ -183,6 +173,41 @@ func (s *simulation) load(ctx context.Context) (*loaded, bool, error) {
 			Expected: "a larger sample", Retry: fault.RetryUseless, Try: fmt.Sprintf("demarc simulate --sample %g", min(s.rate*10, 1))}
 	}
 	return l, again, nil
+}
+
+// What is not the trace's: the program with its buffers, and within it what the Go runtime does not count.
+const (
+	baseMemory    = 32_000_000
+	programMemory = 20_000_000
+)
+
+// window is how much of the memory is left to the window of a compressed stream.
+func (s *simulation) window() int { return int(min(s.memory/8, 128<<20)) }
+
+// needs is the memory, in bytes, that it takes at most until as much again was read, or to replay what was read. A table that
+// grows is there twice meanwhile, the second time up to twice as large: which is 1.6 times what all of them take. Leaving groups of a sample out, for
+// the error bars, takes its requests and the curve another time.
+func (s *simulation) needs(l *loaded, ids *sim.Interner, other int64) int64 {
+	tables := ids.Bytes() + l.curve.Bytes() + other
+	reading, replaying := tables*8/5, tables
+	if l.trace != nil {
+		reading += l.trace.Bytes()
+		replaying += l.trace.Bytes()
+	}
+	if s.rate < 1 {
+		replaying += l.trace.Bytes() + l.curve.Bytes()
+	}
+	perKey := int64(0)
+	for _, d := range s.policies {
+		switch {
+		case s.weighted(d):
+			perKey = max(perKey, int64(d.WeightedPerKey()))
+		case !s.fromCurve(d):
+			perKey = max(perKey, int64(d.PerKey+2*d.PerEntry)) // a cache may have room for twice as many
+		}
+	}
+	replaying += int64(ids.Keys()) * perKey * int64(workers())
+	return baseMemory + int64(s.window()) + max(reading, replaying)
 }
 
 func workers() int { return runtime.GOMAXPROCS(0) }

@@ -111,18 +111,18 @@ func TestSimulateSharesAndPolicies(t *testing.T) {
 
 // A trace that does not fit is sampled, which is said, and the bars hold most of the truth.
 func TestSimulateBeyondMemory(t *testing.T) {
-	path := skewedTrace(t, 200_000, 60_000)
+	path := skewedTrace(t, 400_000, 200_000)
 	args := []string{path, "--policy", "lru,sieve", "--size", "5000,10000"}
 	exact := simulated(t, args...)
-	code, out, talk := simulateCommand(t, "", append(args, "--memory", "2", "--json")...)
-	if code != fault.ExitOK || !strings.Contains(talk, "does not fit into 2 MB") {
+	code, out, talk := simulateCommand(t, "", append(args, "--memory", "40", "--json")...)
+	if code != fault.ExitOK || !strings.Contains(talk, "does not fit into 40 MB") {
 		t.Fatalf("exit %d: %s", code, talk)
 	}
 	var r sim.Result
 	if err := json.Unmarshal([]byte(out), &r); err != nil {
 		t.Fatal(err)
 	}
-	if exact.Sample != nil || r.Sample == nil || r.Sample.Rate != 0.1 || r.Sample.Requests >= r.Trace.Requests/5 || r.Trace.Requests != 200_000 {
+	if exact.Sample != nil || r.Sample == nil || r.Sample.Rate != 0.1 || r.Sample.Requests >= r.Trace.Requests/5 || r.Trace.Requests != 400_000 {
 		t.Fatalf("%+v, %+v", r.Trace, r.Sample)
 	}
 	for i, c := range r.Curves {
@@ -138,10 +138,10 @@ func TestSimulateBeyondMemory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if code, out, talk := simulateCommand(t, "", path, "--size", "1MB", "--memory", "2"); code != fault.ExitFailed || out != "" || !strings.Contains(talk, "try:      more than --memory 2") {
+	if code, out, talk := simulateCommand(t, "", path, "--size", "1MB", "--memory", "40"); code != fault.ExitFailed || out != "" || !strings.Contains(talk, "try:      more than --memory 40") {
 		t.Errorf("exit %d, %q: %s", code, out, talk)
 	}
-	code, out, talk = simulateCommand(t, string(text), "-", "--memory", "2")
+	code, out, talk = simulateCommand(t, string(text), "-", "--memory", "40")
 	if code != fault.ExitFailed || out != "" || !strings.Contains(talk, "--sample 0.1") {
 		t.Errorf("exit %d, %q: %s", code, out, talk)
 	}
@@ -165,7 +165,7 @@ func TestSimulateRefuses(t *testing.T) {
 		{"- --sample 0", fault.ExitUsage, "--sample 0 is not a share"},
 		{"- --sample NaN", fault.ExitUsage, "--sample NaN is not a share"},
 		{"- --sample 0.00001", fault.ExitFailed, "the sample holds none"},
-		{"- --memory 0", fault.ExitUsage, "not a number of megabytes"},
+		{"- --memory 39", fault.ExitUsage, "from 40 on"},
 		{"- --format xml", fault.ExitUsage, `there is no format "xml"`},
 		{"- --size 10kB,5", fault.ExitUsage, "either objects or bytes"},
 		{"- --size 0.1B", fault.ExitUsage, "not a number of bytes"},

@@ -1,11 +1,12 @@
 // Package trace reads key traces: which key was asked for, request after request. It knows plain lists, CSV and libCacheSim's
 // oracleGeneral, each plain or compressed with gzip or zstd (told by the first bytes).
 //
-// Memory is bounded whatever the file: 1 MB of buffers, 512 KB of requests, and up to 136 MB for the window of a zstd stream.
+// Memory is bounded whatever the file: 1 MB of buffers, 512 KB of requests, and up to 136 MB for the window of a zstd stream (Options.Window and 8 MB).
 package trace
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"context"
 	"errors"
@@ -45,6 +46,7 @@ type Options struct {
 	Format  string
 	Times   bool // times are needed: it is an error if there are none, or if they go back
 	Weights bool // sizes, lifetimes and costs are wanted
+	Window  int  // bytes that the window of a zstd stream may have; 128 MB where it is 0
 }
 
 // Batch is a run of requests; it is used again after emit has returned.
@@ -72,7 +74,7 @@ type Info struct {
 // other error is a *fault.Error that names the line or record and the byte, counted in the uncompressed text.
 func Read(ctx context.Context, from io.Reader, opt Options, emit func(Batch) error) (Info, error) {
 	r := &reader{ctx: ctx, opt: opt, emit: emit, buf: make([]byte, bufferSize)}
-	plain, done, err := decompress(from)
+	plain, done, err := decompress(from, cmp.Or(opt.Window, maxWindow))
 	if err == nil {
 		defer done()
 		r.from = plain
@@ -119,6 +121,10 @@ func (r *reader) fault(err error) *fault.Error {
 		f.Cause = fmt.Errorf("after %d requests, at byte %d: the compressed file is cut", r.info.Requests+int64(len(r.batch.Keys)), r.offset+int64(r.end))
 	}
 	f.Try = "another copy of the file"
+	if errors.Is(err, zstd.ErrWindowSizeExceeded) {
+		f.Cause = fmt.Errorf("the window of its zstd stream is larger than %d MB", cmp.Or(r.opt.Window, maxWindow)>>20)
+		f.Try = "more memory, or compress it again without --long or --ultra"
+	}
 	return f
 }
 
@@ -295,7 +301,7 @@ func cutRune(head []byte) int {
 }
 
 // decompress tells gzip and zstd by their first bytes.
-func decompress(from io.Reader) (io.Reader, func(), error) {
+func decompress(from io.Reader, window int) (io.Reader, func(), error) {
 	magic := make([]byte, 4)
 	n, err := io.ReadFull(from, magic)
 	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
@@ -310,7 +316,7 @@ func decompress(from io.Reader) (io.Reader, func(), error) {
 		}
 		return z, func() {}, nil
 	case bytes.Equal(magic[:n], []byte{0x28, 0xb5, 0x2f, 0xfd}):
-		z, err := zstd.NewReader(in, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
+		z, err := zstd.NewReader(in, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(uint64(window)))
 		if err != nil {
 			return nil, nil, fmt.Errorf("zstd: %w", err)
 		}
