@@ -49,7 +49,28 @@ var textCodec = codec[string]{
 			}
 		}
 	},
-	get: getEach(func(d *decoder, c *columnReader, s *string) { *s = d.text(&c.cursor) }),
+	get: func(d *decoder, c *columnReader, to cells) {
+		b, known := c.b, d.texts.all
+		for row := to.from; row < to.to; row++ {
+			if !c.has(row) {
+				continue
+			}
+			ref, n := uvarint(b)
+			if n <= 0 {
+				c.fail()
+				return
+			}
+			b = b[n:]
+			if i := ref - refFirst; i < uint64(len(known)) && known[i].known {
+				*(*string)(to.at(row)) = known[i].v
+				continue
+			}
+			c.b = b
+			*(*string)(to.at(row)) = d.textOf(&c.cursor, ref)
+			b = c.b
+		}
+		c.b = b
+	},
 }
 
 func knownInt(v *int64) bool { return *v != 0 }

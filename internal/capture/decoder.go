@@ -230,8 +230,11 @@ func (d *decoder) sourceIndex(s *event.Source) int {
 	return d.lastNum
 }
 
-func (d *decoder) text(c *cursor) string {
-	switch ref := c.uvarint(); ref {
+func (d *decoder) text(c *cursor) string { return d.textOf(c, c.uvarint()) }
+
+// textOf is the text that a reference stands for, which may follow it.
+func (d *decoder) textOf(c *cursor, ref uint64) string {
+	switch ref {
 	case refLiteral:
 		return string(c.bytes(c.uvarint()))
 	case refZero:
