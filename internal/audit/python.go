@@ -47,7 +47,7 @@ func (f *file) python(line string) {
 var debugCall = regexp.MustCompile(`\b(?:FastAPI|Starlette|Litestar|Flask|\w*app\.run|run_simple)\((?:[^()]*,)?\s*debug\s*=\s*True|\bapp\.debug\s*=\s*True`)
 
 // unverified are the ways in which Python's clients leave out what makes TLS safe.
-var unverified = regexp.MustCompile(`\b(?:verify|ssl|check_hostname|verify_ssl|ssl_verify)\s*=\s*False\b|\bCERT_NONE\b|_create_unverified_context|ssl_cert_reqs\s*=\s*(?:None|["']none)`)
+var unverified = regexp.MustCompile(`\b(?:verify|check_hostname|verify_ssl|ssl_verify)\s*=\s*False\b|[^=!<>]=\s*(?:ssl\.)?CERT_NONE\b|_create_unverified_context|ssl_cert_reqs\s*=\s*(?:None|["']none)`)
 
 // pythonFlaw judges one assignment.
 func (f *file) pythonFlaw(name, value string) {
@@ -132,7 +132,7 @@ func (f *file) call(name string, from int) {
 				lacks = append(lacks, flag)
 			}
 		}
-		if len(lacks) > 0 && !has("**") {
+		if len(lacks) > 0 && !has("**") && !has("max_age=0") { // which takes the cookie back
 			f.flaw("cookie-flags", "a cookie is set without "+strings.Join(lacks, " and "))
 		}
 	}

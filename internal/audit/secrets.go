@@ -36,6 +36,8 @@ type shape struct {
 	is           *regexp.Regexp // its last group is the secret, the whole where there is none
 }
 
+const inAddress = "password in an address"
+
 var shapes = []shape{
 	{"private key", "PRIVATE KEY", regexp.MustCompile(`-----BEGIN (?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?-----`)},
 	{"AWS access key", "AKIA", regexp.MustCompile(`\bAKIA[0-9A-Z]{16}\b`)},
@@ -53,7 +55,7 @@ var shapes = []shape{
 	{"SendGrid key", "SG.", regexp.MustCompile(`\bSG\.[\w-]{22}\.[\w-]{43}`)},
 	{"JSON Web Token", "eyJ", regexp.MustCompile(`\beyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]{10,}`)},
 	{"bearer token", "earer", regexp.MustCompile(`\b[Bb]earer\s+([\w.~+/-]{16,}=*)`)},
-	{"password in an address", "://", regexp.MustCompile(`\b[A-Za-z][A-Za-z0-9+.-]{1,30}://[^\s/:@"'<>]{0,64}:([^\s/@"'<>]{1,200})@`)},
+	{inAddress, "://", regexp.MustCompile(`\b[A-Za-z][A-Za-z0-9+.-]{1,30}://[^\s/:@"'<>]{0,64}:([^\s/@"'<>]{1,200})@`)},
 	{"password on a command line", "requirepass", regexp.MustCompile(`requirepass["',\s]+([^\s"',;|\\]{4,200})`)},
 }
 

@@ -123,7 +123,10 @@ func (p *Project) Add(name string, data string) {
 		if form != Prose {
 			code = uncomment(line, form)
 		}
-		f.secrets(line, form, f.test)
+		f.secrets(code, form, f.test)
+		if len(code) < len(line) {
+			f.secrets(line[len(code):], Prose, true)
+		}
 		if strings.TrimSpace(code) == "" || f.test {
 			continue
 		}
@@ -146,7 +149,10 @@ func (p *Project) Add(name string, data string) {
 	}
 }
 
-// docstring follows texts in three quotes that begin a line, which are no code. It says whether a line is part of one.
+// textPrefix are the letters that may stand before the quotes of a text.
+var textPrefix = regexp.MustCompile(`^[rRbBuUfF]{0,2}("""|''')`)
+
+// docstring follows texts in three quotes, which are no code. It says whether a line lies in one or begins with one.
 func docstring(line string, open *string) bool {
 	t := strings.TrimSpace(line)
 	if *open != "" {
@@ -156,14 +162,12 @@ func docstring(line string, open *string) bool {
 		return true
 	}
 	for _, q := range []string{`"""`, `'''`} {
-		if rest, ok := strings.CutPrefix(t, q); ok {
-			if !strings.Contains(rest, q) {
-				*open = q
-			}
-			return true
+		if strings.Count(t, q)%2 == 1 {
+			*open = q
+			break
 		}
 	}
-	return false
+	return textPrefix.MatchString(t)
 }
 
 // uncomment takes out what stands behind #, outside of quotes.
@@ -228,8 +232,8 @@ func (f *file) shown(name, value string) string {
 // secrets reports what looks like a secret in a line. shapes: only known shapes.
 func (f *file) secrets(line string, form Form, shapesOnly bool) {
 	for _, s := range Secrets(line, form) {
-		if shapesOnly && strings.HasPrefix(s.Kind, "value of ") {
-			continue
+		if shapesOnly && (strings.HasPrefix(s.Kind, "value of ") || s.Kind == inAddress && !random(line[s.From:s.To])) {
+			continue // examples in texts are written like this
 		}
 		item := "config-secrets"
 		if form == Docker || f.compose || form == Env && strings.HasSuffix(f.name, ".service") {

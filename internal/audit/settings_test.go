@@ -42,6 +42,7 @@ func TestFlawsOfSettings(t *testing.T) {
 		{"settings.py", "DEBUG = True\nALLOWED_HOSTS = ['*']\nSESSION_COOKIE_SECURE = False\nDATA_UPLOAD_MAX_MEMORY_SIZE = None\n",
 			[]string{"cookie-flags settings.py:3", "debug settings.py:1", "hosts settings.py:2", "upload-setting settings.py:4"}},
 		{"settings.py", "DEBUG = env('DEBUG')\nALLOWED_HOSTS = ['shop.example']\n# DEBUG = True\n\"\"\"\nDEBUG = True\n\"\"\"\n", nil},
+		{"app.py", "def f():\n    r\"\"\"As in redis://app:tiger@db/x\n    DEBUG = True\n    \"\"\"\n    DEBUG = True\nHELP = '''\nDEBUG = True\n'''\n# or postgresql://scott:tiger@host/x\n", []string{"debug app.py:5"}},
 		{"tests/settings.py", "DEBUG = True\n", nil},
 		{"app.py", "app.add_middleware(\n    CORSMiddleware,\n    allow_origins=['*'],\n    allow_credentials=True,\n)\n", []string{"cors app.py:2"}},
 		{"app.py", "app.add_middleware(CORSMiddleware, allow_origins=['*'])\n", nil},
