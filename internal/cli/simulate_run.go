@@ -178,7 +178,7 @@ func (s *simulation) load(ctx context.Context) (*loaded, bool, error) {
 // What is not the trace's: the program with its buffers, and within it what the Go runtime does not count.
 const (
 	baseMemory    = 32_000_000
-	programMemory = 20_000_000
+	programMemory = 24_000_000
 )
 
 // window is how much of the memory is left to the window of a compressed stream.
