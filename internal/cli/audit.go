@@ -28,9 +28,9 @@ import (
 
 // auditFlags are the command line of demarc audit.
 type auditFlags struct {
-	config, project, probe, failOn, record, key string
-	logs, redis                                 []string
-	json, probeRemote                           bool
+	config, project, probe, failOn, record, key, output string
+	logs, redis                                         []string
+	json, html, probeRemote                             bool
 }
 
 func newAuditCommand() *cobra.Command {
@@ -46,7 +46,7 @@ func newAuditCommand() *cobra.Command {
 			"to the running service, and says before which. Exit code 10 with --fail-on: an item of that severity or worse failed.",
 		Example: "  demarc audit\n  demarc audit --log /var/log/shop.log --fail-on high\n  demarc audit --probe http://127.0.0.1:8000\n" +
 			"  demarc audit --redis redis://127.0.0.1:6379/0 --json | jq '.items[] | select(.state == \"fail\")'\n" +
-			"  demarc audit --record article-list --fail-on high",
+			"  demarc audit --record article-list --fail-on high\n  demarc audit --html -o audit.html",
 		ValidArgsFunction: completeOneCapture,
 		RunE:              func(cmd *cobra.Command, args []string) error { return named(cmd, x.run(cmd, args)) },
 	}
@@ -61,6 +61,9 @@ func newAuditCommand() *cobra.Command {
 	f.StringVar(&x.record, "record", "", "keep the outcome in the checklist of this change `record`")
 	f.StringVar(&x.key, "key", "", "hashing key `file`, for hashes of secrets (default the one beside the capture)")
 	f.BoolVar(&x.json, "json", false, "print JSON ("+audit.Schema+")")
+	f.BoolVar(&x.html, "html", false, "write one self-contained HTML page")
+	f.StringVarP(&x.output, "output", "o", "", "`file` to write instead of standard output")
+	cmd.MarkFlagsMutuallyExclusive("json", "html")
 	completeWith(cmd, "fail-on", []string{string(audit.High), string(audit.Medium), string(audit.Low)})
 	_ = cmd.RegisterFlagCompletionFunc("record", completeRecords)
 	return cmd
@@ -74,6 +77,12 @@ func (x *auditFlags) run(cmd *cobra.Command, args []string) error {
 	if x.probeRemote && x.probe == "" {
 		return usageError(cmd, "--probe-remote belongs to --probe")
 	}
+	out := cmd.OutOrStdout()
+	if x.html && x.output == "" && onTerminal(out) {
+		err := usageError(cmd, "--html would fill the terminal with the page's source")
+		err.Try = "demarc audit --html -o audit.html"
+		return err
+	}
 	var record *change.Record
 	if x.record != "" {
 		var err error
@@ -86,14 +95,22 @@ func (x *auditFlags) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	out := cmd.OutOrStdout()
-	if x.json {
-		err = report.AuditJSON(out, rep)
-	} else {
-		err = report.AuditTerminal(out, rep, terminalOptions(out))
+	write := func(w io.Writer) error {
+		switch {
+		case x.json:
+			return report.AuditJSON(w, rep)
+		case x.html:
+			return report.AuditHTML(w, rep)
+		}
+		return report.AuditTerminal(w, rep, terminalOptions(w))
+	}
+	if x.output == "" {
+		err = write(out)
+	} else if err = capture.WriteFile(x.output, write); err == nil {
+		fmt.Fprintln(cmd.ErrOrStderr(), "wrote "+x.output)
 	}
 	if err != nil {
-		return &fault.Error{What: "cannot write the audit", Cause: err, Expected: "space and permission to write", Retry: fault.RetrySafe}
+		return &fault.Error{What: "cannot write " + cmp.Or(x.output, "the audit"), Cause: err, Expected: "space and permission to write", Retry: fault.RetrySafe}
 	}
 	failed := auditStatus(rep, least)
 	if record != nil {

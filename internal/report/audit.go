@@ -133,7 +133,7 @@ func (t *terminal) auditSettings(list []audit.Setting) {
 	if len(list) == 0 {
 		return
 	}
-	t.head("WHERE THEY STAND", "cache and security settings that were recognised; values of secrets are not shown")
+	t.head("WHERE THEY STAND", "settings that were recognised; secrets are not shown")
 	for i, s := range list {
 		if i >= 100 {
 			t.line(fmt.Sprintf("… and %s more (--json lists all)", integer(int64(len(list)-i))))
