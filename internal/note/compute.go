@@ -112,7 +112,7 @@ func ShapeOf(body []byte) Shape {
 		n := countWords(t)
 		s.Words += n
 		s.picturesAndLinks(t)
-		if !table && !(strings.HasPrefix(t, "![") && strings.HasSuffix(t, ")")) {
+		if picture := strings.HasPrefix(t, "![") && strings.HasSuffix(t, ")"); !table && !picture {
 			words += n
 		}
 	}

@@ -208,7 +208,7 @@ func convert(tree map[string]any, body []byte, from string, now time.Time, revie
 	case len(body) > MaxNote-MaxHead:
 		return nil, nil, fmt.Errorf("its text has %d bytes, at most %d were expected", len(body), MaxNote-MaxHead)
 	}
-	if err := checkNesting(body); err != nil {
+	if err := CheckMarkdown(body); err != nil {
 		return nil, nil, err
 	}
 	if err := refuseScript(body); err != nil {

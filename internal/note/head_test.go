@@ -88,6 +88,22 @@ func BenchmarkSplit(b *testing.B) {
 	}
 }
 
+// BenchmarkRead is an import's work on one note, without its files.
+func BenchmarkRead(b *testing.B) {
+	h := full()
+	h.Other, h.Claims = nil, nil
+	data := Join(&h, []byte(strings.Repeat("\n## Part\n\nThe article list asks once for every tag, and nothing is kept. It was `forgot` by <b>the editor</b>.\n\n```python\nx = 1\n```\n", 15)))
+	b.SetBytes(int64(len(data)))
+	b.ReportAllocs()
+	for b.Loop() {
+		h, body, err := Read(data, ".md", "x.md", noon, false)
+		if err != nil {
+			b.Fatal(err)
+		}
+		_ = Join(h, body)
+	}
+}
+
 func BenchmarkSafeYAML(b *testing.B) {
 	h := full()
 	h.Other = nil

@@ -149,13 +149,12 @@ func unbullet(line string) string {
 // bullet takes indentation and bullet off a line.
 func bullet(line string) (text string, indent int, has bool) {
 	for i, c := range line {
-		if c == ' ' {
-			indent++
-		} else if c == '\t' {
-			indent += 4
-		} else {
+		if c != ' ' && c != '\t' {
 			line = line[i:]
 			break
+		}
+		if indent++; c == '\t' {
+			indent += 3
 		}
 	}
 	line = strings.TrimSpace(line)
@@ -198,7 +197,7 @@ func (p *blockParser) add(line string) {
 	}
 	deeper := p.field != "" && (indent > p.at || has && !p.bullets)
 	if !deeper {
-		if name, value, ok := cutLabel(text, topLabels, true); ok && !(p.field != "" && slices.Contains(lists, p.field) && !plainLabel(text, name)) {
+		if name, value, ok := cutLabel(text, topLabels, true); ok && (!slices.Contains(lists, p.field) || plainLabel(text, name)) {
 			p.field, p.at, p.bullets, p.key = name, indent, has, ""
 			if old, twice := p.fields[name]; !twice || old == "" {
 				p.fields[name] = any(value)

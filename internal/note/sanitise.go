@@ -77,8 +77,15 @@ var (
 
 // mayHoldScript says, from a look at its bytes, whether a text must be read as Markdown to know that it brings no script.
 func mayHoldScript(body []byte) bool {
-	if bytes.IndexByte(body, '<') >= 0 || bytes.IndexByte(body, '&') >= 0 {
-		return true
+	for rest := body; ; {
+		i := bytes.IndexAny(rest, "<&")
+		if i < 0 || i+1 == len(rest) {
+			break
+		}
+		if c := rest[i+1] | 0x20; c >= 'a' && c <= 'z' || rest[i+1] == '/' || rest[i+1] == '!' || rest[i+1] == '?' || rest[i+1] == '#' {
+			return true
+		}
+		rest = rest[i+1:]
 	}
 	for _, word := range []string{"script:", "data:", "file:", "blob:"} {
 		if containsFold(body, word) {
@@ -165,27 +172,32 @@ func unescapeAddress(s string) string {
 	return html.UnescapeString(strings.ReplaceAll(s, `\`, ""))
 }
 
-// checkNesting refuses texts whose lists, quotations or brackets are nested so deep that a reader of Markdown would spend
-// more time on them than their length deserves.
-func checkNesting(body []byte) error {
-	fence, number, open := "", 0, 0
+// maxWork bounds what a reader of Markdown may have to do for one paragraph, which grows as the number of marks in it (links,
+// references, HTML) times its bytes. A paragraph of 64 kB may have four thousand marks.
+const maxWork = 1 << 28
+
+// CheckMarkdown refuses texts whose lists, quotations or brackets are nested so deep, or whose paragraphs hold so many marks, that a
+// reader of Markdown would spend more time on them than their length deserves. What looks like code counts, too: whether it is code
+// only that reader can tell.
+func CheckMarkdown(body []byte) error {
+	number, open := 0, 0
+	var size, marks int64 // of the paragraph
 	for len(body) > 0 {
 		var line []byte
 		line, body, _ = bytes.Cut(body, []byte("\n"))
 		number++
 		t := bytes.TrimLeft(line, " \t")
-		if fence != "" {
-			if bytes.HasPrefix(t, []byte(fence)) {
-				fence = ""
+		size += int64(len(line)) + 1
+		for _, c := range t {
+			if c == ']' || c == '<' || c == '&' || c == '`' {
+				marks++
 			}
-			continue
 		}
-		if bytes.HasPrefix(t, []byte("```")) || bytes.HasPrefix(t, []byte("~~~")) {
-			fence = string(t[:3])
-			continue
+		if size*marks > maxWork {
+			return fmt.Errorf("line %d: its paragraph has %d bytes and %d links, references or marks of HTML", number, size, marks)
 		}
 		if len(t) == 0 {
-			open = 0
+			open, size, marks = 0, 0, 0
 			continue
 		}
 		levels := 0

@@ -238,7 +238,7 @@ func plainSafe(s string) bool {
 	if s == "" || len(s) > 1000 || s[len(s)-1] == ' ' || s[len(s)-1] == ':' {
 		return false
 	}
-	if c := s[0]; !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c == '/') {
+	if c := s[0] | 0x20; (c < 'a' || c > 'z') && s[0] != '/' {
 		return false
 	}
 	for i := range len(s) {

@@ -291,7 +291,7 @@ func (s *segment) block(i int) ([]entry, error) {
 func (s *segment) find(term string, prefix bool, limit int) ([]entry, error) {
 	var found []entry
 	for i := max(0, sort.SearchStrings(s.blocks, term)-1); i < len(s.blocks) && len(found) < limit; i++ {
-		if s.blocks[i] > term && !(prefix && strings.HasPrefix(s.blocks[i], term)) {
+		if s.blocks[i] > term && (!prefix || !strings.HasPrefix(s.blocks[i], term)) {
 			break
 		}
 		entries, err := s.block(i)

@@ -23,6 +23,9 @@ import (
 // addresses of those.
 func article(topic, summary string, body []byte, sources []note.ImageSource, picture func(address string) string) (string, map[string]bool, error) {
 	m := goldmark.New(goldmark.WithExtensions(extension.Table, extension.Strikethrough))
+	if err := note.CheckMarkdown(body); err != nil { // a file that a person put there; those that were imported have passed
+		return "<p class=\"left-out\">(shown as it is written: " + html.EscapeString(err.Error()) + ")</p>\n<pre>" + html.EscapeString(string(body)) + "</pre>\n", map[string]bool{}, nil
+	}
 	doc := m.Parser().Parse(text.NewReader(body))
 	dropRepeated(doc, body, topic, summary)
 	_ = ast.Walk(doc, func(n ast.Node, entering bool) (ast.WalkStatus, error) {
