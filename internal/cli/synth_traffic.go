@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bufio"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -262,17 +261,12 @@ func (m *synthTraffic) compressed(w io.Writer) error {
 	return errors.Join(m.lines(z), z.Close())
 }
 
-// lines writes the events as JSON Lines.
+// lines writes the events as JSON Lines, a batch at a time: some 200 kB.
 func (m *synthTraffic) lines(to io.Writer) error {
-	out := bufio.NewWriterSize(to, 256<<10)
-	err := m.each(func(_ []event.Event, lines []byte) error {
-		_, err := out.Write(lines)
+	return m.each(func(_ []event.Event, lines []byte) error {
+		_, err := to.Write(lines)
 		return err
 	})
-	if err == nil {
-		err = out.Flush()
-	}
-	return err
 }
 
 // each hands on the events in batches, with their JSON Lines, which are valid until it returns.
