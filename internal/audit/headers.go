@@ -83,15 +83,12 @@ func seconds(s string) int64 {
 // stored looks whether an answer may be kept that must not be.
 func (t *Traffic) stored(q *event.Request, h headers, n string) {
 	control := short(strings.TrimSpace(value(q, "cache-control")))
-	if h.shared || h.fromCache {
-		t.withStorable++
-		if h.setCookie {
-			says := "Set-Cookie with Cache-Control: " + control
-			if h.fromCache {
-				says = "an answer with Set-Cookie came out of a cache"
-			}
-			t.hit("set-cookie-stored", n, says, q.Target)
+	if h.setCookie && (h.shared || h.fromCache) {
+		says := "Set-Cookie with Cache-Control: " + control
+		if h.fromCache {
+			says = "an answer with Set-Cookie came out of a cache"
 		}
+		t.hit("set-cookie-stored", n, says, q.Target)
 	}
 	known := q.Principal != "" && q.Principal != "-"
 	cookie := q.RequestCookie.Or(false)

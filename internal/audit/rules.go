@@ -30,8 +30,6 @@ func traffic(counted func(t *Traffic) int64, what, want string) func(*judge) (st
 	}
 }
 
-func all(t *Traffic) int64 { return t.Requests }
-
 // modes asks the paths of some kinds.
 func modes(want string, kinds ...string) func(*judge) (string, string) {
 	return func(j *judge) (string, string) {
@@ -187,7 +185,7 @@ var rules = []rule{
 		"privacy: { keys: hashed } in demarc.yaml; take the secret out of the key or address; drop the capture", "demarc audit, on a new capture"},
 
 	{"set-cookie-stored", "headers", High, "no answer that sets a cookie can be stored for several people",
-		traffic(func(t *Traffic) int64 { return t.cookies + t.withHeaders }, "the headers of %d answers looked at", "headers of answers (an OpenTelemetry or log source does not carry them)"),
+		traffic(func(t *Traffic) int64 { return t.withHeaders }, "the headers of %d answers looked at", "headers of answers (an OpenTelemetry or log source does not carry them)"),
 		"Cache-Control: private or no-store on answers with Set-Cookie; in nginx no proxy_ignore_headers Set-Cookie", "curl -si URL | grep -i -e set-cookie -e cache-control"},
 	{"authorized-stored", "headers", High, "no answer to who is logged in can be stored for several people",
 		traffic(func(t *Traffic) int64 { return t.withIdentity }, "%d answers to who is logged in looked at", "requests with an identity (Authorization, a session cookie, or observe.principal in demarc.yaml)"),
@@ -200,10 +198,10 @@ var rules = []rule{
 	{"unkeyed-input", "headers", High, "every input that changes an answer is part of its key", judged,
 		"put the input into the key or into Vary, or leave it out of the answer; drop what is there now", "demarc stale; demarc choose --explain ROUTE"},
 	{"cached-errors", "headers", Medium, "errors are not stored",
-		traffic(all, "%d answers looked at", noRequests),
+		traffic(func(t *Traffic) int64 { return min(t.withHeaders, t.refusals) }, "%d answers with an error looked at", "answers with an error, and their headers"),
 		"Cache-Control: no-store on errors; raise before the cache is filled", "curl -si URL-THAT-FAILS | grep -i cache-control"},
 	{"cached-redirects", "headers", Medium, "redirects are not stored for several people",
-		traffic(all, "%d answers looked at", noRequests),
+		traffic(func(t *Traffic) int64 { return min(t.withHeaders, t.redirects) }, "%d redirects looked at", "redirects, and their headers"),
 		"302 or 307 with Cache-Control: no-store; a 301 with a short max-age", "curl -si URL | grep -i -e '^HTTP' -e location -e cache-control"},
 	{"path-confusion", "headers", High, "a path that looks like a file is not answered as another one",
 		func(j *judge) (string, string) {
@@ -220,7 +218,7 @@ var rules = []rule{
 		traffic(func(t *Traffic) int64 { return t.withTag }, "%d answers with ETag compared", "answers with ETag"),
 		"make the ETag from the whole body, or from a version that every change of it raises", "curl -si twice around a change, compare etag"},
 	{"outer-lifetime", "headers", Medium, "what clients may keep does not change within its lifetime",
-		traffic(all, "%d answers looked at", noRequests),
+		traffic(func(t *Traffic) int64 { return t.withHeaders }, "the headers of %d answers looked at", "headers of answers"),
 		"a max-age not above the staleness budget, or no-cache with an ETag; s-maxage where the service can purge", "demarc audit on a new capture; demarc stale"},
 
 	{"upload-limit", "uploads", Medium, "every route that takes a body has a limit", uploadsSeen,
@@ -248,7 +246,12 @@ var rules = []rule{
 		"log the exception (log.exception) where it is caught, with method and path", "cause the failure, and look into the log; demarc audit --log FILE"},
 
 	{"bad-input", "input", Medium, "bad input is answered with 4xx, not with 500",
-		traffic(all, "%d answers looked at; --probe URL also sends bad input", noRequests),
+		func(j *judge) (string, string) {
+			if j.Probe != nil && slices.ContainsFunc(j.Probe.Inputs, func(a Asked) bool { return a.What == "input" }) {
+				return "the probe sent bad input", ""
+			}
+			return traffic(func(t *Traffic) int64 { return t.badInput }, "%d answers to what could not be read or found; --probe URL sends more", "bad input: --probe URL sends it")(j)
+		},
 		"validate before use, and answer 400 or 422 that says what was expected", "curl the example; demarc audit --probe URL"},
 	{"retry-after", "input", Low, "429 and 503 say when to come back",
 		traffic(func(t *Traffic) int64 { return t.refused }, "%d answers 429 or 503", "answers 429 or 503"),

@@ -42,9 +42,10 @@ type Traffic struct {
 	places  places
 	last    *event.Source
 
-	withHeaders, withStorable, withIdentity, cookies, withTag, static int64
-	errors, redirects, refused                                        int64
-	sets                                                              int64
+	// Answers: with headers; to who is known; with an ETag; to paths that look like files; that failed; that send elsewhere; 429 and
+	// 503; from 400 on; to what could not be read or found.
+	withHeaders, withIdentity, withTag, static, errors, redirects, refused, refusals, badInput int64
+	sets                                                                                       int64 // into caches
 }
 
 // route is what is known of one route.
@@ -245,9 +246,6 @@ func (t *Traffic) request(e *event.Event, q *event.Request) {
 		t.withHeaders++
 	}
 	h := headersOf(q)
-	if h.setCookie {
-		t.cookies++
-	}
 	t.stored(q, h, n)
 	t.confusion(q, h, n)
 	t.compare(e, q, h, n)
@@ -307,7 +305,12 @@ func (t *Traffic) input(q *event.Request, r *route) {
 			r.largestOK = max(r.largestOK, size)
 		}
 	}
+	if q.Status >= 400 {
+		t.refusals++
+	}
 	switch q.Status {
+	case 400, 404, 405, 406, 414, 415, 422:
+		t.badInput++
 	case 413:
 		r.tooLarge++
 	case 429, 503:
