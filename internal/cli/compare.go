@@ -170,6 +170,9 @@ func (x *comparison) compared(ctx context.Context, stderr io.Writer, args []stri
 	if x.mark != "" && len(args) == 0 {
 		fmt.Fprintln(stderr, "capture "+sides[0].dir)
 	}
+	if x.findsStale(sides) {
+		debug.SetMemoryLimit(staleMemory)
+	}
 	for i := range sides {
 		if x.findsStale(sides) {
 			sides[i].detector = stale.New(stale.Options{Budgets: budgets, Late: lateOfCapture, Since: sides[i].from})
@@ -256,8 +259,10 @@ const (
 	// staleEvents is up to how many events of both sides together auto looks for stale reads: finding them takes several times
 	// as long as everything else.
 	staleEvents = 2_000_000
-	// compareMemory is where the garbage collector begins to work harder.
+	// compareMemory is where the garbage collector begins to work harder, and staleMemory the same where stale reads are
+	// found: two detectors hold more than compareMemory, so that the collector would do nothing else.
 	compareMemory = 240 << 20
+	staleMemory   = 600 << 20
 	// judgedLeast is the share of judged hits under which the count of stale reads is doubtful.
 	judgedLeast = 0.5
 )
