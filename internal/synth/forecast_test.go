@@ -12,11 +12,11 @@ import (
 // TestForecastFindsWhatIsWorthCaching holds key parts, ignored inputs and, for every lifetime and way to invalidate, the
 // number of hits and stale serves against the truth.
 func TestForecastFindsWhatIsWorthCaching(t *testing.T) {
-	for seed := range uint64(4) {
+	for seed := range uint64(3) {
 		opt := synth.DefaultTraffic()
 		opt.Seed, opt.Requests, opt.Rate = seed, 30_000, 50
 		opt.Lifetimes = []int64{700, 10_000, 45_000}
-		if seed == 3 { // requests, fills and writes of one key overlap
+		if seed == 2 { // requests, fills and writes of one key overlap
 			opt.Rate, opt.Keys, opt.Users, opt.WriteRate, opt.Plant = 2000, 20, 20, 20_000, nil
 			opt.Lifetimes = []int64{15, 300, 45_000}
 		}

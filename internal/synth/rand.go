@@ -52,15 +52,6 @@ func hashOf(parts ...uint64) event.Hash {
 	return event.Hash(max(h, 1))
 }
 
-// textHash is the FNV-1a hash of a text.
-func textHash(s string) uint64 {
-	h := uint64(14695981039346656037)
-	for i := range len(s) {
-		h = (h ^ uint64(s[i])) * 1099511628211
-	}
-	return h
-}
-
 // zipf draws from 0 to n-1, the k-th in proportion to 1/(k+1)^s, by Walker's alias method: one table of n rows, one draw in
 // constant time. All of it is integer arithmetic: floating-point powers differ between machines in the last bit.
 type zipf struct {

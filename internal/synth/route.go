@@ -22,7 +22,6 @@ const (
 	kindSecret             // says no-store
 	kindFlaky              // fails more often than not
 	kindPing               // takes 0.3 ms
-	kindCount
 )
 
 // order is in which kinds routes are made. What is worth a cache comes first and more often.
@@ -41,8 +40,6 @@ const (
 	// A session lasts so long, or a tenth of the traffic where that is less.
 	sessionNs = 120_000_000_000
 )
-
-var languageTags = [languages]string{"de", "en", "fr"}
 
 // table is a table of the service's database and what is committed in it.
 type table struct {
@@ -118,7 +115,6 @@ type route struct {
 	watch    *watch // of what is worth caching
 	requests int64
 	writes   int64
-	changes  []event.Hash
 }
 
 // held is what the shared cache holds of one row.
@@ -183,9 +179,6 @@ func (t *Traffic) makeRoutes(nouns []noun) {
 			r.path, r.base, r.spread = "/"+n.many+"/ping", 250_000, 100_000
 		}
 		r.table = tb
-		if k != kindList {
-			t.tables = append(t.tables, tb)
-		}
 		if k.worth() {
 			size := map[kind]int{kindItem: t.opt.Keys, kindOwn: t.opt.Users, kindList: pages, kindLocale: t.opt.Keys * languages}[k]
 			r.watch = newWatch(size, t.opt.Lifetimes)

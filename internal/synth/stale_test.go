@@ -114,7 +114,7 @@ func TestStaleFindsWhatWasPlanted(t *testing.T) {
 		"two processes, one user":     func(o *synth.TrafficOptions) { o.Processes, o.Users = 2, 1 },
 	} {
 		t.Run(name, func(t *testing.T) {
-			for seed := range uint64(4) {
+			for seed := range uint64(3) {
 				opt := synth.DefaultTraffic()
 				opt.Seed = seed
 				change(&opt)

@@ -25,7 +25,6 @@ type Traffic struct {
 	who       []string // principal of each user; "-" for user 0
 	agents    []event.Hash
 	routes    []*route
-	tables    []*table
 	readers   []*route // drawn evenly
 	pickKey   *zipf
 	pickPage  *zipf
