@@ -43,7 +43,7 @@ type list[I, R, S any] struct{ front, back *Trace[I, R, S] }
 // Live are the traces that are not closed, in the order in which they were last added to. The zero Live, with Limits, is
 // ready. Not safe for concurrent use.
 //
-// Memory: what Limits allow of traces and items, 32 bytes a trace for finding them, and 1,024 closed traces that are used
+// Memory: what Limits allow of traces and items, up to 64 bytes a trace for finding them, and 1,024 closed traces that are used
 // again.
 type Live[I, R, S any] struct {
 	Limits Limits
