@@ -2,8 +2,17 @@ package audit
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 )
+
+// submatch asks an expression, where that is worth it.
+func submatch(re *regexp.Regexp, line string, worth bool) []string {
+	if !worth {
+		return nil
+	}
+	return re.FindStringSubmatch(line)
+}
 
 func (f *file) python(line string) {
 	t := strings.TrimSpace(line)
@@ -17,24 +26,28 @@ func (f *file) python(line string) {
 			f.pythonFlaw(name, value)
 		}
 	}
-	if m := cacheCall.FindStringSubmatch(line); m != nil {
+	// Looking for a word costs a small part of what an expression does.
+	has := func(words ...string) bool {
+		return slices.ContainsFunc(words, func(w string) bool { return strings.Contains(line, w) })
+	}
+	if m := submatch(cacheCall, line, has("ache", "from_url(", "Redis", "ConnectionPool(", "make_region(")); m != nil {
 		f.setting(m[1], KindCache, "")
 	}
-	if m := cacheWrite.FindStringSubmatch(line); m != nil {
+	if m := submatch(cacheWrite, line, has("ontrol", "ary", "xpires")); m != nil {
 		f.setting(strings.ToLower(m[1]), KindCache, strings.Trim(strings.TrimSpace(m[2]), `"'`))
 	}
-	if m := security.FindStringSubmatch(line); m != nil {
+	if m := submatch(security, line, has("Middleware", "set_cookie")); m != nil {
 		f.setting(m[1], KindSecurity, "")
 		f.call(m[1], strings.Index(line, m[0])+len(m[1]))
 	}
-	if unverified.MatchString(line) {
+	if has("verif", "check_hostname", "CERT_NONE", "ssl_cert_reqs") && unverified.MatchString(line) {
 		f.setting("verify", KindSecurity, "False")
 		f.flaw("tls", "certificates are not verified, so whoever stands between may answer")
 	}
-	if m := debugCall.FindString(line); m != "" {
-		f.flaw("debug", strings.TrimSpace(m)+"…) shows the code and its variables to whoever causes an error")
+	if m := submatch(debugCall, line, has("debug")); m != nil {
+		f.flaw("debug", strings.TrimSpace(m[0])+"…) shows the code and its variables to whoever causes an error")
 	}
-	if strings.Contains(line, "debug") || strings.Contains(line, "forwarded_allow_ips") {
+	if has("debug", "forwarded_allow_ips") {
 		for _, m := range keywordName.FindAllStringSubmatch(line, 4) {
 			f.setting(m[1], KindSecurity, m[2])
 		}

@@ -124,6 +124,9 @@ func Secrets(line string, form Form) []Secret {
 			}
 		}
 	}
+	if !holds(line, secretWords) {
+		return found
+	}
 	switch form {
 	case Python:
 		each(pythonPair)
@@ -135,7 +138,7 @@ func Secrets(line string, form Form) []Secret {
 		each(plainPair)
 		each(dockerSpace)
 	case Prose:
-		if strings.ContainsAny(line, "=:") && holds(line, secretWords) {
+		if strings.ContainsAny(line, "=:") {
 			for _, m := range prosePair.FindAllStringSubmatchIndex(line, 20) {
 				value, sign := line[m[8]:m[9]], line[m[4]:m[5]]
 				// In prose, a colon comes before words too.
@@ -151,7 +154,8 @@ func Secrets(line string, form Form) []Secret {
 
 // The words without which a line holds no name of a secret or session: looking for them costs a hundredth of the expressions.
 var (
-	secretWords  = []string{"passw", "pwd", "secret", "token", "apikey", "api_key", "api-key", "private"}
+	secretWords = []string{"passw", "passphrase", "pwd", "secret", "token", "apikey", "api_key", "api-key", "private", "access", "signing", "encryption", "credential",
+		"masterauth", "redis_pass"}
 	sessionWords = []string{"session", "sid", "cookie", "connect."}
 )
 
