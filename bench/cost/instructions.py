@@ -4,10 +4,9 @@
     python3 bench/cost/instructions.py [--requests 400] [--opentelemetry] [--json]
 
 The same service as in run.py, bare and observed, runs under valgrind, which counts every instruction of the process,
-the sender's thread included. For each workload the process runs twice, with and without --requests more of it; the
-difference is the requests' own. Beside the counts stands what they are worth in time where a bare request takes
-REFERENCE microseconds: the share that is added, times REFERENCE. --opentelemetry counts its auto-instrumentation, too,
-which takes valgrind many minutes to load. Needs bin/demarc (make build) and valgrind.
+the sender's thread included, once the process is warm. Beside the counts stands what they are worth in time where a
+bare request takes REFERENCE microseconds: the share that is added, times REFERENCE. --opentelemetry counts its
+auto-instrumentation, too, which takes valgrind many minutes to load. Needs bin/demarc (make build) and valgrind.
 """
 
 from __future__ import annotations
@@ -24,7 +23,8 @@ from run import HERE, Servers, bench_environment, discover, ensure, find_binarie
 
 REFERENCE = 56.0  # µs that a bare FastAPI request takes in-process on the machine for which the bounds were written
 WARM = 150  # requests of each workload before counting, so that caches are full and Python has specialised its code
-WORKLOADS = {"empty": 0, "one": 1, "five": 5, "redis": 1, "set": 1}  # and the events beside the request's own
+# And the events that one request makes beside its own.
+WORKLOADS = {"empty": 0, "one": 1, "five": 5, "columns": 1, "local": 1, "fill": 3, "redis": 1, "set": 1, "decorated": 1}
 
 
 def main() -> int:
@@ -50,27 +50,53 @@ def main() -> int:
 
 
 def count(python, mode, env, folder, requests):
-    """Instructions a request of each workload."""
-    warm = [f"{w} {WARM}" for w in WORKLOADS]
-    started = run(python, mode, env, folder, warm)
-    return {w: (run(python, mode, env, folder, [*warm, f"{w} {requests}"]) - started) / requests for w in WORKLOADS}
-
-
-def run(python, mode, env, folder, lines):
-    """The instructions of one process that answers these rounds."""
-    launch = ["valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null", python]
+    """Instructions a request of each workload, from one process that is counted after the warm-up."""
+    out = Path(folder) / f"{mode}.counts"
+    valgrind = ["valgrind", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={out}", python]
     if mode == "opentelemetry":
-        launch.append(str(Path(python).parent / "opentelemetry-instrument"))
-        launch.append(python)
-        launch.insert(1, "--trace-children=yes")
-    done = subprocess.run(
-        [*launch, str(HERE / "workload.py")], env={**env, "PYTHONHASHSEED": "0"}, cwd=folder, text=True,
-        input="".join(line + "\n" for line in lines), capture_output=True)
-    found = re.findall(r"I\s+refs:\s+([\d,]+)", done.stderr)
-    if done.returncode != 0 or not found or len(done.stdout.split()) != len(lines) + 1:
-        raise SystemExit(f"the {mode} service failed under valgrind:\n{done.stdout}{done.stderr[-3000:]}")
-    print(f"{mode}: {lines[-1]}: {found[-1]} instructions", file=sys.stderr)
-    return int(found[-1].replace(",", ""))
+        valgrind.insert(1, "--trace-children=yes")
+        valgrind += [str(Path(python).parent / "opentelemetry-instrument"), python]
+    with open(Path(folder) / f"{mode}.err", "w+") as errors:
+        child = subprocess.Popen(
+            [*valgrind, str(HERE / "workload.py")], env={**env, "PYTHONHASHSEED": "0"}, cwd=folder,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, bufsize=1)
+
+        def hear():
+            line = child.stdout.readline()
+            if not line:
+                child.wait()
+                errors.seek(0)
+                raise SystemExit(f"the {mode} service failed under valgrind:\n{errors.read()[-3000:]}")
+
+        def answer(workload, n):
+            child.stdin.write(f"{workload} {n}\n")
+            hear()
+
+        try:
+            hear()
+            for w in WORKLOADS:
+                answer(w, WARM)
+            tell(child.pid, "instrumentation", "on")
+            counts = {}
+            for number, w in enumerate(WORKLOADS, 1):
+                answer(w, 5)  # valgrind translates the code anew
+                tell(child.pid, "zero")
+                answer(w, requests)
+                tell(child.pid, "dump")
+                found = re.search(r"(?m)^totals: (\d+)", Path(f"{out}.{number}").read_text())
+                counts[w] = int(found.group(1)) / requests
+                print(f"{mode}: {w}: {counts[w]:,.0f} instructions a request", file=sys.stderr, flush=True)
+            return counts
+        finally:
+            child.stdin.close()
+            child.wait()
+
+
+def tell(pid, *command):
+    """Gives valgrind an order."""
+    done = subprocess.run(["vgdb", f"--pid={pid}", *command], capture_output=True, text=True)
+    if done.returncode != 0:
+        raise SystemExit(f"vgdb {' '.join(command)} failed: {done.stderr}")
 
 
 def show(rows, modes, version, args):
@@ -84,9 +110,9 @@ def show(rows, modes, version, args):
     events = {}
     for mode in modes[1:]:
         adds = f"{mode}_adds_us"
-        events[mode] = {"request": by["empty"][adds], "query": (by["five"][adds] - by["one"][adds]) / 4,
-                        "redis_get": by["redis"][adds] - by["empty"][adds],
-                        "redis_set": by["set"][adds] - by["empty"][adds]}
+        own = by["empty"][adds]
+        events[mode] = {"request": own, "query": (by["five"][adds] - by["one"][adds]) / 4,
+                        **{w: (by[w][adds] - own) / n for w, n in WORKLOADS.items() if n and w not in ("one", "five")}}
     if args.json:
         print(json.dumps({"schema": "demarc.bench.instructions/1", "python": version, "reference_us": REFERENCE,
                           "rows": rows, "per_event_us": events}))
@@ -96,8 +122,8 @@ def show(rows, modes, version, args):
         print(f"{r['workload']:10} " + "  ".join(f"{m} {r[m]:,.0f}" for m in modes) + "".join(
             f"  +{m} {r[m + '_adds']:,.0f}" for m in modes[1:]))
     for mode, e in events.items():
-        print(f"{mode} adds, where a bare request takes {REFERENCE:.0f} µs: {e['request']:.1f} µs a request, "
-              f"{e['query']:.1f} µs a query, {e['redis_get']:.1f} µs a Redis get, {e['redis_set']:.1f} µs a Redis set")
+        print(f"{mode} adds, where a bare request takes {REFERENCE:.0f} µs, µs a request or an event: "
+              + ", ".join(f"{name} {us:.1f}" for name, us in e.items()))
 
 
 if __name__ == "__main__":

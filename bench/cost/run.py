@@ -6,7 +6,8 @@
 Three processes of the same service take turns, round by round, so that a machine that gets slower gets slower for all
 three. Both observers send to the same `demarc collect` (recorder's socket; OTLP over gRPC). Printed is the CPU time per
 request of the whole process, every thread included: of each the round that was disturbed least (neighbours on the
-machine only ever add time), and what each observer adds to the bare one; --json has the medians, too.
+machine only ever add time), and what each observer adds to the bare one; --json has the medians, too. The collector is
+a process of its own: what it took meanwhile stands apart.
 Needs bin/demarc (make build); Redis is started from redis-server.
 """
 
@@ -34,7 +35,8 @@ from kit.venvs import bench_environment, ensure  # noqa: E402
 HERE = Path(__file__).resolve().parent
 CONDUIT = ROOT / "examples" / "conduit"
 # Workload, requests of a round in parts of --requests, database and cache events that one request makes.
-WORKLOADS = (("empty", 1.0), ("one", 1.0), ("five", 0.5), ("redis", 1.0), ("set", 1.0), ("articles", 0.1))
+WORKLOADS = (("empty", 1.0), ("one", 1.0), ("five", 0.5), ("columns", 0.5), ("local", 1.0), ("fill", 1.0),
+             ("redis", 1.0), ("set", 1.0), ("decorated", 0.5), ("articles", 0.1))
 MODES = ("bare", "demarc", "opentelemetry")
 
 
@@ -57,7 +59,8 @@ def main() -> int:
     print(f"{'workload':10} {'bare':>8} {'demarc':>8} {'OTel':>8} {'+demarc':>9} {'+OTel':>9}  {'ratio':>6}")
     for r in rows:
         print(f"{r['workload']:10} {r['bare']:8.1f} {r['demarc']:8.1f} {r['opentelemetry']:8.1f} "
-              f"{r['demarc_adds']:9.1f} {r['opentelemetry_adds']:9.1f}  {r['ratio']:6.3f}")
+              f"{r['demarc_adds']:9.1f} {r['opentelemetry_adds']:9.1f}  {r['ratio']:6.3f}   collector "
+              f"{r['collector']['demarc']:.1f} and {r['collector']['opentelemetry']:.1f}")
     by = {r["workload"]: r for r in rows}
     print(f"demarc adds {by['empty']['demarc_adds']:.1f} µs a request, "
           f"{(by['five']['demarc_adds'] - by['one']['demarc_adds']) / 4:.1f} µs a query, "
@@ -81,7 +84,8 @@ def measure(folder, servers, python, args):
         for mode in MODES:
             if children[mode].stdout.readline().strip() != "ready":
                 raise SystemExit(f"the {mode} service did not start")
-        return [row(children, name, max(5, int(part * args.requests)), args.rounds) for name, part in WORKLOADS]
+        return [row(children, collector.pid, name, max(5, int(part * args.requests)), args.rounds)
+                for name, part in WORKLOADS]
     finally:
         for child in children.values():
             child.stdin.close()
@@ -122,22 +126,30 @@ def observed(folder, servers, python):
     return environments, collector
 
 
-def row(children, workload, count, rounds):
-    """The best round of each mode for one workload, and the medians beside."""
+def row(children, collector, workload, count, rounds):
+    """The best round of each mode for one workload, the medians beside, and what the collector took meanwhile."""
     seen = {mode: [] for mode in MODES}
+    collected = dict.fromkeys(MODES, 0.0)
     for turn in range(rounds + 2):
         for mode in MODES:
             child = children[mode]
             child.stdin.write(f"{workload} {count}\n")
-            value = float(child.stdout.readline())
+            started = cpu_of(collector)
+            value = float(child.stdout.readline().split()[0])
             if turn >= 2:  # the first two warm up
                 seen[mode].append(value)
+                collected[mode] += (cpu_of(collector) - started) / count / rounds
     best = {mode: min(values) for mode, values in seen.items()}
     adds = {mode: best[mode] - best["bare"] for mode in MODES[1:]}
     print(f"{workload}: done", file=sys.stderr)
     return {"workload": workload, **best, "medians": {m: statistics.median(v) for m, v in seen.items()},
             "demarc_adds": adds["demarc"], "opentelemetry_adds": adds["opentelemetry"],
-            "ratio": adds["demarc"] / adds["opentelemetry"]}
+            "ratio": adds["demarc"] / adds["opentelemetry"], "collector": collected}
+
+
+def cpu_of(pid):
+    """CPU time of a process so far, all threads, in µs (Linux; 0 elsewhere)."""
+    return sum(int(f.read_text().split()[0]) for f in Path(f"/proc/{pid}/task").glob("*/schedstat")) / 1000
 
 
 def free_port():

@@ -1,15 +1,18 @@
 """One process of the cost benchmark: answers requests in-process and prints the processor time that they took.
 
-Reads lines "WORKLOAD COUNT" from standard input; for each it sends COUNT requests into the ASGI application (no HTTP
-server, no client: only the service's own work and the observation's), waits until background senders had their turn,
-and prints the process's CPU time per request in microseconds. The time covers every thread of the process.
+Reads lines "WORKLOAD COUNT [on|off]" from standard input; for each it sends COUNT requests into the ASGI application
+(no HTTP server, no client: only the service's own work and the observation's), waits until background senders had their
+turn, and prints the process's CPU time per request in microseconds, and how often Python's garbage collector ran. The
+time covers every thread of the process. on and off switch demarc's recording, in a process that it observes.
 """
 
 import asyncio
+import gc
 import os
 import sys
 import time
 
+from cachetools import LRUCache
 from fastapi import FastAPI
 from sqlalchemy import create_engine, text
 from sqlalchemy.pool import StaticPool
@@ -26,7 +29,17 @@ with engine.begin() as connection:
     connection.execute(text("CREATE TABLE items (id INTEGER PRIMARY KEY, name TEXT)"))
     rows = [{"id": i, "name": f"n{i}"} for i in range(500)]
     connection.execute(text("INSERT INTO items VALUES (:id, :name)"), rows)
+    connection.execute(text(
+        "CREATE TABLE articles (id INTEGER PRIMARY KEY, slug TEXT, title TEXT, description TEXT, body TEXT,"
+        " author_id INTEGER, created_at TEXT, updated_at TEXT)"))
+    rows = [{"id": i, "slug": f"slug-{i}", "text": f"text of {i}", "author": i % 50, "at": f"2026-01-{i % 28 + 1:02d}"}
+            for i in range(500)]
+    connection.execute(text("INSERT INTO articles VALUES (:id, :slug, :text, :text, :text, :author, :at, :at)"), rows)
 statement = text("SELECT id, name FROM items WHERE id = :id")
+columns = text(
+    "SELECT a.id, a.slug, a.title, a.description, a.body, a.author_id, a.created_at, a.updated_at, i.name FROM articles"
+    " AS a JOIN items AS i ON i.id = a.author_id WHERE a.author_id = :author AND a.created_at >= :since"
+    " ORDER BY a.created_at DESC, a.id LIMIT :limit OFFSET :offset")
 database = engine.connect()
 
 
@@ -54,8 +67,41 @@ async def five_queries(item: int):
     return [one((item + i) % 500) for i in range(5)]
 
 
+@app.get("/columns/{item}")
+async def many_columns(item: int):
+    """A request with one query that joins, with four parameters and ten rows of nine columns."""
+    found = database.execute(columns, {"author": item % 50, "since": "2026-01-01", "limit": 10, "offset": 0}).all()
+    return {"rows": len(found)}
+
+
+local = LRUCache(maxsize=1000)
+filled = LRUCache(maxsize=100)
+
+
+@app.get("/local/{item}")
+async def local_hit(item: int):
+    """A request with one hit of an in-process cache (the first times, while it is filled, with a miss and a set)."""
+    value = local.get(item % 50)
+    if value is None:
+        value = local[item % 50] = {"id": item, "name": f"n{item}"}
+    return {"value": value["id"]}
+
+
+@app.get("/fill/{item}")
+async def local_fill(item: int):
+    """A request with a miss, a set and an eviction of an in-process cache: three events."""
+    value = filled.get(item)
+    if value is None:
+        value = filled[item] = {"id": item, "name": f"n{item}"}
+    return {"value": value["id"]}
+
+
 if os.environ.get("BENCH_REDIS"):
     import redis
+    import redis.asyncio
+    from fastapi_cache import FastAPICache
+    from fastapi_cache.backends.redis import RedisBackend
+    from fastapi_cache.decorator import cache as cached
 
     cache = redis.Redis.from_url(os.environ["BENCH_REDIS"])
     cache.set("item:1", "one")
@@ -72,7 +118,15 @@ if os.environ.get("BENCH_REDIS"):
         return {"value": item}
 
 
-TARGETS = {"empty": b"/empty/%d", "one": b"/one/%d", "five": b"/five/%d", "redis": b"/redis/%d", "set": b"/set/%d"}
+    @app.get("/decorated/{item}")
+    @cached(expire=3600)
+    async def decorated(item: int):
+        """A request that fastapi-cache2 answers from Redis (the first times, while it is filled, from the function)."""
+        return {"id": item, "name": f"n{item}"}
+
+
+NAMES = ("empty", "one", "five", "columns", "local", "fill", "redis", "set", "decorated")
+TARGETS = {name: b"/" + name.encode() + b"/%d" for name in NAMES}
 
 
 def conduit_app():
@@ -112,7 +166,8 @@ async def round_of(application, workload, count):
         if workload == "articles":
             await application(scope(b"/api/articles", b"limit=10&offset=%d" % (i % 20), HEADERS[:-1]), receive, send)
         else:
-            await application(scope(TARGETS[workload] % (i % 500)), receive, send)
+            item = i % (50 if workload == "decorated" else 500)
+            await application(scope(TARGETS[workload] % item), receive, send)
         if status != 200:
             raise SystemExit(f"{workload} answered {status}")
 
@@ -120,19 +175,26 @@ async def round_of(application, workload, count):
 async def main():
     """Rounds as standard input asks for them."""
     instrument()
+    if os.environ.get("BENCH_REDIS"):
+        FastAPICache.init(RedisBackend(redis.asyncio.from_url(os.environ["BENCH_REDIS"])), prefix="bench")
     conduit = None
     print("ready", flush=True)
     for line in sys.stdin:
-        workload, count = line.split()
+        workload, count, *recording = line.split()
+        if recording:
+            sys.modules["_demarc.core"].state.on = recording == ["on"]
         if workload == "articles" and conduit is None:
             conduit = conduit_app()
             manager = conduit.router.lifespan_context(conduit)
             await manager.__aenter__()
             await round_of(conduit, workload, 5)
+        collections = sum(generation["collections"] for generation in gc.get_stats())
         before = time.process_time()
         await round_of(conduit if workload == "articles" else app, workload, int(count))
         time.sleep(SETTLE)
-        print("%.3f" % ((time.process_time() - before) / int(count) * 1e6), flush=True)
+        spent = (time.process_time() - before) / int(count) * 1e6
+        collections = sum(generation["collections"] for generation in gc.get_stats()) - collections
+        print(f"{spent:.3f} {collections}", flush=True)
 
 
 def instrument():
