@@ -325,10 +325,10 @@ def count(store, since, until, hits):
     ))
 
 
-def local_hit(store, key, at, value, line):
-    """One hit of an in-process cache in full; the caller has taken it from the budget."""
-    digest = None
-    if budget.ns > 0 and wanted(key):
+def local_hit(store, key, at, value, line, digest=None):
+    """One hit of an in-process cache in full; the caller has taken it from the budget. digest: the value's hash, where
+    it is known already."""
+    if digest is None and budget.ns > 0 and wanted(key):
         before = time.perf_counter_ns()
         digest = hashing.hash_value(value)
         budget.ns -= time.perf_counter_ns() - before

@@ -158,7 +158,9 @@ def _define(s):
 # ---- the code line that asked ---------------------------------------------------------------------------------------
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
-_library = {}  # file name -> is it a library's
+_library = {}  # file name -> is it a library's; KNOWS for a hook that has left in db.asked who asks
+KNOWS = 2
+_KNOWING = (os.path.join(_HERE, "hooks", "cache_fastapi.py"),)
 _lines = {}  # (id of a code object, instruction) -> (text number, the code object, so that its id stays its own)
 _CACHE = 20_000
 _MAX_DEPTH = 150
@@ -228,6 +230,8 @@ def _is_library(filename):
         or any(p in filename for p in _PARTS)
         or os.path.abspath(filename).startswith(_PREFIXES)
     )
+    if os.path.abspath(filename) in _KNOWING:
+        lib = KNOWS
     if len(_library) >= _CACHE:
         _library.clear()
     _library[filename] = lib
@@ -244,7 +248,8 @@ def code(depth=2):
     """The innermost line of the service's own code on the stack, as the number of the text module:function:line.
 
     Frames of the standard library, of installed packages and of the recorder are passed over; where only those are
-    on the stack, the answer is None. Code that SQLAlchemy runs in a greenlet is followed to the task that waits.
+    on the stack, or between here and a hook that knows who asks (db.asked), the answer is None. Code that SQLAlchemy
+    runs in a greenlet is followed to the task that waits.
     """
     global _greenlet
     f = sys._getframe(depth)
@@ -265,6 +270,8 @@ def code(depth=2):
                     _lines.clear()
                 site = _lines[id(c), f.f_lasti] = (n, c)
             return site[0]
+        if lib is KNOWS:
+            return None
         f = f.f_back
         if f is None:
             if let is None:

@@ -115,13 +115,11 @@ def hash_value(v):
     Walks plain types, data classes, pydantic models and ORM rows by what lies in their __dict__: nothing here calls
     a property or can fire a query.
     """
-    out = []
-    left = [MAX_NODES]
     try:
-        _walk(v, out, left, 0)
+        shown = _form(v, [MAX_NODES - 1], 0)
     except _NoForm:
         return None
-    return hash_bytes("".join(out).encode("utf-8", "surrogatepass"))
+    return hash_bytes(shown.encode("utf-8", "surrogatepass"))
 
 
 class _NoForm(Exception):
@@ -131,63 +129,52 @@ class _NoForm(Exception):
 _HIDDEN = ("_sa_instance_state", "_state", "__pydantic_fields_set__", "__pydantic_private__")
 
 
-def _walk(v, out, left, depth):
-    left[0] -= 1
-    if left[0] < 0 or depth > MAX_DEPTH:
-        raise _NoForm
+def _form(v, left, depth):
+    """The canonical form of a value. left: a cell with the number of nodes that may still be inside."""
     t = type(v)
     if t is str:
-        out.append('s%d:' % len(v))
-        out.append(v)
-    elif t is dict:
-        _walk_dict(v, out, left, depth)
-    elif t is list or t is tuple:
-        out.append("[")
-        for x in v:
-            _walk(x, out, left, depth + 1)
-        out.append("]")
-    elif t in (bytes, bytearray):
-        out.append("b%d:" % len(v))
-        out.append(v.hex())
-    else:
-        c = canonical(v)
-        if c is not None:
-            out.append("v%d:" % len(c))
-            out.append(c)
-        elif isinstance(v, (set, frozenset)):
-            parts = []
-            for x in v:
-                part = []
-                _walk(x, part, left, depth + 1)
-                parts.append("".join(part))
-            out.append("{")
-            out.extend(sorted(parts))
-            out.append("}")
-        elif isinstance(v, dict):
-            _walk_dict(dict(v), out, left, depth)
-        elif isinstance(v, (list, tuple)):
-            _walk(list(v), out, left, depth)
-        elif dataclasses.is_dataclass(v) and not isinstance(v, type):
-            _walk_dict({f.name: getattr(v, f.name) for f in dataclasses.fields(v)}, out, left, depth)
-        else:
-            d = getattr(v, "__dict__", None)
-            if type(d) is not dict or isinstance(v, type) or callable(v):
-                raise _NoForm
-            _walk_dict({k: x for k, x in d.items() if k not in _HIDDEN}, out, left, depth)
+        return f"s{len(v)}:{v}"
+    if t is int:
+        c = str(v)
+        return f"v{len(c)}:{c}"
+    if t is dict:
+        return _form_dict(v, left, depth)
+    if t is list or t is tuple:
+        depth = _deeper(left, depth, len(v))
+        return "[" + "".join([_form(x, left, depth) for x in v]) + "]"
+    if t in (bytes, bytearray):
+        return f"b{len(v)}:{v.hex()}"
+    c = canonical(v)
+    if c is not None:
+        return f"v{len(c)}:{c}"
+    if isinstance(v, (set, frozenset)):
+        depth = _deeper(left, depth, len(v))
+        return "{" + "".join(sorted([_form(x, left, depth) for x in v])) + "}"
+    if isinstance(v, dict):
+        return _form_dict(dict(v), left, depth)
+    if isinstance(v, (list, tuple)):
+        return _form(list(v), left, depth)
+    if dataclasses.is_dataclass(v) and not isinstance(v, type):
+        return _form_dict({f.name: getattr(v, f.name) for f in dataclasses.fields(v)}, left, depth)
+    d = getattr(v, "__dict__", None)
+    if type(d) is not dict or isinstance(v, type) or callable(v):
+        raise _NoForm
+    return _form_dict({k: x for k, x in d.items() if k not in _HIDDEN}, left, depth)
 
 
-def _walk_dict(d, out, left, depth):
+def _deeper(left, depth, inside):
+    """Takes what lies inside a value from the bounds; gives its depth."""
+    n = left[0] = left[0] - inside
+    if n < 0 or (depth >= MAX_DEPTH and inside):
+        raise _NoForm
+    return depth + 1
+
+
+def _form_dict(d, left, depth):
+    depth = _deeper(left, depth, 2 * len(d))
     parts = []
     for k, x in d.items():
-        part = []
-        _walk(k, part, left, depth + 1)
-        key = "".join(part)
-        part = []
-        _walk(x, part, left, depth + 1)
-        parts.append((key, "".join(part)))
+        key = f"s{len(k)}:{k}" if type(k) is str else _form(k, left, depth)
+        parts.append((key, f"s{len(x)}:{x}" if type(x) is str else _form(x, left, depth)))
     parts.sort()
-    out.append("{")
-    for key, value in parts:
-        out.append(key)
-        out.append(value)
-    out.append("}")
+    return "{" + "".join([key + value for key, value in parts]) + "}"

@@ -25,11 +25,12 @@ _counted = {}  # store -> hits that were not recorded in full
 class Did:
     """What a call did: an operation on a key, on the keys of a tag, or on those of a pattern."""
 
-    __slots__ = ("op", "key", "hit", "value", "ttl", "removed", "tags", "tag", "pattern")
+    __slots__ = ("op", "key", "hit", "value", "ttl", "removed", "tags", "tag", "pattern", "digest")
 
     def __init__(
-        self, op, key=None, hit=None, value=NOTHING, ttl=None, removed=None, tags=None, tag=None, pattern=None
-    ):
+        self, op, key=None, hit=None, value=NOTHING, ttl=None, removed=None, tags=None, tag=None, pattern=None,
+        digest=None,
+    ):  # fmt: skip
         self.op = op
         self.key = key
         self.hit = hit
@@ -39,6 +40,7 @@ class Did:
         self.tags = tags
         self.tag = tag
         self.pattern = pattern
+        self.digest = digest  # of the value, where it is known already
 
 
 def milliseconds(seconds):
@@ -73,14 +75,14 @@ def tell(slot, place, dids, start, error=None):
             if did.key is None and removed is not None and problem is None:
                 removed = _removed(below)  # what the library does to the keys it found
         if layer is LOCAL and did.op == GET and did.hit:
-            _hit(where, key, s, did.value, line)
+            _hit(where, key, s, did, line)
             continue
         value, form, digest = did.value, CANONICAL, None
         counted = type(value) is Counted or type(raw) is Counted
         if type(value) is Counted:
             value = value.value
         if value is not NOTHING and value is not None and problem is None:
-            digest = hashing.hash_value(value)
+            digest = did.digest or hashing.hash_value(value)
             if digest is None:
                 value, form = (raw, RAW) if size is not None else (NOTHING, None)
         if counted:
@@ -109,10 +111,10 @@ def _removed(below):
     return None if None in gone else sum(gone)
 
 
-def _hit(store, key, at, value, line):
+def _hit(store, key, at, did, line):
     if budget.hits > 0:
         budget.hits -= 1
-        caches.local_hit(store, key, at, value if value is not NOTHING else None, line)
+        caches.local_hit(store, key, at, did.value if did.value is not NOTHING else None, line, did.digest)
     else:
         _note(store)
 

@@ -7,6 +7,7 @@ cleared by a script that names no keys: it is told as a delete by pattern.
 import functools
 import json
 
+from _demarc import hashing
 from _demarc.caches import DELETE, GET, LOCAL, NOTHING, SET, SHARED
 from _demarc.core import code_of, failed, state, text
 from _demarc.db import asked
@@ -17,6 +18,8 @@ NAME = "fastapi_cache"
 
 _MEMORY = LOCAL, text("fastapi-cache:memory")
 JSON = 65_536  # bytes; larger values are hashed as they are
+SEEN = 1_000  # values whose hashes are remembered, and the bytes of the largest of them
+SEEN_BYTES = 4_096
 
 
 def _place(backend):
@@ -24,20 +27,34 @@ def _place(backend):
     return _MEMORY if client is None else (SHARED, cache_redis._store(client))
 
 
+_seen = {}  # what a coder made -> (what stands for the value, its hash): the same is read again and again
+
+
 def _value(data):
-    """What is hashed: the object, where the coder made JSON of it."""
+    """What is hashed, and its hash where it is known: the object, where the coder made JSON of it."""
     if data is None:
-        return NOTHING
-    if len(data) <= JSON and data[:1] in (b"{", b"["):
+        return NOTHING, None
+    if len(data) > JSON or data[:1] not in (b"{", b"["):
+        return data, None
+    found = _seen.get(data)
+    if found is None:
         try:
-            return json.loads(data)
+            value = json.loads(data)
         except ValueError:
-            pass
-    return data
+            return data, None
+        # A value that is something is something whatever it is.
+        found = value and True, hashing.hash_value(value)
+        if len(data) > SEEN_BYTES or found[1] is None:
+            return value, found[1]
+        if len(_seen) >= SEEN:
+            _seen.clear()
+        _seen[data] = found
+    return found
 
 
 def _did_get(backend, args, kwargs, result, error):
-    return [Did(GET, argument(args, kwargs, 0, "key"), result is not None, _value(result))]
+    value, digest = _value(result)
+    return [Did(GET, argument(args, kwargs, 0, "key"), result is not None, value, digest=digest)]
 
 
 def _did_get_with_ttl(backend, args, kwargs, result, error):
@@ -45,8 +62,9 @@ def _did_get_with_ttl(backend, args, kwargs, result, error):
 
 
 def _did_set(backend, args, kwargs, result, error):
-    key, value = argument(args, kwargs, 0, "key"), argument(args, kwargs, 1, "value")
-    return [Did(SET, key, value=_value(value), ttl=milliseconds(argument(args, kwargs, 2, "expire")))]
+    value, digest = _value(argument(args, kwargs, 1, "value"))
+    ttl = milliseconds(argument(args, kwargs, 2, "expire"))
+    return [Did(SET, argument(args, kwargs, 0, "key"), value=value, ttl=ttl, digest=digest)]
 
 
 def _did_clear(backend, args, kwargs, result, error):

@@ -554,17 +554,15 @@ def _answers(cls):
 
     @functools.wraps(original)
     def raise_first_error(self, commands, response, *args, **kwargs):
-        if state.on:
-            try:
-                self.__dict__["_demarc_answers"] = list(response)
-            except Exception:
-                failed(NAME)
         try:
-            result = original(self, commands, response, *args, **kwargs)
+            return original(self, commands, response, *args, **kwargs)
         except BaseException:
+            if state.on:
+                try:
+                    self.__dict__["_demarc_answers"] = list(response)
+                except Exception:
+                    failed(NAME)
             raise
-        self.__dict__.pop("_demarc_answers", None)
-        return result
 
     cls.raise_first_error = raise_first_error
 
