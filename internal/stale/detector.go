@@ -8,8 +8,7 @@
 // Memory: a live key takes at most 300 bytes, with its share of the tables and what is kept of the request that filled it,
 // beside a name longer than 16 bytes, and what the reads behind it need: 192 bytes for one statement that pins one column to one
 // value (see reads). What explains how a key came to its value goes half a minute later, unless the key has tags or is
-// suspected. All else is bounded by Options, however many keys there are: some 85 MB where requests, transactions and
-// writes reach their bounds.
+// suspected. All else is bounded by Options, however many keys there are.
 package stale
 
 import (

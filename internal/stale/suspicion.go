@@ -165,7 +165,10 @@ func (d *Detector) compare(k *key) {
 		}
 		if by := x.index(since); by != nil {
 			for _, v := range by.vals {
-				if r := by.col.rows[v]; r != nil {
+				for _, r := range by.col.of(v) {
+					if r == nil || len(r.ws) == 0 || r.ws[len(r.ws)-1].seq <= since {
+						continue
+					}
 					for _, w := range r.ws {
 						if w.seq > since {
 							d.suspect(k, w)
@@ -194,8 +197,8 @@ func (x *dep) index(since uint64) *boundTo {
 		}
 		whole := true
 		for _, v := range b.vals {
-			if r := b.col.rows[v]; r != nil && r.lost > since {
-				whole = false
+			for _, r := range b.col.of(v) {
+				whole = whole && (r == nil || r.lost <= since)
 			}
 		}
 		if whole {

@@ -149,11 +149,13 @@ func (d *Detector) trace(id string) *trace {
 		t.who.name(id)
 		d.traces.put(h, t)
 		d.oldest.push(t)
+		t.pins++ // it may not be the one to go
 		for d.traces.n > d.opt.MaxTraces && d.forgetTrace(&d.oldest) {
 		}
 		if old := d.oldest.head.next; old.last < d.now-idle && old.who.done {
 			d.forgetTrace(&d.oldest)
 		}
+		t.pins--
 	} else if !t.over && d.oldest.head.prev != t {
 		d.oldest.remove(t)
 		d.oldest.push(t)

@@ -10,7 +10,7 @@ import (
 // Bounds of writes.
 const (
 	maxRows    = 256     // rows of one transaction's changes kept apart
-	maxIndexed = 1 << 16 // values of one column whose last writes are remembered, and these writes
+	maxIndexed = 1 << 16 // writes remembered by the values of one column, but for those of one statement
 	maxAheads  = 4096    // commits that changes may fall into
 )
 
@@ -34,10 +34,27 @@ type column struct {
 	name  string
 	n     uint64 // number, from 1
 	watch bool   // entries have slots for its values
-	loose uint64 // number of the last write that does not say which values it touched
-	held  int    // writes in rows
+	loose uint64 // number of the last write that does not say which values it touched, or is not held any more
 	rows  map[event.Hash]*rowLog
+	old   map[event.Hash]*rowLog // of the generation before
+	first uint64                 // number of the first write in rows
+	held  int                    // writes in rows
 }
+
+// forget lets go of all writes, or of those of the older generation.
+func (c *column) forget(w *write, all bool) {
+	if all {
+		c.loose, c.held = w.seq, 0
+		clear(c.rows)
+		c.old, c.first = nil, w.seq+1
+		return
+	}
+	c.loose = max(c.loose, c.first-1)
+	c.old, c.rows, c.held = c.rows, nil, 0
+}
+
+// of returns what is known of the writes of rows with a value, older ones first.
+func (c *column) of(v event.Hash) [2]*rowLog { return [2]*rowLog{c.old[v], c.rows[v]} }
 
 // rowLog holds the last writes that touched rows with one value of a column.
 type rowLog struct {
@@ -67,7 +84,7 @@ func (c *column) note(v event.Hash, w *write) {
 	r := c.rows[v]
 	if r == nil {
 		if c.rows == nil {
-			c.rows = map[event.Hash]*rowLog{}
+			c.rows, c.first = map[event.Hash]*rowLog{}, w.seq
 		}
 		r = &rowLog{}
 		c.rows[v] = r
@@ -217,9 +234,11 @@ func (d *Detector) commit(w *write, at, end int64) {
 	t.writes++
 	for _, c := range t.cols {
 		vs, ok := w.values(c)
-		if !ok || len(c.rows)+len(vs) > maxIndexed || c.held+len(vs) > maxIndexed {
-			c.loose, c.held = w.seq, 0
-			clear(c.rows)
+		if c.held > maxIndexed/2 {
+			c.forget(w, false)
+		}
+		if !ok {
+			c.forget(w, true)
 			if c.watch {
 				d.looseSeq = w.seq
 			}
