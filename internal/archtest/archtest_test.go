@@ -125,6 +125,17 @@ var broken = map[string]struct{ bad, good fstest.MapFS }{
 			"internal/check/a.go": source(`import "os"`),
 		},
 	},
+	"notes-below-changes": {
+		bad: fstest.MapFS{
+			"internal/note/a.go":      source(`import "github.com/demarc-dev/demarc/internal/change"`),
+			"internal/noteindex/a.go": source(`import "os/exec"`),
+			"internal/notesite/a.go":  source(`import "github.com/demarc-dev/demarc/internal/command"`),
+		},
+		good: fstest.MapFS{
+			"internal/change/a.go":   source(`import "github.com/demarc-dev/demarc/internal/note"`),
+			"internal/notesite/a.go": source(`import "github.com/demarc-dev/demarc/internal/note"`),
+		},
+	},
 	"web-without-cli": {
 		bad:  fstest.MapFS{"internal/web/a.go": source(`import "github.com/demarc-dev/demarc/internal/cli"`)},
 		good: fstest.MapFS{"internal/web/a.go": source(`import "github.com/demarc-dev/demarc/internal/report"`)},

@@ -108,6 +108,12 @@ func Rules() []Rule {
 			Find:    importsWhere(under("os/exec")),
 		},
 		{
+			Name:    "notes-below-changes",
+			Reason:  "a change writes a note and a command shows one; a note that knew records could be led to run what stands in them",
+			Applies: in("internal/note", "internal/noteindex", "internal/notesite"),
+			Find:    importsWhere(under(append(our("internal/change", "internal/cli", "internal/command"), "os/exec")...)),
+		},
+		{
 			Name:    "web-without-cli",
 			Reason:  "the page and the commands are two faces of the same packages; what both need belongs below both",
 			Applies: in("internal/web"),
