@@ -35,6 +35,18 @@ def test_start_and_exit(collector):
     assert len(collector.goodbyes) == 1 and collector.stats[-1]["dropped"] == 0
 
 
+def test_a_request_leaves_no_circle(collector):
+    """What only the garbage collector could free would make it run in a service in which it otherwise hardly does."""
+    p = collector.run(REQUESTS + """
+import gc
+get('/warm'); gc.collect(); gc.disable()
+for i in range(50): get('/%d' % i)
+print(gc.collect())
+""")
+    assert p.stdout == "0\n"
+    assert len(collector.of("request")) == 51
+
+
 def test_fork_is_a_process_of_its_own(collector):
     collector.run(REQUESTS + """
 import os
