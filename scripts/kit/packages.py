@@ -11,7 +11,7 @@ from kit import Failure, environment, locked
 
 _POLICY = Path("/usr/sbin/policy-rc.d")  # asked by Debian's packages before they start a service
 _BREW = {"postgresql": "postgresql@16", "redis-server": "redis", "memcached": "memcached",
-         "nginx-light": "nginx", "python3-venv": "python"}  # fmt: skip
+         "nginx-light": "nginx", "python3-venv": "python", "chromium": "--cask chromium"}  # fmt: skip
 
 
 def install_debian(package: str, why: str) -> None:
