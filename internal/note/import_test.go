@@ -392,3 +392,18 @@ func TestSplitJSON(t *testing.T) {
 		}
 	}
 }
+
+// TestPlainTextLabelsBesideItems: where a field's own lines stand behind bullets, a line without one is the next field, also
+// where it is a word that the field has a label for, or a value is glued to it.
+func TestPlainTextLabelsBesideItems(t *testing.T) {
+	for _, outline := range []string{"- context: a\n- stack: b", "context: a\nstack: b"} {
+		head, body := parsePlainText("Text.\n\noutline\n" + outline + "\nstack\n- fastapi\ntools\n- k6\ncode languagepython\nreading time9\n")
+		want := map[string]any{
+			"outline": map[string]any{"context": "a", "stack": "b"},
+			"stack":   []any{"fastapi"}, "tools": []any{"k6"}, "codelanguage": "python", "readingtime": "9",
+		}
+		if !reflect.DeepEqual(head, want) || body != "Text." {
+			t.Errorf("%q: %v, %q", outline, head, body)
+		}
+	}
+}

@@ -175,6 +175,7 @@ type blockParser struct {
 	field   string // the one that lines are added to
 	at      int    // indentation of its label
 	bullets bool   // its label stood behind a bullet
+	items   bool   // what was added to it stood behind bullets, other than its label
 	key     string // within it, a label whose values are being listed
 	keyAt   int
 }
@@ -189,16 +190,19 @@ func (p *blockParser) add(line string) {
 	if p.fields == nil {
 		p.fields = map[string]any{}
 	}
-	if own := inside[p.field]; own != nil && (indent > p.at || has && !p.bullets || !p.top(text)) {
+	deeper := p.field != "" && (indent > p.at || has && !p.bullets)
+	// Where all that belongs to the field stood behind bullets, a line that stands as its label did is none of it.
+	beside := !deeper && !has && p.items
+	if own := inside[p.field]; own != nil && !beside && (deeper || !p.top(text)) {
 		if key, value, ok := cutLabel(text, own, true); ok {
+			p.items = p.items || has && !p.bullets
 			p.set(key, value, has, indent)
 			return
 		}
 	}
-	deeper := p.field != "" && (indent > p.at || has && !p.bullets)
 	if !deeper {
-		if name, value, ok := cutLabel(text, topLabels, true); ok && (!slices.Contains(lists, p.field) || plainLabel(text, name)) {
-			p.field, p.at, p.bullets, p.key = name, indent, has, ""
+		if name, value, ok := cutLabel(text, topLabels, true); ok && (beside || !slices.Contains(lists, p.field) || plainLabel(text, name)) {
+			p.field, p.at, p.bullets, p.items, p.key = name, indent, has, false, ""
 			if old, twice := p.fields[name]; !twice || old == "" {
 				p.fields[name] = any(value)
 			} else if value != "" {
@@ -210,6 +214,7 @@ func (p *blockParser) add(line string) {
 	if p.field == "" {
 		return
 	}
+	p.items = p.items || has && !p.bullets
 	if m, ok := p.fields[p.field].(map[string]any); ok && p.key != "" && indent > p.keyAt {
 		m[p.key] = joined(m[p.key], text)
 		return
@@ -217,10 +222,14 @@ func (p *blockParser) add(line string) {
 	p.append(text)
 }
 
-// top says whether a line is a label of the head.
+// top says whether a line is a label of the head: one that the map has too is, when the map has it already.
 func (p *blockParser) top(text string) bool {
 	name, _, ok := cutLabel(text, topLabels, true)
-	return ok && !slices.Contains(inside[p.field], name)
+	if m, _ := p.fields[p.field].(map[string]any); ok && slices.Contains(inside[p.field], name) {
+		_, twice := m[name]
+		return twice
+	}
+	return ok
 }
 
 // plainLabel says whether a label can be told from a word that begins with it.
