@@ -75,7 +75,7 @@ func (w *checkWatch) run(ctx context.Context) (*check.Report, error) {
 	w.since = start.UnixNano()
 	for i, c := range w.list {
 		if c.Kind == check.Health {
-			work.Go(func() { w.poll(inner, i, c) })
+			work.Go(func() { w.poll(ctx, inner, i, c) })
 		}
 	}
 	why := w.wait(ctx, start)
@@ -258,10 +258,11 @@ func (w *checkWatch) fail(why string) {
 	}
 }
 
-// poll asks one address until the context ends.
-func (w *checkWatch) poll(ctx context.Context, i int, c check.Check) {
-	for {
-		r, err := w.runner.Ask(ctx, c)
+// poll asks one address, or runs one command, until the watch ends. The first question is answered in any case but whole's end, so
+// that no watch is too short to have asked.
+func (w *checkWatch) poll(whole, ctx context.Context, i int, c check.Check) {
+	for asking := whole; ; asking = ctx {
+		r, err := w.runner.Ask(asking, c)
 		if err != nil {
 			return
 		}
