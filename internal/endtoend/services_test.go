@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -360,6 +361,10 @@ func TestServiceOutlivesDemarc(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = s.cmd.Wait()
+	for _, e := range ofType(s.events(), "process") { // who outlives demarc is ended by nobody else
+		pid := int(e["pid"].(float64))
+		defer func() { _ = syscall.Kill(pid, syscall.SIGTERM) }()
+	}
 	for range 20 {
 		if status, _ := s.get("/health"); status != 200 {
 			t.Fatalf("after demarc's end the service answers %d", status)
