@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"math"
 	"os"
@@ -186,7 +185,6 @@ type synthTraffic struct {
 	cmd                   *cobra.Command
 	traffic               *synth.Traffic
 	output, format, truth string
-	sum                   hash.Hash
 	report                *synth.Truth
 }
 
@@ -263,35 +261,74 @@ func (m *synthTraffic) compressed(w io.Writer) error {
 
 // lines writes the events as JSON Lines, a batch at a time: some 200 kB.
 func (m *synthTraffic) lines(to io.Writer) error {
-	return m.each(func(_ []event.Event, lines []byte) error {
-		_, err := to.Write(lines)
-		return err
-	})
+	return m.each(func([]event.Event) error { return nil }, to)
 }
 
-// each hands on the events in batches, with their JSON Lines, which are valid until it returns.
-func (m *synthTraffic) each(take func(batch []event.Event, lines []byte) error) error {
+// each hands on the events in batches, which are valid until take returns, and writes them to a place as JSON Lines. What is
+// written and summed is so on a second processor, at most summing batches behind.
+func (m *synthTraffic) each(take func(batch []event.Event) error, to io.Writer) error {
 	_, total := m.traffic.Progress()
 	bar := synthBar(m.cmd.ErrOrStderr(), total, "traffic")
 	defer func() { _ = bar.Finish() }()
-	m.sum = sha256.New()
-	var lines []byte
-	for batch := m.traffic.Next(); len(batch) > 0; batch = m.traffic.Next() {
-		lines = lines[:0]
+	const summing = 4
+	filled, free, failed := make(chan []byte, summing), make(chan []byte, summing), make(chan error, 1)
+	for range summing {
+		free <- nil
+	}
+	sum := sha256.New()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for good := true; ; {
+			lines, more := <-filled
+			if !more {
+				return
+			}
+			sum.Write(lines)
+			if good {
+				if _, err := to.Write(lines); err != nil {
+					good = false
+					failed <- err
+				}
+			}
+			free <- lines
+		}
+	}()
+	err := m.batches(func(batch []event.Event) error {
+		lines := (<-free)[:0]
 		for i := range batch {
 			lines = append(event.AppendJSON(lines, &batch[i]), '\n')
 		}
-		m.sum.Write(lines)
-		if err := take(batch, lines); err != nil {
+		filled <- lines
+		select {
+		case err := <-failed:
 			return err
+		default:
 		}
-		if err := m.cmd.Context().Err(); err != nil {
-			return err
-		}
-		done, _ := m.traffic.Progress()
-		_ = bar.Set64(done)
+		requests, _ := m.traffic.Progress()
+		_ = bar.Set64(requests)
+		return take(batch)
+	})
+	close(filled)
+	<-done
+	select {
+	case wrong := <-failed:
+		err = errors.Join(err, wrong)
+	default:
 	}
-	m.report = m.traffic.Truth(hex.EncodeToString(m.sum.Sum(nil)))
+	if err == nil {
+		m.report = m.traffic.Truth(hex.EncodeToString(sum.Sum(nil)))
+	}
+	return err
+}
+
+// batches makes all the traffic.
+func (m *synthTraffic) batches(take func(batch []event.Event) error) error {
+	for batch := m.traffic.Next(); len(batch) > 0; batch = m.traffic.Next() {
+		if err := errors.Join(take(batch), m.cmd.Context().Err()); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -310,7 +347,7 @@ func (m *synthTraffic) capture(opt synth.TrafficOptions) error {
 	if err != nil {
 		return err
 	}
-	err = m.each(func(batch []event.Event, _ []byte) error { return w.Append(batch) })
+	err = m.each(w.Append, io.Discard)
 	err = errors.Join(err, w.Close())
 	if err == nil {
 		err = m.writeTruth()
