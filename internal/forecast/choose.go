@@ -19,8 +19,8 @@ const (
 	worthShare  = 0.005
 	enoughHits  = 20
 	enoughReuse = 0.05
-	// near is how close to the best saving a shorter lifetime must come to be preferred, nearWay a simpler or safer way to
-	// invalidate.
+	// near is how close to the best saving a shorter lifetime must come to be preferred, nearWay how close to the most hits a
+	// simpler or safer way to invalidate.
 	near    = 0.98
 	nearWay = 0.9
 	// leastDropped is the shortest lifetime that is chosen where drops keep entries right at every lifetime: it only bounds how
@@ -142,7 +142,7 @@ func (l *log) budget(c *candidate) Budget {
 	return l.opt.Staleness[""]
 }
 
-// point chooses among the points that keep the budget: the preferred way to invalidate of those that save nearly as much as
+// point chooses among the points that keep the budget: the preferred way to invalidate of those that are hit nearly as often as
 // the best, and with it the shortest lifetime that does; at least leastDropped where it need not be shorter.
 func (l *log) point(c *candidate) *Point {
 	b := l.budget(c)
@@ -152,23 +152,25 @@ func (l *log) point(c *candidate) *Point {
 			ways = append(ways, v)
 		}
 	}
-	most := func(points []Point) int64 {
-		var best int64 = -1
+	most := func(points []Point) (saved, hits int64) {
+		saved = -1
 		for i := range points {
 			if p := &points[i]; b.allows(p) {
-				best = max(best, p.SavedNs)
+				saved, hits = max(saved, p.SavedNs), max(hits, p.Hits)
 			}
 		}
-		return best
+		return saved, hits
 	}
-	var best int64 = -1
+	var best int64
 	for _, v := range ways {
-		best = max(best, most(c.grid.At(v)))
+		_, hits := most(c.grid.At(v))
+		best = max(best, hits)
 	}
 	for _, v := range ways {
 		points := c.grid.At(v)
-		own := most(points)
-		if own < 0 || float64(own) < nearWay*float64(best) {
+		// Ways are compared by their hits: how long just those requests took that one of them saves more is chance.
+		own, hits := most(points)
+		if own < 0 || float64(hits) < nearWay*float64(best) {
 			continue
 		}
 		right := v != None && !slices.ContainsFunc(points, func(p Point) bool { return !b.allows(&p) })
