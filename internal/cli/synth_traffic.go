@@ -279,11 +279,8 @@ func (m *synthTraffic) each(take func(batch []event.Event) error, to io.Writer) 
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		for good := true; ; {
-			lines, more := <-filled
-			if !more {
-				return
-			}
+		good := true
+		for lines := range filled {
 			sum.Write(lines)
 			if good {
 				if _, err := to.Write(lines); err != nil {
