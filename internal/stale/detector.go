@@ -146,6 +146,8 @@ type Detector struct {
 	cov            Coverage
 	reached        map[string]bool
 	judged         int64
+	seen           uint64 // see warm
+	near           []*key
 	fillsWithReads int64
 	writesJoined   int64
 	unsure         int64
@@ -166,7 +168,7 @@ func New(opt Options) *Detector {
 	d.oldest.init()
 	d.hitters.init()
 	d.fillers.init()
-	d.wheel.init(int64(opt.Late))
+	d.wheel.init(int64(opt.Late), d.warm)
 	return d
 }
 
@@ -175,6 +177,9 @@ func New(opt Options) *Detector {
 func (d *Detector) Add(batch []event.Event) error {
 	d.lastOf = nil
 	for i := range batch {
+		if i%warmEvents == 0 {
+			d.warmBatch(batch[i:min(i+warmEvents, len(batch))])
+		}
 		d.take(&batch[i])
 	}
 	return nil

@@ -20,13 +20,14 @@ const (
 	byEvict
 )
 
-// entry is one value of one key: 104 bytes. What a hit looks at stands together.
+// entry is one value of one key: 104 bytes. What a hit looks at stands together, at the beginning.
 type entry struct {
 	end     int64 // of the set
 	val     event.Hash
 	reads   *reads
 	susp    *suspicion
 	checked uint64 // number of the last write that it was compared with
+	who     *caller
 	hits    uint32
 	ttl     uint32 // ms, at most maxTTL
 	serial  uint32
@@ -37,7 +38,6 @@ type entry struct {
 	form    uint8
 	how     uint8 // of its end
 	kind    uint8
-	who     *caller
 	inherit bool   // its reads are those of the entry before: it was stored without any
 	again   bool   // hit after a delete that should have removed it
 	newer   uint16 // hits by another version of the code than filled it, at most 65,535
@@ -55,15 +55,15 @@ const maxTTL = 1<<32 - 1
 type key struct {
 	*place
 	more   *keyMore
-	e      entry
-	id     uint64 // of the store and the name, and of the process for local stores
-	name   string
 	pins   int32
 	used   bool // since the hand of the clock came by
 	dead   bool
-	set    bool  // some time
-	missed bool  // since the last set
 	stamp  uint8 // whether it is one
+	missed bool  // since the last set
+	e      entry
+	id     uint64 // of the store and the name, and of the process for local stores
+	name   string
+	set    bool // some time
 }
 
 // place is what many keys have in common.

@@ -21,11 +21,12 @@ type wheel struct {
 	high  int64 // greatest end seen
 	begun bool
 	n     int
-	order []int32 // of the slot being taken out
+	warm  func([]rec) // is shown the records of a slot before they are taken out
+	order []int32     // of the slot being taken out
 	slots [wheelSlots + 2][]rec
 }
 
-func (w *wheel) init(late int64) { w.width = max(late/wheelSlots, 1) }
+func (w *wheel) init(late int64, warm func([]rec)) { w.width, w.warm = max(late/wheelSlots, 1), warm }
 
 // slotOf is the number of the slot that a time lies in.
 func (w *wheel) slotOf(t int64) int64 {
@@ -78,6 +79,7 @@ func (w *wheel) takeSlot(take func(*rec)) {
 	if len(list) == 0 {
 		return
 	}
+	w.warm(list)
 	w.order = w.order[:0]
 	inPlace := true
 	for j := range list {
