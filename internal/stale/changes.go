@@ -122,10 +122,10 @@ func (d *Detector) ahead(r *rec) {
 }
 
 func (d *Detector) enter(a *ahead) {
-	for len(d.aheads) > 0 && (d.aheads[0].end < d.now || len(d.aheads) > maxAheads) {
-		d.aheads = d.aheads[1:]
+	for d.aheads.n() > 0 && ((*d.aheads.first()).end < d.now || d.aheads.n() > maxAheads) {
+		d.aheads.pop()
 	}
-	d.aheads = append(d.aheads, a)
+	d.aheads.push(a)
 }
 
 // change takes a row from the database's log: it belongs to the transaction with its number, else to the only one that
@@ -143,7 +143,7 @@ func (d *Detector) change(r *rec) {
 	}
 	var only *ahead
 	n := 0
-	for _, a := range d.aheads {
+	for _, a := range d.aheads.all() {
 		if xid != 0 && a.txn != nil && a.txn.xid == xid {
 			a.txn.rows = append(a.txn.rows, c)
 			return
@@ -223,7 +223,7 @@ func (w *write) couldBe(c *rowChange) bool {
 }
 
 func (d *Detector) openByXid(xid uint64) *txn {
-	for _, a := range d.aheads {
+	for _, a := range d.aheads.all() {
 		if a.txn != nil && a.txn.xid == xid {
 			return a.txn
 		}

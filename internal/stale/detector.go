@@ -102,12 +102,12 @@ type Detector struct {
 	fillers    traceList // the same, that filled as well
 	lastTrace  *trace
 	freeTraces []*trace
-	ended      []endedTrace
+	ended      queue[endedTrace]
 	txns       map[uint64]*txn
-	txnRing    []uint64
+	txnRing    queue[uint64]
 	txnSerial  uint64
 	jobs       map[uint64]*job
-	jobRing    []uint64
+	jobRing    queue[uint64]
 
 	texts, oldTexts map[textKey]*stmt
 	textBytes       int
@@ -117,9 +117,9 @@ type Detector struct {
 	writeSeq        uint64
 	looseSeq        uint64   // number of the last write that may concern any slot
 	slots           []uint64 // number of the last write, by slotOf
-	aheads          []*ahead
+	aheads          queue[*ahead]
 	xids            map[uint64]*txn
-	xidRing         []uint64
+	xidRing         queue[uint64]
 
 	stores    map[[2]string]*store
 	lastStore *store
@@ -129,7 +129,7 @@ type Detector struct {
 	scratch   readScratch
 	everSet   map[uint64]bool
 	clock     []*key
-	untidy    []untidy
+	untidy    queue[untidy]
 	hand      int
 	suspects  map[*key]bool
 	waiting   map[*caller][]*key
@@ -257,6 +257,7 @@ func (d *Detector) asked(r *rec) {
 		return
 	}
 	t.reads = append(t.reads, q)
+	t.used = max(t.used, int32(len(t.reads)))
 }
 
 // blame notes which writes a delete belongs to: for the lag of its families, and for who drops what.

@@ -155,7 +155,7 @@ type untidy struct {
 func (d *Detector) extra(k *key) *keyMore {
 	if k.more == nil {
 		k.more = &keyMore{}
-		d.untidy = append(d.untidy, untidy{k, d.now})
+		d.untidy.push(untidy{k, d.now})
 	}
 	return k.more
 }
@@ -164,14 +164,13 @@ func (d *Detector) extra(k *key) *keyMore {
 // more, so that few keys at a time hold any. Those that go on to need some of it wait for their next turn.
 func (d *Detector) tidy() {
 	many := d.opt.MaxKeys + d.opt.MaxBuffered // keys that are gone among them
-	for n := 0; n < 4 && len(d.untidy) > 0 && (d.untidy[0].at <= d.now-tidyAfter || len(d.untidy) > many); n++ {
-		k := d.untidy[0].k
-		d.untidy = d.untidy[1:]
+	for n := 0; n < 4 && d.untidy.n() > 0 && (d.untidy.first().at <= d.now-tidyAfter || d.untidy.n() > many); n++ {
+		k := d.untidy.pop().k
 		if k.dead || k.more == nil {
 			continue
 		}
 		if d.sweep(k); k.more != nil {
-			d.untidy = append(d.untidy, untidy{k, d.now})
+			d.untidy.push(untidy{k, d.now})
 		}
 	}
 }

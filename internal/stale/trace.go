@@ -58,26 +58,29 @@ func newInput(name uint32, value uint64) input {
 
 func (i input) name() uint32 { return uint32(i >> 48) }
 
+// trace is a request or a job, or what stands for it. What every request needs stands together, at the beginning.
 type trace struct {
 	h      uint64
 	who    *caller
 	prev   *trace
 	next   *trace
-	parent *trace // that enqueued the job
 	pins   int32
 	gen    uint32
-	last   int64 // when it was last used, in the time of what is judged
+	used   int32 // places in reads that were used
 	alone  bool  // it stands for what a process did in no trace
 	over   bool  // its request has ended, and it is among those that are forgotten first
 	kept   bool  // something else may point to it
 	filled bool  // an entry may point to who
+	last   int64 // when it was last used, in the time of what is judged
 	touch  []touch
-	asked  []asked
+	one    [1]touch // the place of the first touch
+	own    caller   // who, until an entry may point to it
+	parent *trace   // that enqueued the job
 	reads  []read
+	asked  []asked
 	writes []*write
 	dels   []*del
 	tasks  []*job
-	own    caller // who, until an entry may point to it
 }
 
 // read is a statement that a trace sent, until a set shows what it was for.
@@ -105,8 +108,8 @@ type endedTrace struct {
 const keepReads = 2e9
 
 func (d *Detector) dropReads() {
-	for len(d.ended) > 0 && (d.ended[0].at < d.now-keepReads || len(d.ended) > d.opt.MaxTraces) {
-		if e := d.ended[0]; e.t.gen == e.gen {
+	for d.ended.n() > 0 && (d.ended.first().at < d.now-keepReads || d.ended.n() > d.opt.MaxTraces) {
+		if e := d.ended.pop(); e.t.gen == e.gen {
 			if e.t.kept {
 				e.t.reads = nil
 			} else {
@@ -114,7 +117,6 @@ func (d *Detector) dropReads() {
 				d.over(e.t)
 			}
 		}
-		d.ended = d.ended[1:]
 	}
 }
 
@@ -144,7 +146,7 @@ func (d *Detector) trace(id string) *trace {
 			t.h = h
 		} else {
 			t = &trace{h: h}
-			t.who = &t.own
+			t.who, t.touch = &t.own, t.one[:0]
 		}
 		t.who.name(id)
 		d.traces.put(h, t)
@@ -243,8 +245,9 @@ func (d *Detector) reuse(t *trace) {
 	if cap(t.reads) > 16 {
 		t.reads = nil
 	}
-	for i := range t.reads[:cap(t.reads)] {
-		if q := &t.reads[:cap(t.reads)][i]; cap(q.params) > 16 || cap(q.pks) > 16 || cap(q.names) > 16 {
+	used := t.reads[:min(int(t.used), cap(t.reads))]
+	for i := range used {
+		if q := &used[i]; cap(q.params) > 16 || cap(q.pks) > 16 || cap(q.names) > 16 {
 			*q = read{}
 		} else {
 			q.stmt, q.txn = nil, nil
@@ -342,10 +345,8 @@ func (d *Detector) txn(id string) *txn {
 	d.txnSerial++
 	t := &txn{id: strings.Clone(cut(id, event.MaxID)), serial: d.txnSerial}
 	d.txns[h] = t
-	d.txnRing = append(d.txnRing, h)
-	if len(d.txnRing) > d.opt.MaxTraces {
-		delete(d.txns, d.txnRing[0])
-		d.txnRing = d.txnRing[1:]
+	if d.txnRing.push(h); d.txnRing.n() > d.opt.MaxTraces {
+		delete(d.txns, d.txnRing.pop())
 	}
 	return t
 }
@@ -369,10 +370,8 @@ func (d *Detector) job(id string) *job {
 	}
 	j := &job{}
 	d.jobs[h] = j
-	d.jobRing = append(d.jobRing, h)
-	if len(d.jobRing) > d.opt.MaxTraces {
-		delete(d.jobs, d.jobRing[0])
-		d.jobRing = d.jobRing[1:]
+	if d.jobRing.push(h); d.jobRing.n() > d.opt.MaxTraces {
+		delete(d.jobs, d.jobRing.pop())
 	}
 	return j
 }
@@ -438,7 +437,7 @@ func (d *Detector) request(r *rec) {
 	}
 	d.question(r.tr)
 	if len(r.tr.reads) > 0 {
-		d.ended = append(d.ended, endedTrace{r.tr, r.tr.gen, r.end})
+		d.ended.push(endedTrace{r.tr, r.tr.gen, r.end})
 	}
 	for i := range r.tr.touch {
 		d.touched(&r.tr.touch[i], w)

@@ -15,7 +15,10 @@ func (d *Detector) warm(list []rec) {
 			sum += uint64(k.pins) + uint64(k.e.slot)
 		}
 		if t := r.tr; t != nil {
-			sum += uint64(t.pins) + uint64(len(t.touch))
+			sum += uint64(t.pins) + t.own.target + uint64(len(t.reads))
+			if r.kind == kRequest && t.next != nil && t.prev != nil {
+				sum += t.prev.h + t.next.h
+			}
 		}
 	}
 	for i := range list {

@@ -361,10 +361,8 @@ func (d *Detector) transaction(r *rec) {
 		}
 		if t.xid != 0 {
 			d.xids[t.xid] = t
-			d.xidRing = append(d.xidRing, t.xid)
-			if len(d.xidRing) > maxAheads {
-				delete(d.xids, d.xidRing[0])
-				d.xidRing = d.xidRing[1:]
+			if d.xidRing.push(t.xid); d.xidRing.n() > maxAheads {
+				delete(d.xids, d.xidRing.pop())
 			}
 		}
 		for _, s := range t.sets {
