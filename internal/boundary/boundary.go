@@ -319,6 +319,23 @@ func (f *File) Find(name string) (Boundary, bool) {
 	return Boundary{}, false
 }
 
+var notWord = regexp.MustCompile(`[^a-z0-9]+`)
+
+// Words are the names that boundaries have in printed code and in the keys that it stores under, PREFIX:WORD:HASH, so that their key
+// families differ: letters, digits and _ of the name; numbered where two would be the same.
+func Words(list []Boundary) []string {
+	words := make([]string, 0, len(list))
+	for _, b := range list {
+		word := strings.Trim(notWord.ReplaceAllString(strings.ToLower(b.Name), "_"), "_")
+		own := word
+		for n := 2; slices.Contains(words, own); n++ {
+			own = fmt.Sprintf("%s_%d", word, n)
+		}
+		words = append(words, own)
+	}
+	return words
+}
+
 // Marshal writes an array as text, each boundary under its comment. head is written as a comment at the top.
 func (f *File) Marshal(head string) ([]byte, error) {
 	if err := f.Validate(); err != nil {

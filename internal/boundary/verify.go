@@ -20,6 +20,8 @@ const (
 	maxOps    = 64    // operations kept of one request and boundary
 	maxKeys   = 20000 // keys and combinations of inputs kept for one boundary
 	maxWrites = 65536 // writes that wait for a drop
+
+	maxFamilies = 64 // that may be one boundary's, while its own is looked for
 )
 
 // Verifier holds the caches that the events of a capture show to an array of boundaries: whether keys are made of the
@@ -29,6 +31,7 @@ const (
 // Memory: about 80 MB with every bound reached, and 6 MB more for each boundary.
 type Verifier struct {
 	list   []*verified
+	words  map[string]*verified // by Words
 	traces map[string]*trace
 	order  []string // ring of the traces
 	next   int
@@ -43,6 +46,7 @@ type verified struct {
 	pattern []string // segments of the key family; nil: not known
 	why     string   // not known
 
+	named  map[string][]string  // of Learn: families whose keys bear the boundary's word
 	groups map[group]*groupSeen // of Learn
 	asked  int64                // requests or calls that Learn saw
 
@@ -78,6 +82,7 @@ type group struct {
 type groupSeen struct {
 	n       int64
 	pattern []string
+	got     bool // some operation asked for a key
 }
 
 // trace is what one request did so far.
@@ -95,7 +100,7 @@ type op struct {
 	key      string
 	store    string
 	at       int64
-	code     string
+	get      bool
 }
 
 // write is one that should be followed by a drop.
@@ -111,13 +116,17 @@ type write struct {
 
 // NewVerifier returns a Verifier for the boundaries of a file.
 func NewVerifier(f *File) *Verifier {
-	v := &Verifier{traces: map[string]*trace{}, order: make([]string, maxTraces), sql: sqlread.NewCache(16 << 20)}
-	for _, b := range f.Boundaries {
+	v := &Verifier{
+		words: map[string]*verified{}, traces: map[string]*trace{}, order: make([]string, maxTraces), sql: sqlread.NewCache(16 << 20),
+	}
+	words := Words(f.Boundaries)
+	for n, b := range f.Boundaries {
 		x := &verified{
 			Boundary: b, keys: map[string][]uint64{}, combos: map[uint64]string{}, values: make([]map[uint64]bool, len(b.Key)),
 			lacks: make([]int64, len(b.Key)), example: make([]string, len(b.Key)), tags: map[string]bool{}, drops: map[string]*dropped{},
-			groups: map[group]*groupSeen{},
+			groups: map[group]*groupSeen{}, named: map[string][]string{},
 		}
+		v.words[words[n]] = x
 		for i := range x.values {
 			x.values[i] = map[uint64]bool{}
 		}
@@ -168,14 +177,16 @@ func matches(pattern []string, key string) bool {
 	return true
 }
 
-// Learn finds the families of boundaries that name none: the keys of which their requests use exactly one.
+// Learn finds the families of boundaries that name none: the keys that bear the boundary's word, as those of printed code do
+// (Words), else the keys of which their requests use exactly one.
 func (v *Verifier) Learn(batch []event.Event) {
 	for i := range batch {
 		e := &batch[i]
 		switch {
 		case e.Cache != nil && e.Cache.Key != "" && (e.Cache.Op == "get" || e.Cache.Op == "set"):
+			v.learnName(e.Cache.Key)
 			if t := v.trace(e.Trace); t != nil && len(t.ops) < maxOps {
-				t.ops = append(t.ops, op{-1, e.Cache.Key, e.Cache.Store, e.At, e.Cache.Code})
+				t.ops = append(t.ops, op{-1, e.Cache.Key, e.Cache.Store, e.At, e.Cache.Op == "get"})
 			}
 		case e.Request != nil:
 			if t := v.traces[e.Trace]; t != nil {
@@ -190,12 +201,28 @@ func (v *Verifier) Learn(batch []event.Event) {
 	}
 }
 
+// learnName notes a key such as demarc:get_articles_slug:HASH for the boundary whose word stands before its last segment.
+func (v *Verifier) learnName(key string) {
+	parts := segments(key)
+	if len(parts) < 2 {
+		return
+	}
+	at := len(parts) - 2
+	x := v.words[strings.TrimLeft(parts[at], ":/|")]
+	if x == nil || x.pattern != nil || len(x.named) >= maxFamilies {
+		return
+	}
+	if family := key[:len(key)-len(parts[at+1])+1] + "{}"; x.named[family] == nil {
+		x.named[family] = segments(family)
+	}
+}
+
 func (v *Verifier) learn(level, name string, ops []op, during func(op) bool) {
 	for _, x := range v.list {
 		if x.pattern != nil || x.Level != level || x.Name != name {
 			continue
 		}
-		one := map[group]string{} // "" where there were several
+		one, got := map[group]string{}, map[group]bool{} // "" where there were several
 		for _, o := range ops {
 			if during != nil && !during(o) {
 				continue
@@ -207,12 +234,13 @@ func (v *Verifier) learn(level, name string, ops []op, during func(op) bool) {
 			} else if !ok {
 				one[g] = o.key
 			}
+			got[g] = got[g] || o.get
 		}
 		if len(one) > 0 {
 			x.asked++
 		}
 		for g, key := range one {
-			if key == "" || len(x.groups) >= 64 && x.groups[g] == nil {
+			if key == "" || len(x.groups) >= maxFamilies && x.groups[g] == nil {
 				continue
 			}
 			parts := segments(key)
@@ -222,6 +250,7 @@ func (v *Verifier) learn(level, name string, ops []op, during func(op) bool) {
 				x.groups[g] = seen
 			}
 			seen.n++
+			seen.got = seen.got || got[g]
 			for i, p := range parts {
 				if i > 0 && seen.pattern[i] != p {
 					seen.pattern[i] = p[:1] + "{}"
@@ -240,8 +269,16 @@ func (v *Verifier) Learned() {
 		}
 		var found []*groupSeen
 		var names []string
+		for family, pattern := range x.named {
+			found = append(found, &groupSeen{pattern: pattern})
+			names = append(names, family)
+		}
+		asked := false // what is only stored, where something is asked for, holds no answers
 		for _, s := range x.groups {
-			if s.n*10 >= x.asked*9 {
+			asked = asked || s.got && s.n*10 >= x.asked*9
+		}
+		for _, s := range x.groups {
+			if len(x.named) == 0 && s.got == asked && s.n*10 >= x.asked*9 {
 				found = append(found, s)
 				names = append(names, strings.Join(s.pattern, ""))
 			}
@@ -257,7 +294,7 @@ func (v *Verifier) Learned() {
 		default:
 			x.why = "no cache key was seen that its requests use one of: name it with family:"
 		}
-		x.groups = nil
+		x.groups, x.named = nil, nil
 	}
 }
 
@@ -326,6 +363,10 @@ func (v *Verifier) cache(e *event.Event) {
 		if x.pattern == nil {
 			continue
 		}
+		if table := x.written(c); table != "" {
+			v.drop(i, e, table)
+			continue
+		}
 		in := c.Key != "" && matches(x.pattern, c.Key)
 		switch c.Op {
 		case "get", "set":
@@ -333,12 +374,12 @@ func (v *Verifier) cache(e *event.Event) {
 				continue
 			}
 			if t := v.trace(e.Trace); t != nil && len(t.ops) < maxOps {
-				t.ops = append(t.ops, op{i, c.Key, c.Store, e.At, c.Code})
+				t.ops = append(t.ops, op{i, c.Key, c.Store, e.At, c.Op == "get"})
 			}
 			x.store = c.Store
 			if c.Op == "set" && c.Error == "" {
 				x.set(e)
-				v.drop(i, e)
+				v.drop(i, e, "")
 			}
 		case "expire":
 			if in && c.TTLMs.Known {
@@ -347,15 +388,15 @@ func (v *Verifier) cache(e *event.Event) {
 			}
 		case "delete":
 			if in || c.Pattern != "" && patternCovers(c.Pattern, x.pattern) {
-				v.drop(i, e)
+				v.drop(i, e, "")
 			}
 		case "delete-tag":
 			if x.tags[c.Tag] {
-				v.drop(i, e)
+				v.drop(i, e, "")
 			}
 		case "clear":
 			if c.Store == x.store {
-				v.drop(i, e)
+				v.drop(i, e, "")
 			}
 		}
 	}

@@ -2,6 +2,7 @@ package boundary
 
 import (
 	"cmp"
+	"slices"
 	"strings"
 
 	"github.com/demarc-dev/demarc/event"
@@ -92,22 +93,44 @@ func (v *Verifier) committed(w write) {
 	v.writes = append(v.writes, w)
 }
 
-// drop is an operation that drops or renews entries of a boundary. It answers the writes of its own request. One that drops,
-// in a request without such a write (a worker's, or outside of any), also answers those that were committed shortly
-// before; one of a request that wrote is about its own write, and a new set elsewhere is a fill like any other.
-func (v *Verifier) drop(boundary int, e *event.Event) {
+// Written stands in keys before the name of a table, PREFIX:written:TABLE: printed code stores there which write to the table was
+// the last, and an entry is none any more after a write that it does not know.
+const Written = "written"
+
+// written returns the table, in lower case, that an operation marks as written for the entries of a boundary: a new value under
+// PREFIX:written:TABLE, where PREFIX is what stands before the boundary's word. A value that fills a miss is no mark.
+func (x *verified) written(c *event.Cache) string {
+	n := len(x.pattern) - 2
+	if n < 0 || c.Op != "set" || c.Key == "" || c.Error != "" || c.FillStart != 0 {
+		return ""
+	}
+	parts := segments(c.Key)
+	if len(parts) != n+2 || strings.TrimLeft(parts[n], ":/|") != Written || !slices.Equal(parts[:n], x.pattern[:n]) {
+		return ""
+	}
+	return strings.ToLower(parts[n+1][1:])
+}
+
+// drop is an operation that drops or renews entries of a boundary: all that rest on one table, or, with "", whatever they rest on.
+// It answers the writes of its own request. One that drops, in a request without such a write (a worker's, or outside of
+// any), also answers those that were committed shortly before; one of a request that wrote is about its own write, and a
+// new set elsewhere is a fill like any other.
+func (v *Verifier) drop(boundary int, e *event.Event, table string) {
 	tr := v.traces[e.Trace]
-	own := e.Cache.Op == "set" || tr != nil && tr.wrote[boundary]
+	own := e.Cache.Op == "set" && table == "" || tr != nil && tr.wrote[boundary]
+	other := func(w *write) bool {
+		return w.boundary != boundary || w.done || table != "" && w.table[strings.LastIndexByte(w.table, '.')+1:] != table
+	}
 	for i := range v.writes {
 		w := &v.writes[i]
-		if w.boundary != boundary || w.done {
+		if other(w) {
 			continue
 		}
 		w.done = e.Trace != "" && e.Trace == w.trace && e.End() >= w.began || !own && e.At >= w.began && e.At <= w.commit+int64(dropTime)
 	}
 	if tr != nil {
 		for i := range tr.open {
-			if tr.open[i].boundary == boundary {
+			if !other(&tr.open[i]) {
 				tr.open[i].done = true
 			}
 		}

@@ -201,6 +201,69 @@ func TestVerifyWhatDoesNot(t *testing.T) {
 	}
 }
 
+// printed tells what the printed code does: entries and their heads under the boundary's word, and after a write the mark that its
+// tables were written.
+func (s *story) printed(prefix string, marks ...string) {
+	for _, slug := range []string{"a", "b"} {
+		for _, who := range []string{"1", "2"} {
+			key := prefix + "get_articles_slug:~" + fmt.Sprintf("%016x", hashed(slug+who))
+			s.get(slug, "", who, key, 60000)
+			s.n--
+			s.add(event.Event{Type: event.TypeCache, Cache: &event.Cache{Op: "set", Store: "redis", Key: key + ":head"}})
+			s.n++
+		}
+	}
+	s.n++
+	s.add(event.Event{Type: event.TypeQuery, Query: &event.Query{DB: "sqlite", Text: "UPDATE articles SET title = ? WHERE id = ?", Txn: "x", Rows: event.Some(int64(1))}})
+	s.add(event.Event{Type: event.TypeTxn, Txn: &event.Txn{Op: "commit", Txn: "x"}})
+	for _, mark := range marks {
+		s.add(event.Event{Type: event.TypeCache, Cache: &event.Cache{Op: "set", Store: "redis", Key: mark}})
+	}
+	s.add(event.Event{Type: event.TypeRequest, Request: &event.Request{Kind: "http", Method: "PUT", Route: "/articles/{slug}", Target: "/articles/a", Status: 200}})
+	s.at += 10e9
+}
+
+// The caches that demarc's own snippets put there are decided without a family that somebody names.
+func TestVerifyPrinted(t *testing.T) {
+	for name, tc := range map[string]struct {
+		prefix string
+		marks  []string
+		drop   check.Verdict
+	}{
+		"dropped":               {"demarc:", []string{"demarc:written:articles", "demarc:written:articles:slug", "demarc:written:articles:slug:~0123456789abcdef"}, check.Pass},
+		"Django's keys":         {":1:demarc:", []string{":1:demarc:written:articles"}, check.Pass},
+		"hashed prefix":         {"~0123456789abcdef:", []string{"~0123456789abcdef:written:articles"}, check.Pass},
+		"nothing":               {"demarc:", nil, check.Fail},
+		"another table":         {"demarc:", []string{"demarc:written:users"}, check.Fail},
+		"another service's":     {"demarc:", []string{"other:written:articles"}, check.Fail},
+		"only rows of a reader": {"demarc:", []string{"demarc:written:articles:slug"}, check.Fail},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := &story{at: 1e18}
+			s.printed(tc.prefix, tc.marks...)
+			got := declared(t, s.events, both)
+			for what, want := range map[string]check.Verdict{"key": check.Pass, "ttl": check.Pass, "drop on articles": tc.drop} {
+				if d := got[what]; d.Verdict != want || d.Family != tc.prefix+"get_articles_slug:{}" {
+					t.Errorf("%s: %+v", what, d)
+				}
+			}
+		})
+	}
+	s := &story{at: 1e18}
+	s.printed("demarc:", "demarc:written:articles")
+	s.printed("staging:", "staging:written:articles")
+	if d := declared(t, s.events, both)["key"]; d.Verdict != check.Undecided || !strings.Contains(d.Seen, "(demarc:get_articles_slug:{}, staging:get_articles_slug:{})") {
+		t.Errorf("two prefixes: %+v", d)
+	}
+}
+
+func TestWords(t *testing.T) {
+	got := Words([]Boundary{{Name: "GET /api/articles/{slug}"}, {Name: "GET /api/articles-slug"}, {Name: "shop.pricing:price_for"}})
+	if fmt.Sprint(got) != "[get_api_articles_slug get_api_articles_slug_2 shop_pricing_price_for]" {
+		t.Error(got)
+	}
+}
+
 // A function's boundary is judged by the keys that are used while it runs.
 func TestVerifyFunction(t *testing.T) {
 	var events []event.Event

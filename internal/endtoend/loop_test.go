@@ -30,9 +30,17 @@ type loopJSON struct {
 		StaleLow             int `json:"stale_low"`
 		StaleHigh            int `json:"stale_high"`
 	}
-	Left map[string]string
-	Keys map[string][]string
-	All  struct {
+	Left  map[string]string
+	Keys  map[string][]string
+	Check []struct{ Boundary, Family, What, Verdict, Seen string } // of demarc check --boundaries
+	Atop  []struct {                                               // of demarc choose on the cached example
+		Name, Verdict, Reason string
+		Standing              *struct {
+			Family   string
+			HitRatio float64 `json:"hit_ratio"`
+		}
+	}
+	All struct {
 		Requests, Unexpected, Hits, Stale int
 		SavedQueries                      int     `json:"saved_queries"`
 		SavedQueriesForecast              int     `json:"saved_queries_forecast"`
@@ -56,6 +64,7 @@ func TestForecastComesTrue(t *testing.T) {
 	if t.Failed() {
 		t.Logf("asked up to %.0f ms later than uncached", got.All.LateMs)
 	}
+	got.caches(t)
 	// What looks worth a cache, or is not what it looks like.
 	chosen := func(name string) bool { return got.Left[name] == "" && got.Keys[name] != nil }
 	for name, why := range map[string]string{
@@ -87,6 +96,42 @@ func TestForecastComesTrue(t *testing.T) {
 	}
 	if len(got.Boundaries) < 4 || byRow == 0 {
 		t.Errorf("%d boundaries, %d of them dropped by row: the loop tries too little", len(got.Boundaries), byRow)
+	}
+}
+
+// caches says what is wrong with what is told of the cached example: whether its caches keep to boundaries.yaml, each of which has a
+// family of its own, and that no second cache is worth it on top of them.
+func (got *loopJSON) caches(t *testing.T) {
+	families, drops := map[string]string{}, 0
+	for _, d := range got.Check {
+		if d.Verdict == "fail" || d.Family == "" || (d.What == "ttl" || d.What == "key") && d.Verdict != "pass" && !strings.Contains(d.Seen, "two values of") {
+			t.Errorf("demarc check: %+v", d)
+		}
+		if other := families[d.Family]; other != "" && other != d.Boundary {
+			t.Errorf("%s and %s have the family %s", other, d.Boundary, d.Family)
+		}
+		families[d.Family] = d.Boundary
+		if strings.HasPrefix(d.What, "drop on ") && d.Verdict == "pass" {
+			drops++
+		}
+	}
+	if len(families) != len(got.Boundaries) || drops < len(got.Boundaries) {
+		t.Errorf("demarc check decided %d families and %d drops", len(families), drops)
+	}
+	for _, b := range got.Atop {
+		for _, mine := range got.Boundaries {
+			if b.Name != mine.Name {
+				continue
+			}
+			s := b.Standing
+			if b.Verdict != "leave" || !strings.HasPrefix(b.Reason, "already cached by ") || s == nil || families[s.Family] == "" && !strings.HasSuffix(s.Family, ":{}") ||
+				math.Abs(s.HitRatio-float64(mine.Hits)/float64(mine.Requests)) > 0.02 {
+				t.Errorf("demarc choose, with its caches there: %+v, %d hits in %d requests", b, mine.Hits, mine.Requests)
+			}
+		}
+		if b.Verdict != "leave" {
+			t.Errorf("demarc choose, with its caches there: %+v", b)
+		}
 	}
 }
 

@@ -17,6 +17,7 @@ type log struct {
 	byTag    [][]int64
 	byTable  map[uint32][]int64
 	open     map[[2]uint32][]int64 // writes to a table that do not say which values of a set of columns they touch
+	asks     []asked               // what units asked of standing caches
 	unseen   int64                 // answers that may come from a cache that was not seen
 	unjoined int64                 // writes of transactions whose end was not seen
 }
@@ -35,7 +36,7 @@ func (f *Forecast) assemble() *log {
 	slices.SortFunc(l.reads, func(a, b read) int {
 		return cmp.Or(cmp.Compare(a.trace, b.trace), cmp.Compare(a.at, b.at), cmp.Compare(a.end, b.end), cmp.Compare(a.seq, b.seq))
 	})
-	slices.SortFunc(l.warm, func(a, b hit) int { return cmp.Or(cmp.Compare(a.trace, b.trace), cmp.Compare(a.at, b.at)) })
+	slices.SortFunc(l.looks, func(a, b look) int { return cmp.Or(cmp.Compare(a.trace, b.trace), cmp.Compare(a.at, b.at)) })
 	r, w := 0, 0
 	for i := 0; i < len(l.units); {
 		j, trace := i, l.units[i].trace
@@ -54,20 +55,20 @@ func (f *Forecast) assemble() *log {
 		for rEnd < len(l.reads) && l.reads[rEnd].trace == trace {
 			rEnd++
 		}
-		for w < len(l.warm) && l.warm[w].trace < trace {
+		for w < len(l.looks) && l.looks[w].trace < trace {
 			w++
 		}
 		wEnd := w
-		for wEnd < len(l.warm) && l.warm[wEnd].trace == trace {
+		for wEnd < len(l.looks) && l.looks[wEnd].trace == trace {
 			wEnd++
 		}
-		l.join(i, l.units[i:j], l.reads[r:rEnd], l.warm[w:wEnd])
+		l.join(i, l.units[i:j], l.reads[r:rEnd], l.looks[w:wEnd])
 		i, r, w = j, rEnd, wEnd
 	}
 	l.loose += int64(len(l.reads) - r)
 	l.commit()
 	l.resolve()
-	l.reads, l.warm = nil, nil
+	l.reads, l.looks = nil, nil
 	l.quiet()
 	for i := range l.units {
 		u := &l.units[i]
@@ -131,7 +132,7 @@ func once[T any](list []T, seq func(*T) uint64) ([]T, int64) {
 
 // join puts units, statements and cache hits of one trace into each other: by parent where that is known, else the
 // innermost unit that was under way.
-func (l *log) join(base int, units []unit, reads []read, warm []hit) {
+func (l *log) join(base int, units []unit, reads []read, looks []look) {
 	bySpan := make(map[uint64]int, len(units))
 	for i := range units {
 		if s := units[i].span; s != 0 && units[i].level != query {
@@ -156,6 +157,7 @@ func (l *log) join(base int, units []unit, reads []read, warm []hit) {
 	}
 	type part struct {
 		tags    []uint32
+		asks    []asked
 		queries int32
 	}
 	parts := make([]part, len(units))
@@ -196,14 +198,21 @@ func (l *log) join(base int, units []unit, reads []read, warm []hit) {
 			}
 		})
 	}
-	for k := range warm {
-		up(around(-1, warm[k].parent, warm[k].at), warm[k].at, func(i int) { units[i].flags |= fromCache })
+	for k := range looks {
+		n := &looks[k]
+		up(around(-1, n.parent, n.at), n.at, func(i int) {
+			parts[i].asks = append(parts[i].asks, asked{n.shape, n.hit})
+			if n.hit {
+				units[i].flags |= fromCache
+			}
+		})
 	}
 	for i := range units {
 		if units[i].level == query {
 			continue
 		}
 		units[i].queries = parts[i].queries
+		l.ask(&units[i], parts[i].asks)
 		from := len(l.refs)
 		l.refs = append(l.refs, parts[i].tags...)
 		units[i].tags = l.coarse(l.unique(from))

@@ -9,30 +9,32 @@ import (
 
 // candidate is a place where a cache could stand.
 type candidate struct {
-	name    string
-	level   uint8
-	units   []int32 // in log.units, by start
-	total   int64   // their durations
-	queries int64
-	gate    string // why never; "" where nothing forbids it
-	lacks   string // why nothing can be said
-	parts   keyParts
-	table   *inputsOf
-	keys    []Key
-	of      [][]int32 // units of each key
-	grid    *Grid
-	tables  []uint32
-	byRow   map[uint32][]uint32 // tables of which some rows are known: the sets of columns that tell which
-	noRow   string              // why drops by row cannot be put there; "" where they can
-	cover   coverage
-	judged  float64 // share of the units whose answer can be compared
-	chosen  *Point
-	peaks   Peaks
-	spread  spread
-	share   *JointMember // of the set; nil where it is not in it
-	levels  []string     // how it stands beside those around it and inside it
-	verdict string
-	reason  string
+	name     string
+	level    uint8
+	units    []int32 // in log.units, by start
+	total    int64   // their durations
+	queries  int64
+	gate     string // why never; "" where nothing forbids it
+	lacks    string // why nothing can be said
+	parts    keyParts
+	table    *inputsOf
+	keys     []Key
+	of       [][]int32 // units of each key
+	grid     *Grid
+	tables   []uint32
+	byRow    map[uint32][]uint32 // tables of which some rows are known: the sets of columns that tell which
+	noRow    string              // why drops by row cannot be put there; "" where they can
+	cover    coverage
+	standing *standing // the cache that answers it already
+	answered []bool    // units that it answered; nil without one
+	judged   float64   // share of the units whose answer can be compared
+	chosen   *Point
+	peaks    Peaks
+	spread   spread
+	share    *JointMember // of the set; nil where it is not in it
+	levels   []string     // how it stands beside those around it and inside it
+	verdict  string
+	reason   string
 }
 
 // coverage is how far observed writes explain observed changes of answers.
@@ -124,6 +126,7 @@ func (l *log) weigh(c *candidate, ttls []int64) {
 	if c.lacks = l.lack(c); c.lacks != "" {
 		return
 	}
+	c.standing = l.stands(c)
 	c.table = l.inputsTable(stretches(l.answers(c)))
 	c.parts = l.keyParts(c.table)
 	if c.gate = l.privateGate(c); c.gate != "" {
@@ -176,11 +179,14 @@ func (l *log) makeKeys(c *candidate) {
 			c.of = append(c.of, nil)
 		}
 		r := Request{At: u.at, End: u.end, Queries: u.queries, Bytes: u.bytes, NoStore: !u.storable(), Races: u.flags&races != 0, Rests: n}
+		r.Answered = c.answered != nil && c.answered[i]
 		if u.flags&fromCache != 0 { // a standing cache kept its statements from being seen
 			r.Rests = -1
 		}
+		if u.flags&failed == 0 {
+			r.Hash, r.Untold = u.hash, u.flags&fromCache != 0
+		}
 		if u.comparable() {
-			r.Hash = u.hash
 			judged++
 		}
 		c.keys[k].Requests = append(c.keys[k].Requests, r)
@@ -300,7 +306,7 @@ func (l *log) cover(c *candidate) {
 		last := -1
 		for j := range k.Requests {
 			r := &k.Requests[j]
-			if r.Hash == 0 {
+			if r.Hash == 0 || r.Untold {
 				continue
 			}
 			if last >= 0 {
@@ -409,7 +415,10 @@ func (l *log) lack(c *candidate) string {
 	case timed == 0:
 		return "durations are not known: when an answer would be stored cannot be told"
 	case warm == len(c.units):
-		return "a standing cache answered everything: what the origin would have said is not known"
+		if c.standing = l.stands(c); c.standing != nil {
+			return "already cached by " + c.standing.by() + ", which answered everything: what the origin would have said is not known"
+		}
+		return "each answer was made with a hit in a standing cache: what the origin would have said is not known"
 	}
 	return ""
 }

@@ -108,8 +108,13 @@ func (l *log) settle(c *candidate, all int64) {
 	}
 	c.chosen = l.point(c)
 	p := c.chosen
+	if c.standing != nil && p != nil {
+		c.standing.adds = c.adds(p)
+	}
 	mean := time.Duration(c.total / int64(max(len(c.units), 1)))
 	switch {
+	case c.standing != nil:
+		c.reason = l.already(c, all)
 	case c.parts.same >= enoughSame && 10*c.parts.unstable > c.parts.same:
 		c.reason = fmt.Sprintf("unstable: %s of its answers differ though nothing was written between", share(c.parts.unstable, c.parts.same))
 	case p == nil:

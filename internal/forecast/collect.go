@@ -25,6 +25,7 @@ type unit struct {
 	name                uint32 // boundary
 	own, vary           span   // inputs
 	tags                span   // in Forecast.refs
+	asks                span   // in log.asks
 	queries             int32
 	bytes               int32
 	inside              int32 // the unit around it, -1 for none
@@ -54,6 +55,7 @@ const (
 	untimed   // its duration is not known
 	noHash    // its answer was not hashed
 	late      // began in its trace after the request had ended
+	said      // its headers say that a cache answered it
 )
 
 // read is a statement as the requests around it see it.
@@ -63,13 +65,6 @@ type read struct {
 	seq           uint64
 	tags          span
 	writes        bool
-}
-
-// hit is an answer of a standing cache.
-type hit struct {
-	at     int64
-	trace  uint64
-	parent uint64
 }
 
 func (f *Forecast) unit(e *event.Event, level uint8, name string) unit {
@@ -153,11 +148,11 @@ func headerFlags(h event.Pair) uint16 {
 		}
 	case "x-cache", "cache-status":
 		if v := strings.ToLower(h.Value); strings.Contains(v, "hit") && !strings.Contains(v, "miss") {
-			flags |= fromCache
+			flags |= fromCache | said
 		}
 	case "age":
 		if h.Value != "" && h.Value != "0" {
-			flags |= fromCache
+			flags |= fromCache | said
 		}
 	}
 	return flags
@@ -193,13 +188,6 @@ func (f *Forecast) call(e *event.Event) {
 	}
 	u.own = f.kept(from)
 	f.units = append(f.units, u)
-}
-
-// cache notes a hit in a cache that stands already: what it answered is not the origin's truth.
-func (f *Forecast) cache(e *event.Event) {
-	if c := e.Cache; c.Op == "get" && c.Hit.Or(false) && e.Trace != "" && !c.Count.Known {
-		f.warm = append(f.warm, hit{e.At, id(e.Trace), id(e.Parent)})
-	}
 }
 
 func (f *Forecast) kept(from int) span { return span{uint32(from), uint32(len(f.inputs))} }

@@ -79,7 +79,8 @@ type Forecast struct {
 	writes []write
 	pins   []pin
 	txns   map[uint64]int64 // commit time; rolledBack
-	warm   []hit            // hits in standing caches
+	looks  []look           // in standing caches
+	shapes int              // of their keys
 	seen   seen
 
 	progress func(done, of int)
@@ -151,9 +152,9 @@ func (f *Forecast) add(e *event.Event) {
 
 // full says whether the memory is used up.
 func (f *Forecast) full() bool {
-	const unitSize, inputSize, readSize, writeSize, pinSize, mapSize = 128, 16, 64, 72, 16, 64
+	const unitSize, inputSize, readSize, writeSize, pinSize, lookSize, mapSize = 136, 16, 64, 72, 16, 40, 64
 	return int64(len(f.units)*unitSize+len(f.inputs)*inputSize+len(f.reads)*readSize+4*len(f.refs)+len(f.writes)*writeSize+
-		len(f.pins)*pinSize+(len(f.txns)+len(f.tags.list)+len(f.sets)+len(f.names.list))*mapSize)+f.names.bytes > f.opt.Memory
+		len(f.pins)*pinSize+len(f.looks)*lookSize+(len(f.txns)+len(f.tags.list)+len(f.sets)+len(f.names.list))*mapSize)+f.names.bytes > f.opt.Memory
 }
 
 // names gives texts small numbers. 0 is the empty text.

@@ -142,13 +142,15 @@ func (r *jointRun) unit(i int32, on []bool) {
 	}
 	r.state[i] |= jointAnswered
 	m.Hits++
-	m.SavedNs += u.End - u.At
-	m.SavedQueries += int64(u.Queries)
-	r.res.SavedNs += u.End - u.At
-	r.res.SavedQueries += int64(u.Queries)
+	if !u.Answered {
+		m.SavedNs += u.End - u.At
+		m.SavedQueries += int64(u.Queries)
+		r.res.SavedNs += u.End - u.At
+		r.res.SavedQueries += int64(u.Queries)
+	}
 	r.unlink(u.Key)
 	r.link(u.Key)
-	if e.hash != 0 && u.Hash != 0 && e.hash != u.Hash {
+	if e.hash != 0 && u.Hash != 0 && !u.Untold && e.hash != u.Hash {
 		m.Stale++
 		r.res.Stale++
 		if u.Races {

@@ -92,11 +92,13 @@ func bruteJoint(j *Joint, on []bool, capacity int64) JointResult {
 			list = slices.Insert(slices.Delete(list, at, at+1), 0, e)
 			answered[i] = true
 			m.Hits++
-			m.SavedNs += u.End - u.At
-			m.SavedQueries += int64(u.Queries)
-			res.SavedNs += u.End - u.At
-			res.SavedQueries += int64(u.Queries)
-			if e.hash != 0 && u.Hash != 0 && (e.tainted || e.hash != u.Hash) {
+			if !u.Answered {
+				m.SavedNs += u.End - u.At
+				m.SavedQueries += int64(u.Queries)
+				res.SavedNs += u.End - u.At
+				res.SavedQueries += int64(u.Queries)
+			}
+			if e.hash != 0 && u.Hash != 0 && !u.Untold && (e.tainted || e.hash != u.Hash) {
 				m.Stale++
 				res.Stale++
 				if u.Races {
@@ -134,6 +136,7 @@ func randomJoint(rng *rand.Rand, members int) *Joint {
 			u.Key = u.Member*int32(perMember) + int32(rng.IntN(perMember))
 			u.Hash, u.Bytes, u.Queries = uint64(1+rng.IntN(3)), int32(1+rng.IntN(50)), int32(rng.IntN(4))
 			u.NoStore, u.Races, u.Killed = rng.IntN(10) == 0, rng.IntN(4) == 0, rng.IntN(10) == 0
+			u.Untold, u.Answered = rng.IntN(8) == 0, rng.IntN(8) == 0
 			u.DropAt = math.MaxInt64
 			if rng.IntN(3) == 0 {
 				u.DropAt = u.End + rng.Int64N(40)

@@ -32,14 +32,18 @@ func (v Invalidation) fenced() bool { return v >= RowFenced }
 // Request is one observed request to a boundary: a response, a call, or a query.
 type Request struct {
 	At, End int64 // Unix nanoseconds; End is not before At
-	// Hash is of the answer that the origin gave, 0 where that is not known: the answer came from a standing cache,
-	// failed, or was not hashed.
+	// Hash is of the answer, 0 where that is not known: it failed, or was not hashed.
 	Hash    uint64
 	Queries int32 // statements that the database ran for it
 	Bytes   int32 // of its answer
 	NoStore bool  // a miss that would not be stored: an error, an answer that says no-store
 	Races   bool  // a write to what it rests on was committed while it was under way
-	Rests   int32 // for Key.Own: which rows its answer rests on; negative where that is not known
+	// Untold says that the answer rests on a hit in a standing cache: it would be stored, but what the origin would have
+	// said is not known.
+	Untold bool
+	// Answered says that a standing cache answered it, so that a hit spares nothing more.
+	Answered bool
+	Rests    int32 // for Key.Own: which rows its answer rests on; negative where that is not known
 }
 
 // Key is everything that was observed of one key.
@@ -75,7 +79,7 @@ type Point struct {
 
 // MedianStaleNs is the median age of a stale serve: the time since the stored answer was last known to be true, which
 // is when its fill began, or the last hit on it that was not stale. So it is an upper bound of how long it had been
-// wrong. Exact to 1/16; the greatest one (MaxStaleNs) is exact.
+// wrong, unless a standing cache gave the stored answer. Exact to 1/16; the greatest one (MaxStaleNs) is exact.
 func (p *Point) MedianStaleNs() int64 {
 	if p.ages == nil {
 		return 0
@@ -256,13 +260,16 @@ func (w *lane) load(reqs []Request) {
 	w.saved[0], w.queries[0] = 0, 0
 	for i := range reqs {
 		r := &reqs[i]
-		w.saved[i+1] = w.saved[i] + r.End - r.At
-		w.queries[i+1] = w.queries[i] + int64(r.Queries)
+		w.saved[i+1], w.queries[i+1] = w.saved[i], w.queries[i]
+		if !r.Answered {
+			w.saved[i+1] += r.End - r.At
+			w.queries[i+1] += int64(r.Queries)
+		}
 		w.lastEnd = max(w.lastEnd, r.End)
 	}
 	end := int32(n)
 	for i := n - 1; i >= 0; i-- {
-		if i+1 < n && reqs[i+1].Hash != reqs[i].Hash {
+		if i+1 < n && (reqs[i+1].Hash != reqs[i].Hash || reqs[i+1].Untold != reqs[i].Untold) {
 			end = int32(i + 1)
 		}
 		w.runEnd[i] = end
@@ -426,7 +433,7 @@ func (w *lane) one(ttl int64, d *delta) {
 		for k := i; k < next; {
 			end := min(int(w.runEnd[k]), next)
 			switch h := reqs[k].Hash; {
-			case h == 0 || entry.hash == 0:
+			case h == 0 || entry.hash == 0 || reqs[k].Untold:
 				d.unjudged += int64(end - k)
 			case h == entry.hash:
 				entry.lastTrue = reqs[end-1].At

@@ -72,10 +72,12 @@ func brute(reqs []Request, drops func(r Request) []int64, ttl int64, fenced bool
 			}
 			if live != nil {
 				res.hits++
-				res.savedNs += r.End - r.At
-				res.savedQueries += int64(r.Queries)
+				if !r.Answered {
+					res.savedNs += r.End - r.At
+					res.savedQueries += int64(r.Queries)
+				}
 				switch {
-				case r.Hash == 0 || live.request.Hash == 0:
+				case r.Untold || r.Hash == 0 || live.request.Hash == 0:
 					res.unjudged++
 				case r.Hash == live.request.Hash:
 					live.lastTrue = now
@@ -132,6 +134,7 @@ func randomKey(rng *rand.Rand) Key {
 		r := Request{
 			At: at, End: at + rng.Int64N(int64(longest)), Hash: uint64(rng.IntN(values) + 1),
 			Queries: int32(rng.IntN(5)), Bytes: int32(rng.IntN(100)), NoStore: rng.IntN(10) == 0, Races: rng.IntN(3) == 0,
+			Untold: rng.IntN(8) == 0, Answered: rng.IntN(8) == 0,
 		}
 		if rng.IntN(12) == 0 {
 			r.Hash = 0

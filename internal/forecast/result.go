@@ -51,6 +51,7 @@ type Boundary struct {
 	Coverage    *float64     `json:"invalidation_coverage"`
 	Over        *float64     `json:"over_invalidation"` // share of the drops that changed nothing
 	Unexplained string       `json:"unexplained"`
+	Standing    *Standing    `json:"standing"`     // the cache that answers it already; null for none
 	Judged      *float64     `json:"judged_share"` // of the requests, those whose answer is known to be the origin's
 	Requests    int64        `json:"requests"`
 	TotalMs     float64      `json:"total_ms"`
@@ -59,6 +60,14 @@ type Boundary struct {
 	Curve       []CurvePoint `json:"curve"`
 	Notes       []string     `json:"notes"`
 	Levels      []string     `json:"levels"` // how it stands beside boundaries around it and inside it
+}
+
+// Standing is a cache that answers a boundary already.
+type Standing struct {
+	Family   string  `json:"family"`    // shape of its keys; "" where only the answers' headers tell of it
+	Requests int64   `json:"requests"`  // that asked it
+	HitRatio float64 `json:"hit_ratio"` // of these
+	Adds     int64   `json:"adds"`      // hits that another cache at the boundary would add
 }
 
 // Dependency is a table behind a boundary, and whether its rows are known.
@@ -201,6 +210,9 @@ func (l *log) boundary(c *candidate, all int64) Boundary {
 		b.Over = round(v)
 	}
 	b.Judged = round(c.judged)
+	if s := c.standing; s != nil {
+		b.Standing = &Standing{Family: s.family, Requests: s.requests, HitRatio: *round(s.ratio()), Adds: s.adds}
+	}
 	if c.chosen != nil {
 		b.How = c.chosen.Invalidation.String()
 		t := c.chosen.TTL / 1e6

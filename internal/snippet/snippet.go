@@ -47,10 +47,10 @@ var parsed = template.Must(template.ParseFS(templates, "templates/*.tmpl"))
 
 // place is a boundary in the words of the target's language.
 type place struct {
-	Name, Function, Switch, Template, Parts, Tables, Says, Seconds string
-	Location, CacheKey                                             string // for nginx
-	Whole                                                          int64  // lifetime in whole seconds, at least one
-	Rows                                                           bool   // drops by row
+	Name, Word, Function, Switch, Template, Parts, Tables, Says, Seconds string
+	Location, CacheKey                                                   string // for nginx
+	Whole                                                                int64  // lifetime in whole seconds, at least one
+	Rows                                                                 bool   // drops by row
 }
 
 // selector is a table with the sets of columns by which its rows are told apart, in the words of the target's language.
@@ -71,17 +71,13 @@ func Render(library string, list []boundary.Boundary) ([]File, error) {
 		Selectors      []selector
 		VersionSeconds int64
 	}{Library: library, VersionSeconds: 3600}
-	used := map[string]bool{}
-	for _, b := range list {
+	words := boundary.Words(list)
+	for i, b := range list {
 		p, err := placeOf(library, b)
 		if err != nil {
 			return nil, err
 		}
-		for n := 2; used[p.Function]; n++ {
-			p.Function = strings.TrimRight(p.Function, "0123456789_") + "_" + strconv.Itoa(n)
-			p.Switch = "BOUNDARY_" + strings.ToUpper(strings.TrimPrefix(p.Function, "cached_"))
-		}
-		used[p.Function] = true
+		p.Word, p.Function, p.Switch = words[i], "cached_"+words[i], "BOUNDARY_"+strings.ToUpper(words[i])
 		data.Boundaries = append(data.Boundaries, p)
 		data.Drops, data.Rows = data.Drops || len(b.InvalidateOn) > 0, data.Rows || p.Rows
 		data.VersionSeconds = max(data.VersionSeconds, 2*int64(time.Duration(b.TTL)/time.Second))
@@ -105,7 +101,6 @@ func Render(library string, list []boundary.Boundary) ([]File, error) {
 }
 
 var (
-	notWord   = regexp.MustCompile(`[^a-z0-9]+`)
 	pathName  = regexp.MustCompile(`^/[A-Za-z0-9_{}:./~-]*$`)
 	pathParam = regexp.MustCompile(`\{[^}]*\}`)
 	plain     = regexp.MustCompile(`^[A-Za-z0-9_.*-]+$`)
@@ -123,9 +118,8 @@ func placeOf(library string, b boundary.Boundary) (place, error) {
 	if b.TTL <= 0 {
 		return place{}, fmt.Errorf("%s has no lifetime: one is needed, for the time in which a drop is lost", b.Name)
 	}
-	word := strings.Trim(notWord.ReplaceAllString(strings.ToLower(b.Name), "_"), "_")
 	p := place{
-		Name: b.Name, Function: "cached_" + word, Switch: "BOUNDARY_" + strings.ToUpper(word), Template: strconv.Quote(route),
+		Name: b.Name, Template: strconv.Quote(route),
 		Seconds: strconv.FormatFloat(time.Duration(b.TTL).Seconds(), 'f', -1, 64),
 		Whole:   max(1, int64(time.Duration(b.TTL)/time.Second)),
 	}

@@ -1,0 +1,265 @@
+package forecast
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/demarc-dev/demarc/event"
+)
+
+// What makes a cache that stands already one that answers a candidate: nearly all of its requests ask it, some are hits, and a hit
+// leaves hardly a statement to run; where no statement tells, it takes at most half of the time of a miss.
+const (
+	standingAsked   = 0.9
+	standingHits    = 0.05
+	standingQueries = 0.1
+	standingTime    = 0.5
+	// maxShapes is how many shapes of keys are told apart; beyond, all are one.
+	maxShapes = 4096
+	// manyShapes is how many shapes of one length and beginning a candidate may use before they count as one.
+	manyShapes = 8
+)
+
+// look is one look-up in a standing cache.
+type look struct {
+	at     int64
+	trace  uint64
+	parent uint64
+	shape  uint32 // of its key, in names
+	hit    bool
+}
+
+// asked is what a unit asked of a standing cache.
+type asked struct {
+	shape uint32
+	hit   bool
+}
+
+// standing is the cache that answers a candidate already.
+type standing struct {
+	family         string // shape of its keys; "" where only the answers' headers tell
+	requests, hits int64
+	adds           int64 // hits that a cache here would have beside its own
+}
+
+// by names it.
+func (s *standing) by() string { return cmp.Or(s.family, "a cache that its answers' headers speak of") }
+
+func (s *standing) ratio() float64 { return float64(s.hits) / float64(max(s.requests, 1)) }
+
+// cache notes a look-up in a cache that stands already: what a hit answered is not the origin's truth.
+func (f *Forecast) cache(e *event.Event) {
+	if c := e.Cache; c.Op == "get" && c.Hit.Known && e.Trace != "" && !c.Count.Known {
+		f.looks = append(f.looks, look{e.At, id(e.Trace), id(e.Parent), f.shapeOf(c.Key), c.Hit.V})
+	}
+}
+
+// shapeOf numbers the shape of a key.
+func (f *Forecast) shapeOf(key string) uint32 {
+	s := shape(key)
+	if n, ok := f.names.ids[s]; ok {
+		return n
+	}
+	if f.shapes++; f.shapes > maxShapes {
+		s = "{}"
+	}
+	return f.names.id(s)
+}
+
+// shape writes a key with {} for its segments that are numbers or hashes: those that hold a digit and no word, and what a recorder
+// has hashed.
+func shape(key string) string {
+	var b strings.Builder
+	for {
+		i := strings.IndexAny(key, ":/|")
+		seg := key
+		if i >= 0 {
+			seg = key[:i]
+		}
+		digits := strings.Count(seg, "") - 1 - len(strings.Trim(seg, "0123456789"))
+		if strings.HasPrefix(seg, "~") || digits > 0 && strings.Trim(seg, "0123456789abcdefABCDEF.+-") == "" || len(seg) > 100 {
+			seg = "{}"
+		}
+		b.WriteString(seg)
+		if i < 0 {
+			return b.String()
+		}
+		b.WriteByte(key[i])
+		key = key[i+1:]
+	}
+}
+
+// ask notes what a unit asked of standing caches: each shape once, as a hit where all of its look-ups were.
+func (l *log) ask(u *unit, list []asked) {
+	slices.SortFunc(list, func(a, b asked) int { return cmp.Compare(a.shape, b.shape) })
+	from := len(l.asks)
+	for _, a := range list {
+		if n := len(l.asks); n > from && l.asks[n-1].shape == a.shape {
+			l.asks[n-1].hit = l.asks[n-1].hit && a.hit
+		} else {
+			l.asks = append(l.asks, a)
+		}
+	}
+	u.asks = span{uint32(from), uint32(len(l.asks))}
+}
+
+// stands finds the cache that answers a candidate already, and marks the units that it answered; nil where there is none.
+func (l *log) stands(c *candidate) *standing {
+	type sum struct{ requests, hits, hitQueries, missQueries, hitNs, missNs int64 }
+	sums := map[string]*sum{}
+	count := func(name string, u *unit, hit bool) {
+		s := sums[name]
+		if s == nil {
+			s = &sum{}
+			sums[name] = s
+		}
+		s.requests++
+		if hit {
+			s.hits++
+			s.hitQueries += int64(u.queries)
+			s.hitNs += u.end - u.at
+		} else {
+			s.missQueries += int64(u.queries)
+			s.missNs += u.end - u.at
+		}
+	}
+	family := l.families(c)
+	all := int64(0)
+	each := func(u *unit, do func(name string, hit bool)) {
+		found := map[string]bool{}
+		for _, a := range l.asks[u.asks.from:u.asks.to] {
+			name := family[a.shape]
+			hit, ok := found[name]
+			found[name] = a.hit && (hit || !ok)
+		}
+		if u.flags&said != 0 && len(found) == 0 {
+			found[""] = true
+		}
+		for name, hit := range found {
+			do(name, hit)
+		}
+	}
+	for _, n := range c.units {
+		u := &l.units[n]
+		if u.flags&failed != 0 || u.status >= 400 {
+			continue
+		}
+		all++
+		each(u, func(name string, hit bool) { count(name, u, hit) })
+	}
+	if s := sums[""]; s != nil { // headers are sent by what answered, and a miss has none
+		s.requests = all
+	}
+	var best *standing
+	for name, s := range sums {
+		misses := s.requests - s.hits
+		switch {
+		case float64(s.requests) < standingAsked*float64(all) || float64(s.hits) < standingHits*float64(s.requests) || s.hits == 0:
+			continue
+		case name == "":
+		case misses == 0 && s.hitQueries > 0:
+			continue
+		case misses > 0 && s.missQueries > 0 && float64(s.hitQueries)/float64(s.hits) > standingQueries*float64(s.missQueries)/float64(misses):
+			continue
+		case misses > 0 && s.missQueries == 0 && float64(s.hitNs)/float64(s.hits) > standingTime*float64(s.missNs)/float64(misses):
+			continue
+		}
+		if best == nil || s.hits > best.hits || s.hits == best.hits && name < best.family {
+			best = &standing{family: name, requests: s.requests, hits: s.hits}
+		}
+	}
+	if best == nil {
+		return nil
+	}
+	c.answered = make([]bool, len(c.units))
+	for i, n := range c.units {
+		each(&l.units[n], func(name string, hit bool) { c.answered[i] = c.answered[i] || name == best.family && hit })
+	}
+	return best
+}
+
+// families puts the shapes together that a candidate asks for: each is its own, unless very many differ in one segment.
+func (l *log) families(c *candidate) map[uint32]string {
+	type group struct {
+		first string
+		n     int
+	}
+	of := map[group][]uint32{}
+	seen := map[uint32]bool{}
+	for _, n := range c.units {
+		u := &l.units[n]
+		for _, a := range l.asks[u.asks.from:u.asks.to] {
+			if !seen[a.shape] {
+				seen[a.shape] = true
+				parts := strings.FieldsFunc(l.names.text(a.shape), isSeparator)
+				g := group{n: len(parts)}
+				if len(parts) > 0 {
+					g.first = parts[0]
+				}
+				of[g] = append(of[g], a.shape)
+			}
+		}
+	}
+	names := map[uint32]string{}
+	for _, list := range of {
+		whole := l.names.text(list[0])
+		for _, s := range list {
+			names[s] = l.names.text(s)
+			whole = unite(whole, names[s])
+		}
+		if len(list) > manyShapes {
+			for _, s := range list {
+				names[s] = whole
+			}
+		}
+	}
+	return names
+}
+
+func isSeparator(r rune) bool { return r == ':' || r == '/' || r == '|' }
+
+// unite writes {} for the segments in which two shapes of as many segments differ.
+func unite(a, b string) string {
+	x, y := strings.FieldsFunc(a, isSeparator), strings.FieldsFunc(b, isSeparator)
+	for i := range min(len(x), len(y)) {
+		if x[i] != y[i] {
+			x[i] = "{}"
+		}
+	}
+	return strings.Join(x, ":")
+}
+
+// adds counts the hits that a cache at the chosen point would have on what the standing one did not answer.
+func (c *candidate) adds(p *Point) int64 {
+	w := &lane{fence: p.Invalidation.fenced()}
+	var hits int64
+	for i := range c.keys {
+		k := c.keys[i]
+		k.Requests = slices.Clone(k.Requests)
+		for n := range k.Requests {
+			k.Requests[n].Queries = 1
+		}
+		w.load(k.Requests)
+		w.dropsBy(&k, p.Invalidation)
+		var d delta
+		w.one(p.TTL, &d)
+		hits += d.savedQueries
+	}
+	return hits
+}
+
+// already says that a candidate is answered by a standing cache, and what another would add to it.
+func (l *log) already(c *candidate, all int64) string {
+	s := c.standing
+	text := fmt.Sprintf("already cached by %s, hit ratio %s", s.by(), share(s.hits, s.requests))
+	switch p := c.chosen; {
+	case p == nil || s.adds == 0:
+		return text + "; a cache here would add nothing"
+	default:
+		return text + fmt.Sprintf("; another here, kept for %s, would add %d hits to its %d and save %s of the time of all requests",
+			time.Duration(p.TTL), s.adds, s.hits, share(p.SavedNs, all))
+	}
+}

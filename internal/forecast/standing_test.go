@@ -1,0 +1,99 @@
+package forecast
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/demarc-dev/demarc/event"
+)
+
+// get is a look-up in a standing cache.
+func (v *visit) get(key string, hit bool) {
+	v.s.emit(event.Event{Type: event.TypeCache, At: v.at + 1, Dur: event.Some(int64(1000)), Trace: v.trace, Parent: v.trace,
+		Cache: &event.Cache{Op: "get", Layer: "shared", Store: "redis", Key: key, Hit: event.Some(hit)}})
+}
+
+// cached is a service that caches one route well, another hardly, and a third not at all; something beside the answer is asked for
+// at each request, and a proxy's header tells of a fourth.
+func cached(n int) []event.Event {
+	s := newShop(7)
+	held := map[string]bool{}
+	for i := range n {
+		who := string(rune('a' + s.rng.IntN(5)))
+		item := s.rng.IntN(12)
+		ask := func(route, key string, keep bool) {
+			hit := key != "" && held[key]
+			took := 30 * time.Millisecond
+			if hit {
+				took = 3 * time.Millisecond
+			}
+			v := s.visit(took)
+			v.get(fmt.Sprint("session:", s.rng.IntN(50)), s.rng.IntN(2) == 0)
+			if key != "" {
+				v.get(key, hit)
+			}
+			if !hit {
+				v.query("SELECT id, name FROM items WHERE id = $1", 1, hash(item))
+			}
+			held[key] = keep && key != ""
+			v.done(event.Request{Method: "GET", Route: route, Target: strings.Replace(route, "{id}", fmt.Sprint(item), 1), Principal: who, BodyHash: hash(route, item)})
+		}
+		switch s.rng.IntN(4) {
+		case 0:
+			ask("/kept/{id}", fmt.Sprint("shop:kept:", item), true)
+		case 1:
+			ask("/hardly/{id}", fmt.Sprint("shop:hardly:", item), s.rng.IntN(6) == 0)
+		case 2:
+			ask("/not/{id}", "", false)
+		case 3:
+			v := s.visit(20 * time.Millisecond)
+			r := event.Request{Method: "GET", Route: "/proxied/{id}", Target: fmt.Sprint("/proxied/", item), Principal: who, BodyHash: hash("proxied", item)}
+			if i%2 == 0 {
+				r.Headers = []event.Pair{{Name: "x-cache", Value: "HIT"}}
+			} else {
+				v.query("SELECT id, name FROM items WHERE id = $1", 1, hash(item))
+			}
+			v.done(r)
+		}
+	}
+	return s.events
+}
+
+// Where a cache stands already, choose says so, and does not recommend another on top of it.
+func TestStandingCache(t *testing.T) {
+	rep := report(t, Options{}, cached(4000))
+	for _, want := range []struct{ name, verdict, reason, family string }{
+		{"GET /kept/{id}", Leave, "already cached by shop:kept:{}, hit ratio 99 %; a cache here would add nothing", "shop:kept:{}"},
+		{"GET /hardly/{id}", Leave, "already cached by shop:hardly:{}, hit ratio 1", "shop:hardly:{}"},
+		{"GET /proxied/{id}", Leave, "already cached by a cache that its answers' headers speak of, hit ratio 51 %", ""},
+		{"GET /not/{id}", Cache, "saves", ""}, // what is asked beside is no answer: its hits leave a statement to run
+	} {
+		b := find(t, rep, want.name)
+		if b.Verdict != want.verdict || !strings.HasPrefix(b.Reason, want.reason) {
+			t.Errorf("%s: %s, %q; %s, %q was expected", want.name, b.Verdict, b.Reason, want.verdict, want.reason)
+		}
+		if (b.Standing != nil) != (want.verdict == Leave) || b.Standing != nil && b.Standing.Family != want.family {
+			t.Errorf("%s: standing %+v", want.name, b.Standing)
+		}
+	}
+	hardly := find(t, rep, "GET /hardly/{id}")
+	if s := hardly.Standing; s.Adds < s.Requests/2 || s.Adds > hardly.Forecast.Hits || !strings.Contains(hardly.Reason, fmt.Sprintf("would add %d hits", s.Adds)) {
+		t.Errorf("%+v: %s", s, hardly.Reason)
+	}
+	if got := fmt.Sprint(rep.Set.Names); got != "[GET /not/{id}]" {
+		t.Errorf("set %s", got)
+	}
+}
+
+func TestShape(t *testing.T) {
+	for key, want := range map[string]string{
+		"demarc:get_tags:~0123456789abcdef": "demarc:get_tags:{}", "article:42": "article:{}", "a/b|7": "a/b|{}", ":1:views.page.7f3a9c1e": ":{}:views.page.7f3a9c1e",
+		"user:ada": "user:ada", "": "", "v1:x": "v1:x", "face:1": "face:{}", "t:2026-01-02": "t:{}",
+	} {
+		if got := shape(key); got != want {
+			t.Errorf("%q: %q, %q was expected", key, got, want)
+		}
+	}
+}
