@@ -97,7 +97,7 @@ type ahead struct {
 	txn     *txn
 	stmt    *stmt
 	writes  []*write // of a statement outside a transaction
-	by      rec      // that statement, until it is judged
+	by      *rec     // that statement, until it is judged
 	rows    []*rowChange
 }
 
@@ -108,7 +108,8 @@ func (d *Detector) ahead(r *rec) {
 	early := rec{at: r.at, end: r.at, src: r.src, kind: kAhead, n: -1, hit: -1, x: d.aside()}
 	early.x.ahead = a
 	if r.txn == nil {
-		a.by = *r
+		by := *r
+		a.by = &by
 	} else if r.x.xid != 0 {
 		r.txn.xid = r.x.xid
 	}
@@ -151,8 +152,8 @@ func (d *Detector) change(r *rec) {
 		if r.at < a.at || r.at > a.end || a.txn != nil && a.txn.xid != 0 && xid != 0 {
 			continue
 		}
-		if a.writes == nil && a.by.x != nil {
-			a.writes = d.written(&a.by)
+		if a.writes == nil && a.by != nil {
+			a.writes = d.written(a.by)
 		}
 		ws := a.writes
 		if a.txn != nil {

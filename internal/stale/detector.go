@@ -127,6 +127,7 @@ type Detector struct {
 	keys      index[key]
 	places    map[place]*place
 	scratch   readScratch
+	accused   []suspect // see accuse
 	everSet   map[uint64]bool
 	clock     []*key
 	untidy    queue[untidy]

@@ -164,13 +164,14 @@ func (e *entry) known(by *del) bool {
 // accuse makes the story of an entry and the write to blame: of those that touched a row that was read, else of all, the
 // first whose columns were read. nil where nothing can be held against any.
 func (d *Detector) accuse(k *key, old *entry) *story {
-	ws := make([]suspect, 0, len(old.susp.ws))
+	ws := d.accused[:0]
 	for _, x := range old.susp.ws {
 		if x.lapse == lapseInside && x.txn.state == txnCommitted || x.w.gone {
 			continue
 		}
 		ws = append(ws, x)
 	}
+	d.accused = ws
 	if slices.ContainsFunc(ws, func(x suspect) bool { return x.lapse == lapseWrite }) {
 		ws = slices.DeleteFunc(ws, func(x suspect) bool { return x.lapse == lapseOld })
 	}

@@ -295,7 +295,6 @@ func (t *trace) traced() bool { return t != nil && t.h != 0 && !t.alone }
 
 // txn is a database transaction.
 type txn struct {
-	id       string
 	serial   uint64 // its number, from 1
 	at       int64  // of its begin; 0: not seen
 	first    int64  // start and end of its first statement
@@ -343,7 +342,7 @@ func (d *Detector) txn(id string) *txn {
 		return t
 	}
 	d.txnSerial++
-	t := &txn{id: strings.Clone(cut(id, event.MaxID)), serial: d.txnSerial}
+	t := &txn{serial: d.txnSerial}
 	d.txns[h] = t
 	if d.txnRing.push(h); d.txnRing.n() > d.opt.MaxTraces {
 		delete(d.txns, d.txnRing.pop())

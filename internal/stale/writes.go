@@ -298,7 +298,7 @@ func (d *Detector) statementEnd(r *rec) {
 		if r.kind == kWrite {
 			ws := d.written(r)
 			if r.x.ahead != nil {
-				r.x.ahead.writes, r.x.ahead.by = ws, rec{}
+				r.x.ahead.writes, r.x.ahead.by = ws, nil
 				ws = d.withRows(ws, r.x.ahead.rows, r, nil)
 			}
 			for _, w := range ws {
@@ -340,7 +340,7 @@ func (d *Detector) transaction(r *rec) {
 	case kBegin:
 		if t.state != txnOpen { // its number was given again
 			d.txnSerial++
-			*t = txn{id: t.id, serial: d.txnSerial, xid: r.x.xid}
+			*t = txn{serial: d.txnSerial, xid: r.x.xid}
 		}
 		t.at, t.iso = r.at, r.x.iso
 	case kCommit:
