@@ -32,7 +32,10 @@ type caller struct {
 }
 
 func (w *caller) name(id string) {
-	w.n, w.long = 0, nil
+	w.n = 0
+	if w.long != nil {
+		w.long = nil
+	}
 	if len(id) <= len(w.short) {
 		w.n = uint8(copy(w.short[:], id))
 	} else {
@@ -235,12 +238,15 @@ func (d *Detector) over(t *trace) {
 	}
 }
 
-// reuse keeps a trace for the next one, where nothing else can point to it.
+// reuse keeps a trace for the next one, where nothing else can point to it. It may still point to the last key that it
+// read. Each field is set by itself: to overwrite all of it costs much while garbage is collected.
 func (d *Detector) reuse(t *trace) {
 	if t.kept || t.parent != nil || len(d.freeTraces) >= 4096 {
 		return
 	}
-	clear(t.touch)
+	if len(t.touch) > 1 {
+		clear(t.touch)
+	}
 	clear(t.asked)
 	if cap(t.reads) > 16 {
 		t.reads = nil
@@ -253,8 +259,17 @@ func (d *Detector) reuse(t *trace) {
 			q.stmt, q.txn = nil, nil
 		}
 	}
-	*t = trace{gen: t.gen + 1, reads: t.reads[:0], touch: t.touch[:0], asked: t.asked[:0]}
-	t.who = &t.own
+	t.reads, t.touch, t.asked = t.reads[:0], t.touch[:0], t.asked[:0]
+	t.gen++
+	t.used, t.last, t.over, t.filled = 0, 0, false, false
+	if t.who != &t.own {
+		t.who = &t.own
+	}
+	w := &t.own
+	w.principal, w.at, w.target, w.route, w.done, w.isJob = 0, 0, 0, 0, false, false
+	if w.inputs != nil {
+		w.inputs = nil
+	}
 	d.freeTraces = append(d.freeTraces, t)
 }
 
@@ -441,7 +456,9 @@ func (d *Detector) request(r *rec) {
 	for i := range r.tr.touch {
 		d.touched(&r.tr.touch[i], w)
 	}
-	clear(r.tr.touch)
+	if len(r.tr.touch) > 1 {
+		clear(r.tr.touch)
+	}
 	r.tr.touch = r.tr.touch[:0]
 	if r.tr.kept {
 		r.tr.touch, r.tr.asked = nil, nil
