@@ -25,6 +25,7 @@ FAILURES = 100  # after so many failures a hook is switched off for good
 REQUEST, QUERY, TXN, CACHE, CALL, TASK = 1, 2, 3, 4, 5, 6
 
 now = time.time_ns
+_getframe = sys._getframe
 
 
 class State:
@@ -161,9 +162,13 @@ _HERE = os.path.dirname(os.path.abspath(__file__))
 _library = {}  # file name -> is it a library's; KNOWS for a hook that has left in db.asked who asks
 KNOWS = 2
 _KNOWING = (os.path.join(_HERE, "hooks", "cache_fastapi.py"),)
-_lines = {}  # (id of a code object, instruction) -> (text number, the code object, so that its id stays its own)
+# What is known of code objects by their ids: the object itself for a library's; {instruction: text number} for the
+# service's own, and the object under None; a tuple with it for a hook's that knows who asks. Each holds its object,
+# so that its id stays its own.
+_codes = {}
 _CACHE = 20_000
 _MAX_DEPTH = 150
+_STEPS = range(_MAX_DEPTH)
 _greenlet = None
 
 
@@ -221,6 +226,7 @@ def set_own(paths, libraries=()):
     _own = tuple(paths)
     _PREFIXES = (*_prefixes(), *libraries)
     _library.clear()
+    _codes.clear()
 
 
 def _is_library(filename):
@@ -252,26 +258,23 @@ def code(depth=2):
     runs in a greenlet is followed to the task that waits.
     """
     global _greenlet
-    f = sys._getframe(depth)
-    library = _library
+    f = _getframe(depth)
+    codes = _codes
     let = None
-    for _ in range(_MAX_DEPTH):
+    for _ in _STEPS:
         c = f.f_code
-        name = c.co_filename
-        lib = library.get(name)
-        if lib is None:
-            lib = _is_library(name)
-        if not lib:
-            site = _lines.get((id(c), f.f_lasti))
-            if site is None:
-                qual = getattr(c, "co_qualname", c.co_name)
-                n = text("%s:%s:%d" % (f.f_globals.get("__name__", "?"), qual, f.f_lineno))
-                if len(_lines) >= _CACHE:
-                    _lines.clear()
-                site = _lines[id(c), f.f_lasti] = (n, c)
-            return site[0]
-        if lib is KNOWS:
-            return None
+        known = codes.get(id(c))
+        if known is not c:
+            if known is None:
+                known = _learn_code(c)
+            if known is not c:
+                if type(known) is tuple:
+                    return None
+                n = known.get(f.f_lasti)
+                if n is None:
+                    qual = getattr(c, "co_qualname", c.co_name)
+                    n = known[f.f_lasti] = text("%s:%s:%d" % (f.f_globals.get("__name__", "?"), qual, f.f_lineno))
+                return n
         f = f.f_back
         if f is None:
             if let is None:
@@ -287,6 +290,15 @@ def code(depth=2):
             if f is None:
                 return None
     return None
+
+
+def _learn_code(c):
+    lib = is_library(c.co_filename)
+    known = c if lib is True else {None: c} if not lib else (c,)
+    if len(_codes) >= _CACHE:
+        _codes.clear()
+    _codes[id(c)] = known
+    return known
 
 
 def code_of(fn):

@@ -237,7 +237,7 @@ def query(conn, raw, start, end, statement, params, rows=None, error=None, many=
         status = conn.logical or does == BEGIN or (txn is not None and does < BEGIN)
     else:
         try:
-            status = probe(raw)
+            status = raw.in_transaction if probe is probe_sqlite else probe(raw)
         except Exception:  # a connection that is closed or lost
             status = IDLE
     if status is None:

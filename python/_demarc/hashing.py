@@ -17,16 +17,20 @@ MAX_NODES = 20_000  # of one value; beyond, a value has no hash
 MAX_DEPTH = 40
 _CACHE = 20_000
 _CACHED_LEN = 200  # characters; longer texts are hashed each time
+_WORD = 1 << 63
 
 _base = hashlib.blake2b(digest_size=8, key=b"\0" * 32)
 _cache = {}
+_whole = {}  # whole numbers of 64 bits -> their hashes; never asked for a bool or a float, which are equal to some
+_short = {}  # bytes up to _CACHED_LEN -> their hashes
 
 
 def set_key(key):
     """Sets the project's key, before the first hash is taken."""
     global _base
     _base = hashlib.blake2b(digest_size=8, key=key)
-    _cache.clear()
+    for cache in (_cache, _whole, _short):
+        cache.clear()
 
 
 def hash_bytes(b):
@@ -35,6 +39,18 @@ def hash_bytes(b):
     h.update(b)
     d = h.digest()
     return d if d != ZERO else ONE
+
+
+def hash_stored(b):
+    """The keyed hash of bytes that are likely to come again, such as the value that a cache holds for a key."""
+    d = _short.get(b)
+    if d is None:
+        d = hash_bytes(b)
+        if len(b) <= _CACHED_LEN:
+            if len(_short) >= _CACHE:
+                _short.clear()
+            _short[b] = d
+    return d
 
 
 def hash_text(s):
@@ -94,7 +110,12 @@ def hash_param(v):
     if t is str:
         return hash_text(v)
     if t is int:
-        return hash_text(str(v))
+        d = hash_text(str(v))
+        if -_WORD <= v < _WORD:
+            if len(_whole) >= _CACHE:
+                _whole.clear()
+            _whole[v] = d
+        return d
     c = canonical(v)
     if c is not None:
         return hash_text(c)
@@ -105,7 +126,12 @@ def hash_param(v):
 
 def hash_params(params):
     """The hashes of a sequence of parameters, joined."""
-    return b"".join([hash_param(v) for v in params])
+    found = []
+    for v in params:
+        t = type(v)
+        d = _cache.get(v) if t is str else _whole.get(v) if t is int else None
+        found.append(d or hash_param(v))
+    return b"".join(found)
 
 
 def hash_value(v):

@@ -83,9 +83,16 @@ def _record(dialect, cursor, start, statement, params, context, error, many=None
     try:
         if NAME in state.disabled:
             return
-        conn, raw = _conn_of(dialect, context.root_connection)
-        if conn is None:
-            return
+        fairy = context.root_connection._dbapi_connection
+        try:
+            conn = fairy._connection_record._demarc
+            raw = fairy.dbapi_connection
+        except AttributeError:
+            conn = None
+        if conn is None or conn.txn is None:
+            conn, raw = _conn_of(dialect, context.root_connection)
+            if conn is None:
+                return
         rows = cursor.rowcount
         info = dialect._demarc
         if info.sqlite and rows is not None and rows >= 0 and cursor.description is not None:
