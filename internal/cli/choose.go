@@ -56,6 +56,10 @@ func newChooseCommand() *cobra.Command {
 				return usageError(cmd, "--into and --boundary belong to --snippet")
 			}
 			opt.NoRow = snippet.NoRow(library)
+			if library != "" && len(levels) == 0 { // a choice with others in it would foretell what is not put there
+				opt.Levels = []string{forecast.LevelResponse}
+				fmt.Fprintln(cmd.ErrOrStderr(), "choosing among whole answers, which is what a snippet puts there (--level for others)")
+			}
 			dir, err := captureArg(args)
 			if err != nil {
 				return named(cmd, err)

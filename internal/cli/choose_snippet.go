@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/demarc-dev/demarc/internal/boundary"
@@ -27,8 +28,8 @@ func writeSnippet(out, talk io.Writer, file *boundary.File, library string, name
 				for _, b := range file.Boundaries {
 					there = append(there, b.Name)
 				}
-				return &fault.Error{What: "no boundary is named " + name, Cause: errors.New("it is not among those to cache"),
-					Expected: "one of: " + strings.Join(there, ", "), Retry: fault.RetryUseless, Code: fault.ExitUsage}
+				return &fault.Error{What: "no boundary is named " + name, Cause: errors.New("it is not among the whole answers to cache, which are what a snippet puts there"),
+					Expected: "one of: " + strings.Join(there, ", "), Retry: fault.RetryUseless, Try: "demarc choose --explain, for what it takes to cache it by hand", Code: fault.ExitUsage}
 			}
 			list = append(list, b)
 		}
@@ -36,7 +37,7 @@ func writeSnippet(out, talk io.Writer, file *boundary.File, library string, name
 	files, err := snippet.Render(library, list)
 	if err != nil {
 		return &fault.Error{What: "cannot write a snippet for " + library, Cause: err, Expected: "boundaries that can be put there in this way",
-			Retry: fault.RetryUseless, Try: "--boundary NAME for one of them, or another of: " + strings.Join(snippet.Libraries(), ", ")}
+			Retry: fault.RetryUseless, Try: snippetTry(list)}
 	}
 	switch {
 	case into != "":
@@ -60,6 +61,14 @@ func writeSnippet(out, talk io.Writer, file *boundary.File, library string, name
 		return &fault.Error{What: "cannot write the snippet", Cause: err, Expected: "space and permission to write", Retry: fault.RetrySafe}
 	}
 	return nil
+}
+
+// snippetTry says what to do instead where a snippet cannot be written.
+func snippetTry(list []boundary.Boundary) string {
+	if slices.ContainsFunc(list, func(b boundary.Boundary) bool { return b.Level != boundary.Response }) {
+		return "without --level, which chooses among whole answers; a function, or one around the statement, is given a cache by hand: demarc choose --explain says its key, lifetime and what drops it"
+	}
+	return "--boundary NAME for one of them, or another of: " + strings.Join(snippet.Libraries(), ", ")
 }
 
 func writeFiles(talk io.Writer, files []snippet.File, into string) error {

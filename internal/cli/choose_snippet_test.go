@@ -2,13 +2,46 @@ package cli
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/demarc-dev/demarc/event"
 	"github.com/demarc-dev/demarc/internal/fault"
 )
+
+// A snippet is for whole answers: the choice behind it is made among these, and what it cannot print is named with what to do.
+func TestSnippetOfAQuery(t *testing.T) {
+	events := reads()
+	for i := range events {
+		if q := events[i].Query; q != nil && strings.HasPrefix(q.Text, "SELECT") {
+			q.ResultHash, q.Code = events[i+1].Request.BodyHash, "shop.items:load:42"
+			events[i].Dur = event.Some(int64(15e6))
+		}
+	}
+	dir := recorded(t, events...)
+	out, talk, err := chooseOf(t, "--snippet", "cashews", dir)
+	if err != nil || !strings.Contains(out, "def cached_get_items_id(") || !strings.Contains(talk, "choosing among whole answers") {
+		t.Errorf("%v\n%s", err, talk)
+	}
+	_, _, err = chooseOf(t, "--snippet", "cashews", "--level", "query", dir)
+	var f *fault.Error
+	if !errors.As(err, &f) {
+		t.Fatal(err)
+	}
+	text := f.Error() + f.Try
+	for _, want := range []string{`is a boundary of level query: there are snippets for the answers of GET routes`, "without --level", "demarc choose --explain"} {
+		if !strings.Contains(text, want) || !strings.Contains(text, "SELECT") {
+			t.Errorf("%q is missing in: %s", want, text)
+		}
+	}
+	out, _, err = chooseOf(t, "--level", "query", dir)
+	if err != nil || !strings.Contains(out, "WORTH A CACHE") || !strings.Contains(out, "run by shop.items:load:42") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
 
 func TestChooseSnippet(t *testing.T) {
 	dir := recorded(t, reads()...)

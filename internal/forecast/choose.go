@@ -259,6 +259,9 @@ func (c *candidate) notes(l *log) []string {
 	} else if c.cover.changed == 0 {
 		notes = append(notes, "no answer changed while it was observed: how well writes explain changes is not known")
 	}
+	if line, n := c.code(l); n > 0 {
+		notes = append(notes, fmt.Sprintf("run by %s (%d of %d times)", line, n, len(c.units)))
+	}
 	if p := c.chosen; p != nil && c.noRow != "" && len(c.byRow) > 0 && p.Invalidation == TableFenced {
 		if row := c.grid.find(RowFenced, p.TTL); row.Hits > p.Hits {
 			notes = append(notes, fmt.Sprintf("dropped by row it would have %d hits, not %d; but %s", row.Hits, p.Hits, c.noRow))
@@ -271,6 +274,20 @@ func (c *candidate) notes(l *log) []string {
 		notes = append(notes, "the lifetime is longer than what was observed")
 	}
 	return notes
+}
+
+// code returns the line that runs a statement most often, and how often; 0 where none is known.
+func (c *candidate) code(l *log) (line string, n int) {
+	count := map[uint32]int{}
+	for _, i := range c.units {
+		if code := l.units[i].code; code != 0 {
+			count[code]++
+			if text := l.names.text(code); count[code] > n || count[code] == n && text < line {
+				line, n = text, count[code]
+			}
+		}
+	}
+	return line, n
 }
 
 // share writes a part of a whole.

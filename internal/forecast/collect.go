@@ -23,6 +23,7 @@ type unit struct {
 	who                 uint64 // principal; 0: not known
 	seq                 uint64 // identity of the event, for doubled ones; 0: none
 	name                uint32 // boundary
+	code                uint32 // line of the service that ran a statement; 0: not known
 	own, vary           span   // inputs
 	tags                span   // in Forecast.refs
 	asks                span   // in log.asks

@@ -152,7 +152,7 @@ func (f *Forecast) add(e *event.Event) {
 
 // full says whether the memory is used up.
 func (f *Forecast) full() bool {
-	const unitSize, inputSize, readSize, writeSize, pinSize, lookSize, mapSize = 136, 16, 64, 72, 16, 40, 64
+	const unitSize, inputSize, readSize, writeSize, pinSize, lookSize, mapSize = 144, 16, 64, 72, 16, 40, 64
 	return int64(len(f.units)*unitSize+len(f.inputs)*inputSize+len(f.reads)*readSize+4*len(f.refs)+len(f.writes)*writeSize+
 		len(f.pins)*pinSize+len(f.looks)*lookSize+(len(f.txns)+len(f.tags.list)+len(f.sets)+len(f.names.list))*mapSize)+f.names.bytes > f.opt.Memory
 }

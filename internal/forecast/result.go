@@ -39,6 +39,7 @@ type Window struct {
 type Boundary struct {
 	Name        string       `json:"name"`
 	Level       string       `json:"level"`
+	Code        string       `json:"code"` // of a query: the line of the service that runs it most often; "" where not known
 	Verdict     string       `json:"verdict"`
 	Reason      string       `json:"reason"`
 	Key         []string     `json:"key"`
@@ -188,6 +189,7 @@ func (l *log) boundary(c *candidate, all int64) Boundary {
 	if c.grid == nil {
 		return b
 	}
+	b.Code, _ = c.code(l)
 	b.Inputs = c.parts.inputs
 	for _, in := range c.parts.inputs {
 		switch in.Use {

@@ -154,7 +154,7 @@ func (f *Forecast) queryUnit(e *event.Event, s *statement, tags span) {
 	if u.hash == 0 {
 		u.flags |= noHash
 	}
-	u.tags, u.queries = tags, 1
+	u.tags, u.queries, u.code = tags, 1, f.names.id(q.Code)
 	from := len(f.inputs)
 	for i, p := range q.Params {
 		name := "arg." + itoa(i+1)

@@ -241,7 +241,9 @@ func TestOrderAndPartsDoNotMatter(t *testing.T) {
 		}
 		wait.Wait()
 	}}, mixed)
-	if got.Evidence.Doubled == 0 || !slices.ContainsFunc(got.Warnings, func(w Warning) bool { return w.Code == "doubled" }) {
+	if got.Evidence.Doubled == 0 || !slices.ContainsFunc(got.Warnings, func(w Warning) bool {
+		return w.Code == "doubled" && strings.Contains(w.Text, " events came twice and are counted once")
+	}) {
 		t.Errorf("events that came twice are not named: %+v", got.Evidence)
 	}
 	for i := range want.Boundaries {
@@ -263,30 +265,31 @@ func orZero(f *Figures) *Figures {
 func TestNoForecastWithoutGround(t *testing.T) {
 	for _, c := range []struct {
 		name, warning string
+		says          string                  // the warning, or the reason of an item's route
 		change        func(*event.Event) bool // whether the event stays
 		forecast      bool
 	}{
-		{"no hashes", "no-hashes", func(e *event.Event) bool {
+		{"no hashes", "no-hashes", "answers carry no hash: whether a stored one would still be right cannot be told", func(e *event.Event) bool {
 			if e.Request != nil {
 				e.Request.BodyHash = 0
 			}
 			return true
 		}, false},
-		{"no queries", "no-queries", func(e *event.Event) bool { return e.Query == nil }, true},
-		{"no principals", "no-principals", func(e *event.Event) bool {
+		{"no queries", "no-queries", "no statement was recorded: what an answer rests on, and which write changes it, is not known", func(e *event.Event) bool { return e.Query == nil }, true},
+		{"no principals", "no-principals", "who asked is not known: whether answers differ between users cannot be told", func(e *event.Event) bool {
 			if e.Request != nil {
 				e.Request.Principal = ""
 			}
 			return true
 		}, true},
-		{"clocks apart", "clocks", func(e *event.Event) bool {
+		{"clocks apart", "clocks", "the clocks of hosts a and b are 3.0 hours apart: what was before what cannot be told", func(e *event.Event) bool {
 			if e.Seq%2 == 0 {
 				e.Source = &event.Source{Service: "shop", Host: "b", Pid: 1}
 				e.At += 3 * int64(time.Hour)
 			}
 			return true
 		}, false},
-		{"no durations", "", func(e *event.Event) bool { e.Dur = event.Opt[int64]{}; return true }, false},
+		{"no durations", "", "durations are not known: when an answer would be stored cannot be told", func(e *event.Event) bool { e.Dur = event.Opt[int64]{}; return true }, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			events := slices.DeleteFunc(traps(2, 1500), func(e event.Event) bool { return !c.change(&e) })
@@ -296,6 +299,13 @@ func TestNoForecastWithoutGround(t *testing.T) {
 			rep := report(t, Options{}, events)
 			if c.warning != "" && !slices.ContainsFunc(rep.Warnings, func(w Warning) bool { return w.Code == c.warning }) {
 				t.Errorf("no warning %q: %+v", c.warning, rep.Warnings)
+			}
+			said := find(t, rep, "GET /items/{id}").Reason
+			for _, w := range rep.Warnings {
+				said += "\n" + w.Text
+			}
+			if !strings.Contains(said, c.says) {
+				t.Errorf("%q is not said: %s", c.says, said)
 			}
 			made := slices.ContainsFunc(rep.Boundaries, func(b Boundary) bool { return b.Forecast != nil })
 			if made != c.forecast {

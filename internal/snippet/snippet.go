@@ -110,7 +110,10 @@ var (
 func placeOf(library string, b boundary.Boundary) (place, error) {
 	route, isGet := strings.CutPrefix(b.Name, "GET ")
 	if b.Level != boundary.Response || !isGet {
-		return place{}, fmt.Errorf("%s is a %s: there are snippets for the answers of GET routes", b.Name, b.Level)
+		if b.Level == boundary.Response {
+			return place{}, fmt.Errorf("%s is no GET route: there are snippets for the answers of GET routes", b.Name)
+		}
+		return place{}, fmt.Errorf("%q is a boundary of level %s: there are snippets for the answers of GET routes", b.Name, b.Level)
 	}
 	if !pathName.MatchString(route) {
 		return place{}, fmt.Errorf("%s: the route holds other signs than letters, digits and _ { } : . / ~ -", b.Name)
