@@ -399,10 +399,10 @@ func soundsLikeDrop(name string) bool {
 // must have the words of one among those of the other.
 func sameParts(d *Detector, s *story, x *del, parts, words *[]string) bool {
 	if *parts == nil && *words == nil {
-		*parts, *words = d.fams.variables(s.key)
+		*parts, *words = d.fams.variables(s.st, s.key)
 		slices.Sort(*parts)
 	}
-	p, w := d.fams.variables(x.key)
+	p, w := d.fams.variables(x.st, x.key)
 	slices.Sort(p)
 	if len(p) > 0 || len(*parts) > 0 {
 		return slices.Equal(p, *parts)

@@ -70,7 +70,7 @@ func (d *Detector) taint(e *event.Event, src *source) {
 				d.noteSet(hashText(st.id, c.Key))
 			}
 			if c.Op == "delete" {
-				d.fams.of(cut(c.Key, maxKey)).find().covered = true
+				d.fams.of(st, cut(c.Key, maxKey)).find().covered = true
 			}
 			return
 		}

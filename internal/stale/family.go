@@ -1,14 +1,20 @@
 package stale
 
 import (
+	"maps"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
 
 // Families are keys of one shape: split at ":", "/" and "|", segments that are numbers, UUIDs or hashes become {}. A
-// segment that takes more than manyValues values in its place becomes {} too; what was counted apart until then is added
-// up. The tree of segments has at most maxNodes nodes; beyond, new segments are {}.
+// segment that takes more than manyValues values in its place, with the same separator after it, becomes {} too; what was
+// counted apart until then is added up. The trees of segments have at most maxNodes nodes; beyond, new segments are {}.
+//
+// Keys that say what they are of share one tree, so that article:{} is one family in whatever store it lies. Those that name
+// nothing before their last segment (7, hello-world, :1:hello-world) have a tree for each store, for it alone tells
+// them apart; where no segment is left that is not {}, the store stands before the name: functools:shop.price {}.
 const (
 	manyValues = 64
 	maxNodes   = 1 << 16
@@ -22,11 +28,18 @@ const (
 type node struct {
 	kids map[string]*node // by separator and segment
 	fam  *family
-	open bool // kids were put together under {}
+	open uint8 // kids were put together under {}: those with the separators of these bits
+}
+
+// tree is the tree of keys that share families.
+type tree struct {
+	node
+	store string // whose it is; "" for all
 }
 
 type families struct {
-	root  node
+	root  tree
+	own   []*tree // of single stores
 	nodes int
 	n     int
 	max   int
@@ -37,6 +50,7 @@ type families struct {
 // family is what is known of the keys of one shape. A family that was put into another points to it.
 type family struct {
 	name   string
+	shape  string // the name without a store
 	into   *family
 	budget int64
 
@@ -70,20 +84,54 @@ func (f *family) find() *family {
 	return f
 }
 
-func (fs *families) budgetOf(name string) int64 {
-	if d, ok := fs.opt.Budgets[name]; ok {
-		return int64(d)
+// budgetOf is the budget of a family: by its name, else by its shape.
+func (fs *families) budgetOf(name, shape string) int64 {
+	for _, by := range []string{name, shape, "default"} {
+		if d, ok := fs.opt.Budgets[by]; ok {
+			return int64(d)
+		}
 	}
-	return int64(fs.opt.Budgets["default"])
+	return 0
+}
+
+// sepBit is the bit of a separator, which an edge of a tree begins with.
+func sepBit(sep string) uint8 { return 1 << (1 + strings.IndexAny(":/|", sep)) }
+
+// edge divides the name of an edge into its separator and its segment.
+func edge(at string) (sep, seg string) {
+	if at != "" && strings.IndexByte(":/|", at[0]) >= 0 {
+		return at[:1], at[1:]
+	}
+	return "", at
 }
 
 // inner finds hashes and UUIDs inside a segment: keys of page caches join them with dots.
 var inner = regexp.MustCompile(`~[0-9a-f]{16}\b|\b[0-9a-f]{32,64}\b|\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b`)
 
-// of returns the family of a key.
-func (fs *families) of(key string) *family {
-	n := &fs.root
-	name := make([]byte, 0, 96)
+// treeOf is the tree of a key of a store.
+func (fs *families) treeOf(st *store, key string) *tree {
+	for rest := key; ; {
+		i := strings.IndexAny(rest, ":/|")
+		if i < 0 {
+			break
+		}
+		if seg := rest[:i]; seg != "" && !variable(seg) {
+			return &fs.root
+		}
+		rest = rest[i+1:]
+	}
+	if st.keys == nil {
+		st.keys = &tree{store: st.name}
+		fs.own = append(fs.own, st.keys)
+	}
+	return st.keys
+}
+
+// of returns the family of a key of a store.
+func (fs *families) of(st *store, key string) *family {
+	t := fs.treeOf(st, key)
+	n := &t.node
+	shape := make([]byte, 0, 96)
 	for count, rest := 0, key; ; count++ {
 		i := strings.IndexAny(rest, ":/|")
 		if count >= maxSegments {
@@ -100,33 +148,44 @@ func (fs *families) of(key string) *family {
 				shown = inner.ReplaceAllString(seg, "{}")
 			}
 		}
-		n, shown = fs.kid(n, sep, shown)
-		name = append(append(name, shown...), sep...)
+		n, shown = fs.kid(t, n, sep, shown)
+		shape = append(append(shape, shown...), sep...)
 		if i < 0 {
 			break
 		}
 		rest = rest[i+1:]
 	}
 	if n.fam == nil {
-		n.fam = fs.make(string(name))
+		n.fam = fs.make(t, string(shape))
 	}
 	return n.fam
 }
 
-func (fs *families) make(name string) *family {
+func (fs *families) make(t *tree, shape string) *family {
 	if fs.n >= fs.max {
 		if fs.other == nil {
-			fs.other = &family{name: otherFamilies, budget: fs.budgetOf(otherFamilies)}
+			fs.other = &family{name: otherFamilies, shape: otherFamilies, budget: fs.budgetOf(otherFamilies, otherFamilies)}
 		}
 		return fs.other
 	}
 	fs.n++
-	return &family{name: name, budget: fs.budgetOf(name)}
+	f := &family{}
+	fs.call(f, t, shape)
+	return f
+}
+
+// call names a family of a tree.
+func (fs *families) call(f *family, t *tree, shape string) {
+	f.name, f.shape = shape, shape
+	if t.store != "" && strings.Trim(strings.ReplaceAll(shape, "{}", ""), ":/|") == "" {
+		f.name = t.store + " " + shape
+	}
+	f.budget = fs.budgetOf(f.name, f.shape)
 }
 
 // kid returns the node of a segment, and the segment as it is shown.
-func (fs *families) kid(n *node, sep, seg string) (*node, string) {
-	if n.open {
+func (fs *families) kid(t *tree, n *node, sep, seg string) (*node, string) {
+	if n.open&sepBit(sep) != 0 {
 		seg = "{}"
 	}
 	at := sep + seg
@@ -137,26 +196,43 @@ func (fs *families) kid(n *node, sep, seg string) (*node, string) {
 		n.kids = map[string]*node{}
 	}
 	if fs.nodes >= maxNodes && seg != "{}" {
-		return fs.kid(n, sep, "{}")
+		return fs.kid(t, n, sep, "{}")
 	}
 	k := &node{}
 	n.kids[strings.Clone(at)] = k
 	fs.nodes++
-	if len(n.kids) > manyValues && !n.open {
-		fs.fold(n)
-		return fs.kid(n, sep, seg)
+	if n.many(sep) {
+		fs.fold(n, sep)
+		fs.rename(t, &t.node, "")
+		return fs.kid(t, n, sep, seg)
 	}
 	return k, seg
 }
 
-// fold puts all children of a node together under {}.
-func (fs *families) fold(n *node) {
+// many says whether a node has so many kids with a separator that they are one.
+func (n *node) many(sep string) bool {
+	if len(n.kids) <= manyValues || n.open&sepBit(sep) != 0 {
+		return false
+	}
+	count := 0
+	for at := range n.kids {
+		if s, _ := edge(at); s == sep {
+			count++
+		}
+	}
+	return count > manyValues
+}
+
+// fold puts all children of a node with a separator together under {}.
+func (fs *families) fold(n *node, sep string) {
 	kids := n.kids
-	n.kids, n.open = map[string]*node{}, true
-	for at, k := range kids {
-		sep := ""
-		if at != "" && strings.IndexByte(":/|", at[0]) >= 0 {
-			sep = at[:1]
+	n.kids = map[string]*node{}
+	n.open |= sepBit(sep)
+	for _, at := range slices.Sorted(maps.Keys(kids)) {
+		k := kids[at]
+		if s, _ := edge(at); s != sep {
+			n.kids[at] = k
+			continue
 		}
 		to := n.kids[sep+"{}"]
 		if to == nil {
@@ -166,7 +242,6 @@ func (fs *families) fold(n *node) {
 		fs.nodes--
 		fs.join(to, k)
 	}
-	fs.rename(&fs.root, "")
 }
 
 // join puts what is known below one node into another.
@@ -179,12 +254,10 @@ func (fs *families) join(to, from *node) {
 		to.fam.find().take(from.fam.find())
 		fs.n--
 	}
-	for at, k := range from.kids {
-		if to.open {
-			sep := ""
-			if at != "" && strings.IndexByte(":/|", at[0]) >= 0 {
-				sep = at[:1]
-			}
+	for _, at := range slices.Sorted(maps.Keys(from.kids)) {
+		k := from.kids[at]
+		sep, _ := edge(at)
+		if to.open&sepBit(sep) != 0 {
 			at = sep + "{}"
 		}
 		if to.kids == nil {
@@ -196,26 +269,55 @@ func (fs *families) join(to, from *node) {
 		} else {
 			to.kids[at] = k
 		}
-	}
-	if !to.open && len(to.kids) > manyValues {
-		fs.fold(to)
+		if to.many(sep) {
+			fs.fold(to, sep)
+		}
 	}
 }
 
-// rename gives all families below a node the name of their place. The separator of a segment stands after it in the
-// name, and before it in the tree.
-func (fs *families) rename(n *node, name string) {
+// rename gives all families below a node of a tree the name of their place. The separator of a segment stands after it in
+// the name, and before it in the tree.
+func (fs *families) rename(t *tree, n *node, name string) {
 	if n.fam != nil && n.fam != fs.other {
-		f := n.fam.find()
-		f.name, f.budget = name, fs.budgetOf(name)
+		fs.call(n.fam.find(), t, name)
 	}
 	for at, k := range n.kids {
-		seg, sep := at, ""
-		if at != "" && strings.IndexByte(":/|", at[0]) >= 0 {
-			seg, sep = at[1:], at[:1]
-		}
-		fs.rename(k, name+seg+sep)
+		sep, seg := edge(at)
+		fs.rename(t, k, name+seg+sep)
 	}
+}
+
+// all are the families that there are, by their names. Those of several stores that are called the same are added up.
+func (fs *families) all() map[string]*family {
+	out, sums := map[string]*family{}, map[*family]bool{}
+	var walk func(n *node)
+	walk = func(n *node) {
+		if n.fam != nil && n.fam != fs.other {
+			f := n.fam.find()
+			switch have := out[f.name]; {
+			case have == nil:
+				out[f.name] = f
+			case sums[have]:
+				have.add(f)
+			case have != f:
+				sum := &family{name: f.name, shape: f.shape, budget: f.budget}
+				sum.add(have)
+				sum.add(f)
+				out[f.name], sums[sum] = sum, true
+			}
+		}
+		for _, k := range n.kids {
+			walk(k)
+		}
+	}
+	walk(&fs.root.node)
+	for _, t := range fs.own {
+		walk(&t.node)
+	}
+	if fs.other != nil {
+		out[otherFamilies] = fs.other
+	}
+	return out
 }
 
 // take adds what is known of another family, which then points here.
@@ -334,8 +436,8 @@ func uuid(s string) bool {
 }
 
 // variables are the parts of a key that its family shows as {}, in order, and the words of the rest.
-func (fs *families) variables(key string) (parts []string, words []string) {
-	n := &fs.root
+func (fs *families) variables(st *store, key string) (parts []string, words []string) {
+	n := &fs.treeOf(st, key).node
 	for count, rest := 0, key; ; count++ {
 		i := strings.IndexAny(rest, ":/|")
 		if count >= maxSegments {
@@ -345,7 +447,7 @@ func (fs *families) variables(key string) (parts []string, words []string) {
 		if i >= 0 {
 			seg, sep = rest[:i], rest[i:i+1]
 		}
-		folded := n != nil && n.open
+		folded := n != nil && n.open&sepBit(sep) != 0
 		if n != nil {
 			at := sep + inner.ReplaceAllString(seg, "{}")
 			if folded || variable(seg) {

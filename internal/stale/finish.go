@@ -16,7 +16,7 @@ func (d *Detector) Report() *Report {
 }
 
 func (d *Detector) partial() *partial {
-	p := &partial{d: d, fams: map[string]*family{}, groups: d.groups, cov: d.cov, reached: d.reached, marks: d.marks, from: d.from, to: d.to,
+	p := &partial{d: d, fams: d.fams.all(), groups: d.groups, cov: d.cov, reached: d.reached, marks: d.marks, from: d.from, to: d.to,
 		procs: map[string]int64{}}
 	p.counts = counts{judged: d.judged, fillsWithReads: d.fillsWithReads, writesJoined: d.writesJoined, unsure: d.unsure}
 	for _, s := range d.stories {
@@ -34,19 +34,7 @@ func (d *Detector) partial() *partial {
 			}
 		}
 	}
-	var walk func(n *node)
-	walk = func(n *node) {
-		if n.fam != nil && n.fam != d.fams.other {
-			f := n.fam.find()
-			p.fams[f.name] = f
-		}
-		for _, k := range n.kids {
-			walk(k)
-		}
-	}
-	walk(&d.fams.root)
 	if d.fams.other != nil {
-		p.fams[otherFamilies] = d.fams.other
 		p.reached["families"] = true
 	}
 	for _, l := range d.looks {

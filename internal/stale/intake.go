@@ -284,11 +284,11 @@ func (d *Detector) takeKey(r *rec, name string) bool {
 			if r.x == nil {
 				r.x = d.aside()
 			}
-			r.x.delID, r.x.delFam = id, d.fams.of(cut(name, maxKey))
+			r.x.delID, r.x.delFam = id, d.fams.of(r.st, cut(name, maxKey))
 			return true
 		case kDelete:
 			r.x.delKey = strings.Clone(r.x.delKey)
-			r.x.delFam = d.fams.of(r.x.delKey)
+			r.x.delFam = d.fams.of(r.st, r.x.delKey)
 			return true
 		}
 		return false

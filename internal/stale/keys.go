@@ -17,7 +17,7 @@ func (d *Detector) key(st *store, p *proc, full uint64, name string, probe bool)
 	}
 	k := &key{id: id, used: !probe}
 	k.name = strings.Clone(cut(name, maxKey))
-	k.place = d.place(place{d.fams.of(k.name), st, p})
+	k.place = d.place(place{d.fams.of(st, k.name), st, p})
 	d.keys.put(id, k)
 	d.clock = append(d.clock, k)
 	if p != nil {

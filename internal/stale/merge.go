@@ -48,7 +48,7 @@ func Merge(reports ...*Report) *Report {
 		for _, name := range slices.Sorted(maps.Keys(p.fams)) {
 			f := all.fams[name]
 			if f == nil {
-				f = &family{name: name, budget: p.fams[name].budget}
+				f = &family{name: name, shape: p.fams[name].shape, budget: p.fams[name].budget}
 				all.fams[name] = f
 			}
 			f.add(p.fams[name])

@@ -53,7 +53,7 @@ import (
 //	expect cannot-tell missing=fill_start candidates=stale-set,order
 //	expect lookalike stampede family=article:{} count=3
 //	expect coverage hits_judged=0.5
-//	expect family article:{} hits=3 stale_reads=2
+//	expect family article:{} hits=3 stale_reads=2      a name with blanks stands in quotes
 //
 // candidates and witness (labels of events, in order) name what must be among those of the finding.
 
@@ -519,7 +519,7 @@ func (p *scriptParser) expectation(s *script, text string) {
 		if len(rest) == 0 || strings.Contains(rest[0], "=") {
 			p.fail("expect %s: a word is missing", words[0])
 		}
-		w := rest[0]
+		w := strings.Trim(rest[0], `"`)
 		rest = rest[1:]
 		return w
 	}

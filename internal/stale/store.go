@@ -24,6 +24,7 @@ type store struct {
 	tags   map[string]*tag
 	fams   []*family // of keys set in it
 	known  map[*family]bool
+	keys   *tree             // of keys that name nothing but it
 	blind  map[string]*drops // writers of a table that drop tags nothing is known to have
 }
 
@@ -102,7 +103,7 @@ func wideFamilies(x *del) []*family {
 	var out []*family
 	for _, f := range x.st.fams {
 		f = f.find()
-		if !slices.Contains(out, f) && (x.by == byClear || mayMatch(x.pattern, f.name)) {
+		if !slices.Contains(out, f) && (x.by == byClear || mayMatch(x.pattern, f.shape)) {
 			out = append(out, f)
 		}
 	}
