@@ -102,26 +102,29 @@ func measure(path string, curve bool, policy string, size int) error {
 		return err
 	}
 	defer f.Close()
-	ids := sim.NewInterner(1)
-	var add func(sim.Block)
+	var add func([]uint64)
 	var show func() int64
+	var keys func() int
 	if curve {
-		c := sim.NewCurve()
-		add = c.Add
+		c := sim.NewCurve(sim.NewInterner(1))
+		add = func(keys []uint64) { c.Add(keys, nil) }
+		keys = c.Keys
 		show = func() int64 { return c.Misses([]int{size})[0] }
 	} else {
 		def, err := sim.Find(policy)
 		if err != nil {
 			return err
 		}
-		p := def.New(size, sim.Options{})
-		add, show = p.Add, p.Misses
+		p, ids, numbers := def.New(size, sim.Options{}), sim.NewInterner(1), make([]uint32, 1<<16)
+		add = func(keys []uint64) {
+			ids.Add(keys, numbers[:len(keys)])
+			p.Add(sim.Block{Keys: numbers[:len(keys)], Known: ids.Keys()})
+		}
+		keys, show = ids.Keys, p.Misses
 	}
-	numbers := make([]uint32, 1<<16)
 	began := time.Now()
 	info, err := trace.Read(context.Background(), f, trace.Options{Name: path}, func(b trace.Batch) error {
-		ids.Add(b.Keys, numbers[:len(b.Keys)])
-		add(sim.Block{Keys: numbers[:len(b.Keys)], Known: ids.Keys()})
+		add(b.Keys)
 		return nil
 	})
 	if err != nil {
@@ -140,6 +143,6 @@ func measure(path string, curve bool, policy string, size int) error {
 	}
 	rate := func(d time.Duration) float64 { return float64(info.Requests) / d.Seconds() / 1e6 }
 	fmt.Printf("%d requests, %d keys, miss ratio at %d: %.4f\n%.2f M requests/s of processor time, %.2f M/s of wall time; peak %d MB\n",
-		info.Requests, ids.Keys(), size, float64(misses)/float64(info.Requests), rate(cpu), rate(wall), peak)
+		info.Requests, keys(), size, float64(misses)/float64(info.Requests), rate(cpu), rate(wall), peak)
 	return nil
 }

@@ -65,7 +65,7 @@ func newSimulateCommand() *cobra.Command {
 				if !(sample >= smallestSimulated && sample <= 1) {
 					return usageError(cmd, fmt.Sprintf("--sample %v is not a share between %v and 1", sample, smallestSimulated))
 				}
-				s.rate, s.reason = sample, "as asked"
+				s.rate, s.reason, s.exact = sample, "as asked", sample == 1
 			}
 			if memory < leastSimulateMemory || memory > math.MaxInt64/1_000_000 {
 				return usageError(cmd, fmt.Sprintf("--memory %d: a number of megabytes from %d on was expected", memory, leastSimulateMemory))
@@ -124,7 +124,7 @@ func newSimulateCommand() *cobra.Command {
 	cmd.Flags().StringVar(&boundaryName, "boundary", "", "of a capture, replay this boundary: `NAME` or route")
 	cmd.Flags().StringVar(&declared, "boundaries", "", "take the boundary's key from this `file` (boundaries.yaml)")
 	cmd.Flags().StringVar(&format, "format", trace.Auto, "format of the trace: "+strings.Join(trace.Formats(), ", ")+" (default: told by its name and beginning)")
-	cmd.Flags().Float64Var(&sample, "sample", 1, "replay only this share of the keys and estimate, with error bars")
+	cmd.Flags().Float64Var(&sample, "sample", 1, "replay only this share of the keys and estimate, with error bars; 1: exact counts or none")
 	cmd.Flags().Int64Var(&memory, "memory", simulateMemory, fmt.Sprintf("memory to use at most, in MB, %d or more; a trace that needs more is sampled", leastSimulateMemory))
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON ("+sim.Schema+")")
 	cmd.Flags().BoolVar(&asHTML, "html", false, "write one self-contained HTML page with the curves")

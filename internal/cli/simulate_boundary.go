@@ -53,8 +53,13 @@ func (s *simulation) weigh(l *loaded, to *sim.Block, b trace.Batch) error {
 	if s.traceTTL {
 		to.TTL = b.TTL
 	}
-	for _, n := range b.Sizes {
-		l.total.Bytes += int64(n)
+	if b.Sizes != nil {
+		l.last = slices.Grow(l.last, to.Known-len(l.last))[:to.Known]
+		for i, key := range to.Keys {
+			l.bytes += int64(b.Sizes[i]) - int64(l.last[key])
+			l.last[key] = b.Sizes[i]
+			l.total.Bytes += int64(b.Sizes[i])
+		}
 	}
 	for _, v := range b.Cost {
 		l.total.Cost += float64(v)

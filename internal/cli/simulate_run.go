@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -25,7 +26,8 @@ import (
 )
 
 // simulation reads a trace once, counts the whole LRU curve while doing so, and keeps the requests (as numbers, in memory) only
-// if other policies are to be replayed, as many of them at a time as there are processors.
+// if other policies are to be replayed, as many of them at a time as there are processors. What does not fit into the memory is sampled: a file is
+// read again for that; of a stream, which cannot be, a sample is kept beside from the beginning.
 type simulation struct {
 	cmd      *cobra.Command
 	file     string
@@ -38,6 +40,7 @@ type simulation struct {
 	costs    bool    // losses are wanted
 	boundary string  // of a capture
 	declared string  // file of boundaries
+	exact    bool    // or nothing
 	rate     float64 // share of the keys that is replayed
 	reason   string  // why that is less than all
 	memory   int64   // bytes
@@ -45,13 +48,14 @@ type simulation struct {
 
 // loaded is a trace in memory.
 type loaded struct {
-	info     trace.Info
-	curve    *sim.Curve
-	trace    *sim.Trace // nil where the curve is enough
-	requests int64      // replayed
-	keys     int        // replayed
+	info  trace.Info
+	ids   *sim.Interner
+	curve *sim.Curve // over ids; nil where it is not wanted, or of a sample
+	trace *sim.Trace // nil where the curve is enough
+	spare *spare     // nil where the trace can be read again, or is kept
 
 	bytes    int64    // last sizes of all keys
+	last     []uint32 // size by key
 	total    sim.Loss // of all requests
 	costly   bool     // costs are known and wanted
 	sized    bool     // sizes are known and wanted
@@ -59,42 +63,79 @@ type loaded struct {
 	warnings []string
 }
 
+// requests is how many are replayed.
+func (l *loaded) requests() int64 {
+	if l.curve != nil {
+		return l.curve.Requests()
+	}
+	return int64(l.trace.Requests())
+}
+
+// spare is a sample that is kept beside exact counts, for when these outgrow the memory.
+type spare struct {
+	rate    float64
+	ids     *sim.Interner
+	trace   *sim.Trace
+	keys    []uint64
+	numbers []uint32
+}
+
+// spareRate is that of a spare at first.
+const spareRate = 1.0 / 8
+
+func (p *spare) add(keys []uint64) {
+	p.keys, _ = sim.Sampled(append(p.keys[:0], keys...), nil, p.rate)
+	p.numbers = slices.Grow(p.numbers[:0], len(p.keys))[:len(p.keys)]
+	p.ids.Add(p.keys, p.numbers)
+	p.trace.Add(sim.Block{Keys: p.numbers, Known: p.ids.Keys()})
+}
+
+func (p *spare) needs() int64 { return p.ids.Bytes() + p.ids.Growing() + p.trace.Bytes() }
+
 // errTooLarge ends reading when the memory does not suffice.
 var errTooLarge = errors.New("the trace needs more memory than --memory allows")
 
 // groups is how many groups of keys the error bars of a sample are found by.
 const groups = 8
 
-// sampleStep is by how much the sample shrinks when it does not fit.
-const sampleStep = 10
+// sampleStep is by how much a sample shrinks when it does not fit.
+const sampleStep = 2
 
 func (s *simulation) run(ctx context.Context) (*sim.Result, error) {
 	// The collector of garbage works harder when the bound comes near.
 	defer debug.SetMemoryLimit(debug.SetMemoryLimit(s.memory - programMemory))
-	var l *loaded
 	for {
-		var again bool
-		var err error
-		if l, again, err = s.load(ctx); err == nil {
-			break
-		}
-		if !errors.Is(err, errTooLarge) {
+		l, again, err := s.load(ctx)
+		switch {
+		case err == nil:
+			return s.result(ctx, l)
+		case !errors.Is(err, errTooLarge):
 			return nil, err
+		case !again || s.rate < 1 || s.exact || s.weighs():
+			return nil, s.tooLarge()
 		}
-		next := s.rate / sampleStep
-		if s.weighs() || !again || next < smallestSimulated {
-			if s.weighs() {
-				return nil, &fault.Error{What: "cannot simulate " + s.file, Cause: errTooLarge, Expected: "a trace that fits: sizes in bytes, lifetimes of the trace, costs and boundaries are not sampled",
-					Retry: fault.RetryUseless, Try: fmt.Sprintf("more than --memory %d", s.memory/1_000_000)}
-			}
-			return nil, &fault.Error{What: "cannot simulate " + s.file, Cause: errTooLarge, Expected: "a trace that fits, or a smaller share of it",
-				Retry: fault.RetryUseless, Try: fmt.Sprintf("demarc simulate --sample %g …, or more than --memory %d", next, s.memory/1_000_000)}
-		}
-		fmt.Fprintf(s.cmd.ErrOrStderr(), "%s does not fit into %d MB: reading again, %g of the keys\n", s.file, s.memory/1_000_000, next)
-		s.rate, s.reason = next, fmt.Sprintf("the trace needs more than %d MB", s.memory/1_000_000)
+		s.rate, s.reason = s.rate/sampleStep, s.needsMore()
+		fmt.Fprintf(s.cmd.ErrOrStderr(), "%s does not fit into %d MB: reading again, as a sample\n", s.file, s.memory/1_000_000)
 		debug.FreeOSMemory() // of what was read so far
 	}
-	return s.result(ctx, l)
+}
+
+func (s *simulation) needsMore() string {
+	return fmt.Sprintf("the trace needs more than %d MB", s.memory/1_000_000)
+}
+
+// tooLarge is the refusal of a trace that does not fit and may not, or cannot, be sampled.
+func (s *simulation) tooLarge() error {
+	f := &fault.Error{What: "cannot simulate " + s.file, Cause: errTooLarge, Expected: "a trace of which a sample fits",
+		Retry: fault.RetryUseless, Try: fmt.Sprintf("more than --memory %d", s.memory/1_000_000)}
+	switch {
+	case s.weighs():
+		f.Expected = "a trace that fits: sizes in bytes, lifetimes of the trace, costs and boundaries are not sampled"
+	case s.exact:
+		f.Expected = "a trace that fits, since --sample 1 asks for exact counts"
+		f.Try += ", or leave out --sample"
+	}
+	return f
 }
 
 // weighs says whether more than keys and times is needed.
@@ -115,31 +156,51 @@ func (s *simulation) needsTrace() bool {
 	return s.rate < 1 || slices.ContainsFunc(s.policies, func(d sim.Definition) bool { return !s.fromCurve(d) })
 }
 
-// load reads the trace at the current rate.
-func (s *simulation) load(ctx context.Context) (*loaded, bool, error) {
-	l := &loaded{curve: sim.NewCurve()}
+// load reads the trace, all of it or, from a rate below 1 on, as large a sample as fits. The error is errTooLarge where it takes another reading to
+// have a sample, or none can be had; again says whether the trace can be read another time.
+func (s *simulation) load(ctx context.Context) (l *loaded, again bool, err error) {
+	l = &loaded{ids: sim.NewInterner(simulateSeed())}
 	needs := func(what func(sim.Definition) bool) bool { return slices.ContainsFunc(s.policies, what) }
 	live := func(d sim.Definition) bool { return d.Times || d.Weighted() && (s.ttl > 0 || s.traceTTL) }
 	times := needs(func(d sim.Definition) bool { return live(d) || d.Name == "redis-lru" })
+	if s.rate == 1 && needs(s.fromCurve) {
+		l.curve = sim.NewCurve(l.ids)
+	}
 	if s.needsTrace() {
 		l.trace = sim.NewTrace(needs(func(d sim.Definition) bool { return d.Next }))
+	} else if s.streams() && !s.exact {
+		l.spare = &spare{rate: spareRate, ids: sim.NewInterner(simulateSeed()), trace: sim.NewTrace(false)}
 	}
-	ids := sim.NewInterner(maphash.Bytes(maphash.MakeSeed(), nil))
-	var numbers, last []uint32
+	var numbers []uint32
 	name := s.file
 	if name == "-" {
 		name = "standard input"
 	}
 	opt := trace.Options{Name: name, Format: s.format, Times: needs(live), Weights: s.weighs(), Window: max(s.window(), 8<<20)}
-	again, err := s.read(ctx, l, opt, func(b trace.Batch) error {
+	again, err = s.read(ctx, l, opt, func(b trace.Batch) error {
+		if l.spare != nil {
+			if err := s.keepSpare(l.spare, b.Keys); err != nil {
+				return err
+			}
+		}
 		keys, at := sim.Sampled(b.Keys, b.At, s.rate)
-		if ids.Full(len(keys)) || l.requests+int64(len(keys)) >= int64(sim.Never) {
-			return errTooLarge
+		for l.ids.Full(len(keys)) || l.requests()+int64(len(keys)) >= int64(sim.Never) {
+			sampled := l.spare == nil // a spare has these requests already
+			if err := s.shrink(l); err != nil {
+				return err
+			}
+			if !sampled {
+				return nil
+			}
+			keys, at = sim.Sampled(keys, at, s.rate)
 		}
 		numbers = slices.Grow(numbers[:0], len(keys))[:len(keys)]
-		ids.Add(keys, numbers)
-		l.requests += int64(len(keys))
-		block := sim.Block{Keys: numbers, Known: ids.Keys()}
+		if l.curve != nil {
+			l.curve.Add(keys, numbers)
+		} else {
+			l.ids.Add(keys, numbers)
+		}
+		block := sim.Block{Keys: numbers, Known: l.ids.Keys()}
 		if times {
 			block.At = at
 		}
@@ -147,32 +208,71 @@ func (s *simulation) load(ctx context.Context) (*loaded, bool, error) {
 			if err := s.weigh(l, &block, b); err != nil {
 				return err
 			}
-			if b.Sizes != nil {
-				last = slices.Grow(last, ids.Keys()-len(last))[:ids.Keys()]
-				for i, key := range numbers {
-					l.bytes += int64(b.Sizes[i]) - int64(last[key])
-					last[key] = b.Sizes[i]
-				}
-			}
 		}
-		l.curve.Add(block)
 		if l.trace != nil {
 			l.trace.Add(block)
 		}
-		if s.needs(l, ids, int64(cap(last))*4) > s.memory {
-			return errTooLarge
+		for s.needs(l) > s.memory {
+			if err := s.shrink(l); err != nil {
+				return err
+			}
 		}
 		return nil
 	})
 	if err != nil {
 		return nil, again, err
 	}
-	l.keys = ids.Keys()
-	if l.requests == 0 {
+	if l.requests() == 0 {
 		return nil, false, &fault.Error{What: "cannot simulate " + s.file, Cause: fmt.Errorf("of its %d requests the sample holds none", l.info.Requests),
 			Expected: "a larger sample", Retry: fault.RetryUseless, Try: fmt.Sprintf("demarc simulate --sample %g", min(s.rate*10, 1))}
 	}
 	return l, again, nil
+}
+
+// simulateSeed is one that a trace cannot foresee.
+func simulateSeed() uint64 { return maphash.Bytes(maphash.MakeSeed(), nil) }
+
+// streams says whether what is read may come only once.
+func (s *simulation) streams() bool {
+	if s.boundary != "" {
+		return false
+	}
+	st, err := os.Stat(s.file)
+	return s.file == "-" || err == nil && !st.Mode().IsRegular()
+}
+
+// keepSpare adds requests to the spare, which takes up to a quarter of what the memory has room for.
+func (s *simulation) keepSpare(p *spare, keys []uint64) error {
+	p.add(keys)
+	for p.needs() > (s.memory-baseMemory-int64(s.window()))/4 {
+		if p.rate /= sampleStep; p.rate < smallestSimulated {
+			return errTooLarge
+		}
+		p.ids, p.trace = sim.Thin(p.ids, p.trace, p.rate)
+	}
+	return nil
+}
+
+// shrink makes a smaller sample of what was read so far.
+func (s *simulation) shrink(l *loaded) error {
+	switch next := s.rate / sampleStep; {
+	case s.weighs() || s.exact:
+		return errTooLarge
+	case l.spare != nil:
+		l.ids, l.trace, l.curve, s.rate = l.spare.ids, l.spare.trace, nil, l.spare.rate
+		l.spare = nil
+	case l.trace == nil || next < smallestSimulated:
+		return errTooLarge
+	default:
+		l.curve = nil
+		l.ids, l.trace = sim.Thin(l.ids, l.trace, next)
+		s.rate = next
+	}
+	s.reason = s.needsMore()
+	fmt.Fprintf(s.cmd.ErrOrStderr(), "%s does not fit into %d MB: going on with a sample of %s%% of the keys\n", s.file, s.memory/1_000_000,
+		strconv.FormatFloat(s.rate*100, 'g', 3, 64))
+	debug.FreeOSMemory() // of what is not in the sample
+	return nil
 }
 
 // What is not the trace's: the program with its buffers, and within it what the Go runtime does not count.
@@ -184,18 +284,29 @@ const (
 // window is how much of the memory is left to the window of a compressed stream.
 func (s *simulation) window() int { return int(min(s.memory/8, 128<<20)) }
 
-// needs is the memory, in bytes, that it takes at most until as much again was read, or to replay what was read. A table that
-// grows is there twice meanwhile, the second time up to twice as large: which is 1.6 times what all of them take. Leaving groups of a sample out, for
-// the error bars, takes its requests and the curve another time.
-func (s *simulation) needs(l *loaded, ids *sim.Interner, other int64) int64 {
-	tables := ids.Bytes() + l.curve.Bytes() + other
-	reading, replaying := tables*8/5, tables
+// needs is the memory, in bytes, that it takes at most until the largest table has grown once more, or to replay what was read. The curve of
+// a sample is counted when it is replayed; and leaving groups of it out, for the error bars, takes its requests another time.
+func (s *simulation) needs(l *loaded) int64 {
+	tables, growing := l.ids.Bytes(), l.ids.Growing()
+	if l.curve != nil {
+		tables, growing = l.curve.Bytes(), l.curve.Growing()
+	}
+	if sizes := int64(cap(l.last)) * 4; sizes > 0 {
+		tables, growing = tables+sizes, max(growing, 2*sizes)
+	}
+	if l.spare != nil {
+		tables, growing = tables+l.spare.ids.Bytes()+l.spare.trace.Bytes(), growing+l.spare.ids.Growing()
+	}
+	reading, replaying, keys := tables+growing, tables, int64(l.ids.Keys())
 	if l.trace != nil {
 		reading += l.trace.Bytes()
 		replaying += l.trace.Bytes()
-	}
-	if s.rate < 1 {
-		replaying += l.trace.Bytes() + l.curve.Bytes()
+		if s.rate < 1 {
+			replaying = 2 * l.trace.Bytes()
+			if slices.ContainsFunc(s.policies, s.fromCurve) {
+				replaying += keys * sim.CurvePerKey
+			}
+		}
 	}
 	perKey := int64(0)
 	for _, d := range s.policies {
@@ -206,7 +317,7 @@ func (s *simulation) needs(l *loaded, ids *sim.Interner, other int64) int64 {
 			perKey = max(perKey, int64(d.PerKey+2*d.PerEntry)) // a cache may have room for twice as many
 		}
 	}
-	replaying += int64(ids.Keys()) * perKey * int64(workers())
+	replaying += keys * perKey * int64(workers())
 	return baseMemory + int64(s.window()) + max(reading, replaying)
 }
 
@@ -214,7 +325,16 @@ func workers() int { return runtime.GOMAXPROCS(0) }
 
 // result replays what is wanted and puts it together.
 func (s *simulation) result(ctx context.Context, l *loaded) (*sim.Result, error) {
-	keys := int64(math.Round(float64(l.keys) / s.rate))
+	replayed, requests := l.ids.Keys(), l.requests()
+	curve := l.curve
+	if s.rate < 1 {
+		l.ids = nil // the memory is wanted for the curve
+		var err error
+		if curve, err = s.curveOf(ctx, l.trace); err != nil {
+			return nil, err
+		}
+	}
+	keys := int64(math.Round(float64(replayed) / s.rate))
 	sizes := objects(s.sizes, keys)
 	if s.bytes {
 		sizes = objects(s.sizes, l.bytes)
@@ -227,7 +347,7 @@ func (s *simulation) result(ctx context.Context, l *loaded) (*sim.Result, error)
 	if s.bytes {
 		r.Unit, r.Trace.Bytes = "bytes", l.bytes
 	}
-	counts, losses, err := s.replay(ctx, l.curve, l.trace, scaled(sizes, s.rate), l.keys)
+	counts, losses, err := s.replay(ctx, curve, l.trace, scaled(sizes, s.rate), replayed)
 	if err != nil {
 		return nil, err
 	}
@@ -252,8 +372,8 @@ func (s *simulation) result(ctx context.Context, l *loaded) (*sim.Result, error)
 		r.Curves = append(r.Curves, c)
 	}
 	if s.rate < 1 {
-		r.Sample = &sim.Sample{Rate: s.rate, Requests: l.requests, Keys: int64(l.keys), Reason: s.reason}
-		if err := s.bars(ctx, l, sizes, r); err != nil {
+		r.Sample = &sim.Sample{Rate: s.rate, Requests: requests, Keys: int64(replayed), Reason: s.reason}
+		if err := s.bars(ctx, l, sizes, replayed, r); err != nil {
 			return nil, err
 		}
 		if few := int64(math.Ceil(100 / s.rate)); sizes[0] < few {
@@ -290,17 +410,17 @@ func scaled(sizes []int64, rate float64) []int {
 }
 
 // bars finds the 95 % intervals of a sample by leaving out one group of its keys after the other (jackknife).
-func (s *simulation) bars(ctx context.Context, l *loaded, sizes []int64, r *sim.Result) error {
+func (s *simulation) bars(ctx context.Context, l *loaded, sizes []int64, keys int, r *sim.Result) error {
 	const kept = float64(groups-1) / groups
 	share := float64(l.info.Requests) * s.rate * kept
 	var ratios [groups][][]float64
 	for g := range groups {
 		part := l.trace.Without(g, groups)
-		curve := sim.NewCurve()
-		for b := range part.Blocks() {
-			curve.Add(b)
+		curve, err := s.curveOf(ctx, part)
+		if err != nil {
+			return err
 		}
-		counts, _, err := s.replay(ctx, curve, part, scaled(sizes, s.rate*kept), l.keys)
+		counts, _, err := s.replay(ctx, curve, part, scaled(sizes, s.rate*kept), keys)
 		if err != nil {
 			return err
 		}
@@ -326,6 +446,24 @@ func (s *simulation) bars(ctx context.Context, l *loaded, sizes []int64, r *sim.
 		}
 	}
 	return nil
+}
+
+// curveOf counts the LRU curve of a trace where it is wanted, else it is nil.
+func (s *simulation) curveOf(ctx context.Context, tr *sim.Trace) (*sim.Curve, error) {
+	if !slices.ContainsFunc(s.policies, s.fromCurve) {
+		return nil, nil
+	}
+	bar := counting(s.cmd.ErrOrStderr(), int64(tr.Requests()))
+	defer func() { _ = bar.Finish() }()
+	c := sim.NewCurve(sim.NewInterner(simulateSeed()))
+	for b := range tr.Blocks() {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		c.AddBlock(b)
+		_ = bar.Add(len(b.Keys))
+	}
+	return c, nil
 }
 
 // replay returns the misses by policy and size, and what they cost, where that is wanted.

@@ -34,12 +34,12 @@ func BenchmarkInterner(b *testing.B) {
 }
 
 func BenchmarkCurve(b *testing.B) {
-	block := zipfBlock()
+	keys := zipfTrace()
 	b.ReportAllocs()
 	for b.Loop() {
-		sim.NewCurve().Add(block)
+		sim.NewCurve(sim.NewInterner(1)).Add(keys, nil)
 	}
-	perRequest(b, len(block.Keys))
+	perRequest(b, len(keys))
 }
 
 func BenchmarkPolicies(b *testing.B) {

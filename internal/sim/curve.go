@@ -1,186 +1,119 @@
 package sim
 
-import "math/bits"
-
-// Curve counts the misses of LRU at every size in one pass.
+// Curve counts the misses of LRU at every size in one pass, and gives the keys their numbers meanwhile.
 //
 // A request hits in exactly those LRU caches that hold at least as many objects as there were distinct keys since the last
 // request of its key, itself included: its stack distance (Mattson and others, 1970). Each key has a mark at the place of its
-// last request; the distance is the number of marks from there on. Marks are bits, counted by a tree: five levels whose nodes
-// have four children each and hold, in one word, how many marks lie before each child, and above them a binary tree whose
-// nodes hold how many lie in their left half. A place that is not yet used counts as marked: what is behind it is never
-// asked for before it is used. So setting a mark changes no count, and to find a distance and to take the mark away is one walk
-// upwards, through the same nodes, without a branch that depends on the trace. When the places run out, the marks are moved together.
+// last request; the distance is the number of marks from there on, which a tree counts (see marks).
 //
-// Memory: at most 16 bytes a key, whatever the number of requests.
+// Memory: 8 bytes a key at most beside the Interner's, whatever the number of requests; CurvePerKey in all, while it grows.
 type Curve struct {
-	last     []uint32 // by key: place of its mark plus one, 0 for none
-	marks    []uint64
-	counts   []uint64          // the lower levels, one after the other
-	levels   [lowLevels]uint32 // where each begins in counts
-	left     []uint32          // the upper levels: node 1 is the root, 2n and 2n+1 are the children of n
-	at       uint32            // next place
-	live     uint32            // marks set: distinct keys so far
-	hist     []uint32          // by stack distance: requests
+	*Interner
+	marks    marks
+	hist     []uint32 // by stack distance: requests
 	requests int64
-	warm     uint64 // no meaning, see leaf
 }
 
-const (
-	lowLevels   = 5
-	firstPlaces = 64 << (2 * lowLevels) // that the lower levels can count in 16 bits
-	leafPlaces  = 256                   // of a node of the lowest level
+// CurvePerKey is what a curve takes for each key at most, while a part of it grows: bytes.
+const CurvePerKey = 72
 
-	// A count for each child of a node, in 16 bits: one for all behind the first. Shifted by 16 for each child before one: all behind that.
-	behind = 0x0001_0001_0001_0000
-)
-
-// NewCurve returns an empty curve.
-func NewCurve() *Curve {
-	c := &Curve{}
-	c.room(firstPlaces)
+// NewCurve returns an empty curve over an empty table of keys, which belongs to it from now on.
+func NewCurve(ids *Interner) *Curve {
+	c := &Curve{Interner: ids}
+	c.marks.room(firstPlaces)
 	return c
 }
 
-// room makes a tree for a power of two of places, none of them used.
-func (c *Curve) room(places int) {
-	c.marks = make([]uint64, places/64)
-	nodes := 0
-	for l := range c.levels {
-		c.levels[l] = uint32(nodes)
-		nodes += places / (leafPlaces << (2 * l))
-	}
-	c.counts = make([]uint64, nodes)
-	c.left = make([]uint32, places/firstPlaces)
-	c.at = 0
-}
-
-// Add counts the requests of a block.
-func (c *Curve) Add(b Block) {
-	c.last = grow(c.last, b.Known)
-	c.hist = grow(c.hist, b.Known+1)
-	c.requests += int64(len(b.Keys))
-	for keys := b.Keys; len(keys) > 0; {
-		if int(c.at) == len(c.marks)*64 {
-			c.compact()
+// Add counts requests, and writes the numbers of their keys into ids, which has room for as many or is nil.
+func (c *Curve) Add(keys []uint64, ids []uint32) {
+	c.requests += int64(len(keys))
+	var at [internerBlock]uint32
+	for len(keys) > 0 {
+		c.open()
+		n := min(len(keys), internerBlock, c.marks.free())
+		c.find(keys[:n], &at)
+		if ids != nil {
+			for k, place := range at[:n] {
+				ids[k] = c.table[place].number - 1
+			}
+			ids = ids[n:]
 		}
-		if c.at%leafPlaces == 0 {
-			c.open(c.at)
-		}
-		n := min(len(keys), leafPlaces-int(c.at%leafPlaces))
-		c.leaf(keys[:n])
+		c.hist = grow(c.hist, c.keys+1)
+		c.count(at[:n])
 		keys = keys[n:]
 	}
 }
 
-// open counts all places of a leaf as marked, before the first of them is used.
-func (c *Curve) open(at uint32) {
-	i := at / 64
-	c.counts[i/4] = 0x00c0_0080_0040_0000 // 64, 128, 192
-	i /= 4
-	for l := 1; l < lowLevels; l++ {
-		child := i % 4 * 16
-		i /= 4
-		c.counts[c.levels[l]+i] += leafPlaces * behind << child
-	}
-	for node := i + uint32(len(c.left)); node > 1; node /= 2 {
-		if node%2 == 0 {
-			c.left[node/2] += leafPlaces
+// AddBlock counts the requests of a block, whose numbers are taken for keys.
+func (c *Curve) AddBlock(b Block) {
+	var keys [internerBlock]uint64
+	for part := range stretches(b.Keys) {
+		for k, number := range part {
+			keys[k] = uint64(number)
 		}
+		c.Add(keys[:len(part)], nil)
 	}
 }
 
-// leaf counts requests whose marks all come into the leaf that was opened last.
-func (c *Curve) leaf(keys []uint32) {
-	last, marks, counts, left := c.last, c.marks, c.counts, c.left
-	at, live, levels := c.at, c.live, c.levels
-	// Places, marks and the histogram come from far in memory. Loops of their own fetch them side by side; in the one between
-	// each would wait for the one before.
-	warm, mask := uint64(0), uint32(len(marks)-1)
-	for _, key := range keys {
-		warm |= marks[(last[key]-1)/64&mask]
-	}
-	c.warm = warm
-	var distances [leafPlaces]uint32
-	n := 0
-	for _, key := range keys {
-		mark := last[key]
-		last[key] = at + 1
-		if mark == 0 {
-			live++
-		} else {
-			p := mark - 1
-			i := p / 64
-			word := marks[i]
-			before := uint32(bits.OnesCount64(word & (1<<(p%64) - 1)))
-			marks[i] = word &^ (1 << (p % 64))
-			for _, level := range levels {
-				child := i % 4 * 16
-				i /= 4
-				count := &counts[level+i]
-				before += uint32(*count >> child & 0xffff)
-				*count -= behind << child
-			}
-			for node := i + uint32(len(left)); node > 1; {
-				right := node % 2
-				node /= 2
-				count := &left[node]
-				before += *count & -right
-				*count -= 1 - right
-			}
-			distances[n&(leafPlaces-1)] = live - before
+// count counts requests of entries whose marks all come into the leaf that was opened last.
+//
+// What is done for each request is cut into loops of their own, each of which does one thing for all: so that the processor has several accesses to
+// far memory under way, where it would wait for one after the other.
+func (c *Curve) count(entries []uint32) {
+	var places, distances [internerBlock]uint32
+	table, m := c.table, &c.marks
+	// A distance is what is counted behind the last place less the places that are not used, which count as marked.
+	n, at := 0, m.at
+	for _, i := range entries {
+		e := &table[i]
+		mark := e.mark
+		at++
+		e.mark = at
+		places[n&(internerBlock-1)] = mark - 1
+		distances[n&(internerBlock-1)] = at - m.opened
+		if mark != 0 {
 			n++
 		}
-		marks[at/64] |= 1 << (at % 64)
-		at++
 	}
+	m.at = at
+	m.take(places[:n], distances[:n])
 	for _, d := range distances[:n] {
 		c.hist[d]++
 	}
-	c.at, c.live = at, live
 }
 
-// compact moves the marks together, in their order, and leaves at least three times as many places as there are marks.
-func (c *Curve) compact() {
-	ranks := make([]uint32, len(c.marks)) // marks before each word
-	n := uint32(0)
-	for i, w := range c.marks {
-		ranks[i] = n
-		n += uint32(bits.OnesCount64(w))
+// open makes sure that the next place is in a leaf that is open, and moves the marks together when there are no more leaves.
+func (c *Curve) open() {
+	m := &c.marks
+	if m.free() > 0 {
+		return
 	}
-	for key, mark := range c.last {
-		if mark != 0 {
-			p := mark - 1
-			c.last[key] = ranks[p/64] + uint32(bits.OnesCount64(c.marks[p/64]&(1<<(p%64)-1))) + 1
+	if m.full() {
+		ranks := m.ranks()
+		for i := range c.table {
+			if e := &c.table[i]; e.mark != 0 {
+				e.mark = ranks.of(e.mark-1, m.words) + 1
+			}
 		}
+		m.compact(c.keys)
 	}
-	places := len(c.marks) * 64
-	for places < 4*int(n) && places < 1<<31 {
-		places *= 2
-	}
-	c.room(places)
-	for i := range n / 64 {
-		c.marks[i] = ^uint64(0)
-	}
-	if n%64 != 0 {
-		c.marks[n/64] = 1<<(n%64) - 1
-	}
-	c.at = n
-	for leaf := uint32(0); leaf < n; leaf += leafPlaces {
-		c.open(leaf)
+	if m.free() == 0 {
+		m.open()
 	}
 }
 
-// Bytes is the memory that the curve takes.
+// Bytes is the memory that the curve takes, with the table of the keys.
 func (c *Curve) Bytes() int64 {
-	return int64(cap(c.last)+cap(c.hist)+cap(c.left))*4 + int64(cap(c.marks)+cap(c.counts))*8
+	return c.Interner.Bytes() + int64(cap(c.hist))*4 + c.marks.bytes()
+}
+
+// Growing is the memory that it takes beside Bytes, at most, while one of its parts grows the next time.
+func (c *Curve) Growing() int64 {
+	return max(c.Interner.Growing(), int64(cap(c.hist))*6, 5*c.marks.bytes())
 }
 
 // Requests is how many requests were counted.
 func (c *Curve) Requests() int64 { return c.requests }
-
-// Keys is how many of them were distinct.
-func (c *Curve) Keys() int { return int(c.live) }
 
 // Misses returns the misses of LRU caches of these sizes, which are in ascending order.
 func (c *Curve) Misses(sizes []int) []int64 {

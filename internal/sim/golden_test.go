@@ -31,17 +31,15 @@ func load(t testing.TB, path string) (*sim.Trace, *sim.Curve) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	ids, curve, tr := sim.NewInterner(1), sim.NewCurve(), sim.NewTrace(true)
+	curve, tr := sim.NewCurve(sim.NewInterner(1)), sim.NewTrace(true)
 	var keys []uint32
 	_, err = trace.Read(context.Background(), f, trace.Options{Name: path}, func(b trace.Batch) error {
 		if cap(keys) < len(b.Keys) {
 			keys = make([]uint32, len(b.Keys))
 		}
 		keys = keys[:len(b.Keys)]
-		ids.Add(b.Keys, keys)
-		block := sim.Block{Keys: keys, At: b.At, Known: ids.Keys()}
-		curve.Add(block)
-		tr.Add(block)
+		curve.Add(b.Keys, keys)
+		tr.Add(sim.Block{Keys: keys, At: b.At, Known: curve.Keys()})
 		return nil
 	})
 	if err != nil {

@@ -4,108 +4,131 @@ import "math/bits"
 
 // Interner gives each distinct 64-bit key a dense number, from 0 in the order of first appearance.
 //
-// The table holds numbers only, the keys lie in the order of the numbers: so those asked for early and often are found side by side.
-// Memory: at most 28 bytes a key, 40 while the table grows.
+// It is a hash table with linear probing in which key, number and what a Curve has to know of the key lie side by side: a key that was
+// not asked for lately costs one access to memory that is far away, whatever is wanted of it.
+//
+// Memory: at most 32 bytes a key (Bytes), and as much and a half of that again while the table grows (Growing).
 type Interner struct {
-	slots []uint32 // number plus one, 0 for a free slot; at most half of them are used
-	keys  []uint64 // by number
-	shift uint
+	table []entry
+	keys  int
+	limit int // keys at which the table grows
 	seed  uint64
-	warm  uint32 // no meaning, see Add
+	warm  uint64 // no meaning, see find
 }
+
+// entry is a key. A free place has number 0.
+type entry struct {
+	key    uint64
+	number uint32 // plus one
+	mark   uint32 // of a Curve: place of the last request plus one
+}
+
+const (
+	entrySize     = 16
+	firstEntries  = 1 << 12
+	mostInterned  = 1 << 31
+	internerBlock = 256 // keys that are looked up side by side
+)
 
 // NewInterner returns an empty table. The seed has no influence on the numbers; an unpredictable one keeps a hostile trace
 // from choosing keys that meet in one place.
 func NewInterner(seed uint64) *Interner {
-	const size = 1 << 12
-	return &Interner{slots: make([]uint32, size), shift: uint(64 - bits.TrailingZeros(size)), seed: seed}
+	t := &Interner{seed: seed}
+	t.room(firstEntries)
+	return t
+}
+
+// room makes an empty table of so many places, three quarters of which may be taken.
+func (t *Interner) room(places int) {
+	t.table = make([]entry, places)
+	t.limit = places / 4 * 3
 }
 
 // Keys is how many distinct keys there are.
-func (t *Interner) Keys() int { return len(t.keys) }
+func (t *Interner) Keys() int { return t.keys }
 
 // Bytes is the memory that the table takes.
-func (t *Interner) Bytes() int64 { return int64(len(t.slots))*4 + int64(cap(t.keys))*8 }
+func (t *Interner) Bytes() int64 { return int64(len(t.table)) * entrySize }
+
+// Growing is the memory that the table takes beside Bytes while it grows the next time.
+func (t *Interner) Growing() int64 { return t.Bytes() / 2 * 3 }
 
 // Full says that a block of n keys might not find numbers.
-func (t *Interner) Full(n int) bool { return len(t.keys)+n > 1<<31 }
+func (t *Interner) Full(n int) bool { return t.keys+n > mostInterned }
 
-func (t *Interner) place(key uint64) uint64 {
+// home is where a key is looked for first. Homes are in the order of the hashes, in a table of any length.
+func (t *Interner) home(key uint64) uint64 {
 	hi, lo := bits.Mul64(key^t.seed, 0x9e3779b97f4a7c15)
-	return ((hi ^ lo) * 0xd6e8feb86659fd93) >> t.shift
+	at, _ := bits.Mul64((hi^lo)*0xd6e8feb86659fd93, uint64(len(t.table)))
+	return at
 }
 
 // Add writes the numbers of keys into ids, which has room for as many.
 func (t *Interner) Add(keys []uint64, ids []uint32) {
-	const stretch = 256
-	var places [stretch]uint32
+	var at [internerBlock]uint32
 	for len(keys) > 0 {
-		n := min(len(keys), stretch)
-		for (len(t.keys)+n)*2 > len(t.slots) {
-			t.double()
-		}
-		slots, mask := t.slots, uint32(len(t.slots)-1)
-		// Slots come from far in memory. This loop fetches them side by side; in the next one each would wait for the one before.
-		warm := uint32(0)
-		for k, key := range keys[:n] {
-			i := uint32(t.place(key)) & mask
-			places[k] = i
-			warm |= slots[i]
-		}
-		t.warm = warm
-		for k, key := range keys[:n] {
-			i := places[k]
-			for {
-				id := slots[i&mask]
-				if id == 0 {
-					t.keys = append(t.keys, key)
-					id = uint32(len(t.keys))
-					slots[i&mask] = id
-				}
-				if t.keys[id-1] == key {
-					ids[k] = id - 1
-					break
-				}
-				i++
-			}
+		n := min(len(keys), internerBlock)
+		t.find(keys[:n], &at)
+		for k, place := range at[:n] {
+			ids[k] = t.table[place].number - 1
 		}
 		keys, ids = keys[n:], ids[n:]
 	}
 }
 
-func (t *Interner) double() {
-	t.slots = make([]uint32, 2*len(t.slots))
-	t.shift--
-	mask := uint64(len(t.slots) - 1)
-	for id, key := range t.keys {
-		i := t.place(key)
-		for t.slots[i&mask] != 0 {
-			i++
+// find looks up, or puts in, at most internerBlock keys, and says where each of them is until the next call.
+func (t *Interner) find(keys []uint64, at *[internerBlock]uint32) {
+	for t.keys+len(keys) > t.limit {
+		t.grow()
+	}
+	for k, key := range keys {
+		at[k&(internerBlock-1)] = uint32(t.home(key))
+	}
+	// Entries come from far in memory. This loop, which does nothing else, fetches them side by side; in the next one each would wait for the
+	// one before.
+	table, warm := t.table, uint64(0)
+	for _, i := range at[:len(keys)] {
+		warm |= table[i].key
+	}
+	t.warm = warm
+	for k, key := range keys {
+		i := at[k&(internerBlock-1)]
+		for {
+			e := &table[i]
+			if e.key == key && e.number != 0 {
+				break
+			}
+			if e.number == 0 {
+				t.keys++
+				*e = entry{key: key, number: uint32(t.keys)}
+				break
+			}
+			if i++; int(i) == len(table) {
+				i = 0
+			}
 		}
-		t.slots[i&mask] = uint32(id) + 1
+		at[k&(internerBlock-1)] = i
 	}
 }
 
-// Sampled keeps the keys of a sample, in their order, with the times that belong to them (nil where there are none): those whose hash
-// is below rate. Whether a key is kept depends on the key and the rate alone. Both slices are changed in place.
-func Sampled(keys []uint64, at []int64, rate float64) ([]uint64, []int64) {
-	if rate >= 1 {
-		return keys, at
-	}
-	limit := uint64(rate * (1 << 53))
-	n := 0
-	for i, key := range keys {
-		if mix(key+0x9e3779b97f4a7c15)>>11 >= limit {
-			continue
+// grow makes the table half as large again.
+func (t *Interner) grow() {
+	old := t.table
+	t.room(len(old) / 2 * 3)
+	for _, e := range old {
+		if e.number != 0 {
+			t.put(e)
 		}
-		keys[n] = key
-		if at != nil {
-			at[n] = at[i]
+	}
+}
+
+// put gives a place to a key that has none.
+func (t *Interner) put(e entry) {
+	i := t.home(e.key)
+	for t.table[i].number != 0 {
+		if i++; int(i) == len(t.table) {
+			i = 0
 		}
-		n++
 	}
-	if at != nil {
-		at = at[:n]
-	}
-	return keys[:n], at
+	t.table[i] = e
 }

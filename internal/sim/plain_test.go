@@ -395,13 +395,17 @@ func plainTraces(n int, random *rand.Rand) map[string][]uint32 {
 // dense numbers keys in the order of their first appearance.
 func dense(keys []uint32) ([]uint32, int) {
 	ids := sim.NewInterner(99)
-	wide := make([]uint64, len(keys))
-	for i, key := range keys {
-		wide[i] = uint64(key) << 40
-	}
 	out := make([]uint32, len(keys))
-	ids.Add(wide, out)
+	ids.Add(wide(keys), out)
 	return out, ids.Keys()
+}
+
+func wide(keys []uint32) []uint64 {
+	out := make([]uint64, len(keys))
+	for i, key := range keys {
+		out[i] = uint64(key) << 40
+	}
+	return out
 }
 
 func TestAgainstPlainCaches(t *testing.T) {
@@ -470,10 +474,14 @@ func TestCurveAgainstPlainLRU(t *testing.T) {
 	random := rand.New(rand.NewPCG(7, 11))
 	for kind, keys := range plainTraces(4000, random) {
 		keys, known := dense(keys)
-		curve := sim.NewCurve()
+		curve := sim.NewCurve(sim.NewInterner(5))
 		for rest := keys; len(rest) > 0; {
 			n := 1 + random.IntN(min(len(rest), 900))
-			curve.Add(sim.Block{Keys: rest[:n], Known: known})
+			numbers := make([]uint32, n)
+			curve.Add(wide(rest[:n]), numbers)
+			if !slices.Equal(numbers, rest[:n]) {
+				t.Fatalf("%q: keys numbered in the order of their appearance have numbers %v, want %v", kind, numbers, rest[:n])
+			}
 			rest = rest[n:]
 		}
 		sizes := []int{1, 2, 3, 10, 36, 37, 38, 59, 60, 200, known, known + 1, 10 * known}
@@ -495,32 +503,34 @@ func TestCurveAgainstPlainLRU(t *testing.T) {
 	}
 }
 
-// TestCurveWhenPlacesRunOut compares the curve with the policy on a trace so long that the marks are moved together
-// several times, while there are more and more keys.
+// TestCurveWhenPlacesRunOut compares the curve with the policy on traces so long that the marks are moved together
+// several times, while there are more and more keys; the second has enough of them for each kind of level that the tree has.
 func TestCurveWhenPlacesRunOut(t *testing.T) {
-	random := rand.New(rand.NewPCG(13, 17))
-	const n = 600_000
-	keys := make([]uint32, n)
-	for i := range keys {
-		keys[i] = uint32(random.IntN(1 + i/8))
-		if random.IntN(3) > 0 {
-			keys[i] /= 100
+	for _, test := range []struct {
+		requests, growth int
+		sizes            []int
+	}{{600_000, 8, []int{1, 10, 100, 1000, 10_000, 30_000, 75_000}}, {5_000_000, 1, []int{1000, 300_000, 1_000_000}}} {
+		random := rand.New(rand.NewPCG(13, 17))
+		keys := make([]uint32, test.requests)
+		for i := range keys {
+			keys[i] = uint32(random.IntN(1 + i/test.growth))
+			if random.IntN(3) > 0 {
+				keys[i] /= 100
+			}
 		}
-	}
-	keys, known := dense(keys)
-	curve := sim.NewCurve()
-	block := sim.Block{Keys: keys, Known: known}
-	curve.Add(block)
-	sizes := []int{1, 10, 100, 1000, 10_000, 30_000, known}
-	lru, err := sim.Find("lru")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i, misses := range curve.Misses(sizes) {
-		p := lru.New(sizes[i], sim.Options{})
-		p.Add(block)
-		if p.Misses() != misses {
-			t.Errorf("at %d: %d misses, the policy has %d", sizes[i], misses, p.Misses())
+		curve := sim.NewCurve(sim.NewInterner(5))
+		numbers := make([]uint32, len(keys))
+		curve.Add(wide(keys), numbers)
+		lru, err := sim.Find("lru")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, misses := range curve.Misses(test.sizes) {
+			p := lru.New(test.sizes[i], sim.Options{})
+			p.Add(sim.Block{Keys: numbers, Known: curve.Keys()})
+			if p.Misses() != misses {
+				t.Errorf("%d requests at %d: %d misses, the policy has %d", test.requests, test.sizes[i], misses, p.Misses())
+			}
 		}
 	}
 }

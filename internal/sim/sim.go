@@ -10,6 +10,8 @@ package sim
 
 import (
 	"fmt"
+	"iter"
+	"slices"
 	"strings"
 )
 
@@ -55,7 +57,7 @@ type Definition struct {
 // Policies lists every policy in the order in which reports show them.
 func Policies() []Definition {
 	return []Definition{
-		{Name: "lru", About: "least recently used", PerKey: 8, kind: weighedLRU, make: func(n int, _ Options) Policy { return newLRU(n) }},
+		{Name: "lru", About: "least recently used", PerKey: 4, PerEntry: 40, kind: weighedLRU, make: func(n int, _ Options) Policy { return newLRU(n) }},
 		{Name: "fifo", About: "first in, first out", PerKey: 1, PerEntry: 8, kind: weighedFIFO, make: func(n int, _ Options) Policy { return newClock(n, false) }},
 		{Name: "clock", About: "FIFO with one reference bit", PerKey: 1, PerEntry: 8, kind: weighedClock, make: func(n int, _ Options) Policy { return newClock(n, true) }},
 		{Name: "lfu", About: "least frequently used while in the cache", PerKey: 12, PerEntry: 40, make: func(n int, _ Options) Policy { return newLFU(n) }},
@@ -83,6 +85,9 @@ func Find(name string) (Definition, error) {
 
 // New returns an empty cache for size objects, at least 1.
 func (d Definition) New(size int, opt Options) Policy { return d.make(max(size, 1), opt) }
+
+// stretches cuts keys into parts that are short enough for what belongs to them to stay near the processor.
+func stretches(keys []uint32) iter.Seq[[]uint32] { return slices.Chunk(keys, internerBlock) }
 
 // grow returns s with at least n elements, new ones zero.
 func grow[T any](s []T, n int) []T {

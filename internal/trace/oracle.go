@@ -23,23 +23,9 @@ func (r *reader) oracle() error {
 	}
 	for {
 		for r.end-r.start >= oracleRecord {
-			record := r.line
-			b := r.buf[r.start : r.start+oracleRecord]
-			next := int64(binary.LittleEndian.Uint64(b[16:]))
-			if next <= record && next >= 0 || next < -2 || next >= farthest && next != math.MaxInt64 {
-				return badFormat{at: r.position(), what: fmt.Sprintf("the next request of the key is said to be %d, which is no request behind it", next),
-					expected: "oracleGeneral: records of 24 bytes (time, key, size, next request)"}
-			}
-			at := int64(binary.LittleEndian.Uint32(b)) * 1_000_000_000
-			key := binary.LittleEndian.Uint64(b[4:])
-			if r.opt.Weights {
-				r.batch.Sizes = append(r.batch.Sizes, binary.LittleEndian.Uint32(b[12:]))
-			}
-			if err := r.add(key, at); err != nil {
+			if err := r.records(); err != nil {
 				return err
 			}
-			r.start += oracleRecord
-			r.line++
 		}
 		more, err := r.fill()
 		if err != nil {
@@ -47,10 +33,47 @@ func (r *reader) oracle() error {
 		}
 		if !more {
 			if r.start != r.end {
-				return badFormat{at: r.position(), what: fmt.Sprintf("cut after %d bytes of the record", r.end-r.start),
-					expected: "oracleGeneral: records of 24 bytes (time, key, size, next request)"}
+				return r.noRecord("cut after %d bytes of the record", r.end-r.start)
 			}
 			return nil
 		}
 	}
+}
+
+// records adds the whole records of the buffer, as many as the batch has room for.
+func (r *reader) records() error {
+	from := len(r.batch.Keys)
+	n := min((r.end-r.start)/oracleRecord, cap(r.batch.Keys)-from)
+	keys, at := r.batch.Keys[from:from+n], r.batch.At[from:from+n]
+	part, line, last := r.buf[r.start:r.start+n*oracleRecord], r.line, r.last
+	for i := range keys {
+		b := part[i*oracleRecord:][:oracleRecord]
+		next, time := int64(binary.LittleEndian.Uint64(b[16:])), int64(binary.LittleEndian.Uint32(b))*1_000_000_000
+		if next != -1 && (next <= line && next >= 0 || next < -2 || next >= farthest && next != math.MaxInt64) {
+			r.start, r.line = r.start+i*oracleRecord, line
+			return r.noRecord("the next request of the key is said to be %d, which is no request behind it", next)
+		}
+		if time < last && r.opt.Times {
+			r.start, r.line = r.start+i*oracleRecord, line
+			return r.timeBack()
+		}
+		last = time
+		line++
+		keys[i], at[i] = binary.LittleEndian.Uint64(b[4:]), time
+	}
+	if r.opt.Weights {
+		for i := range n {
+			r.batch.Sizes = append(r.batch.Sizes, binary.LittleEndian.Uint32(part[i*oracleRecord+12:]))
+		}
+	}
+	r.start, r.line, r.last = r.start+n*oracleRecord, line, last
+	r.batch.Keys, r.batch.At = r.batch.Keys[:from+n], r.batch.At[:from+n]
+	if from+n == cap(r.batch.Keys) {
+		return r.flush()
+	}
+	return nil
+}
+
+func (r *reader) noRecord(format string, v any) error {
+	return badFormat{at: r.position(), what: fmt.Sprintf(format, v), expected: "oracleGeneral: records of 24 bytes (time, key, size, next request)"}
 }

@@ -1,7 +1,7 @@
 // Package trace reads key traces: which key was asked for, request after request. It knows plain lists, CSV and libCacheSim's
 // oracleGeneral, each plain or compressed with gzip or zstd (told by the first bytes).
 //
-// Memory is bounded whatever the file: 1 MB of buffers, 512 KB of requests, and up to 136 MB for the window of a zstd stream (Options.Window and 8 MB).
+// Memory is bounded whatever the file: 200 KB of buffers, 150 KB of requests, and up to 136 MB for the window of a zstd stream (Options.Window and 8 MB).
 package trace
 
 import (
@@ -36,8 +36,8 @@ func Formats() []string { return []string{Plain, CSV, Oracle} }
 const (
 	MaxLine    = 64 << 10  // bytes of a line
 	maxWindow  = 128 << 20 // bytes of a zstd window, what zstd --long makes
-	bufferSize = 256 << 10
-	batchSize  = 32 << 10 // requests
+	bufferSize = 96 << 10
+	batchSize  = 4 << 10 // requests; few enough to leave the processor's cache to those who count them
 )
 
 // Options say what is read.
@@ -248,7 +248,7 @@ func (r *reader) withTimes(has bool) error {
 func (r *reader) add(key uint64, at int64) error {
 	if r.info.Times {
 		if at < r.last && r.opt.Times {
-			return badFormat{at: r.position(), what: "the time goes back", expected: "requests in the order of their times"}
+			return r.timeBack()
 		}
 		r.last = at
 		r.batch.At = append(r.batch.At, at)
@@ -258,6 +258,10 @@ func (r *reader) add(key uint64, at int64) error {
 		return r.flush()
 	}
 	return nil
+}
+
+func (r *reader) timeBack() error {
+	return badFormat{at: r.position(), what: "the time goes back", expected: "requests in the order of their times"}
 }
 
 // guess tells the format: oracleGeneral by its name or by bytes that are no text, CSV by a comma in the first line.
