@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
 """What recording costs a request in time: one process under demarc, in which recording is switched on and off by turns.
 
-    python3 bench/cost/switch.py [--rounds 24] [--requests 300] [--json] [WORKLOAD...]
+    python3 bench/cost/switch.py [--slices 8] [--seconds 0.4] [--steady 2] [--json] [WORKLOAD...]
 
-Both sides are the same process with the same memory, and each round of one stands beside a round of the other, so that
-neighbours on the machine disturb both alike. Printed is the CPU time per request of the whole process, the sender's
-thread included: the least of all rounds of each side and their difference, the median of the differences of
-neighbouring rounds, and how often Python's garbage collector ran. Off is not bare: the hooks stand and ask whether to
-record (run.py and instructions.py have the bare service). Needs bin/demarc (make build); Redis is started from
-redis-server.
+Recording is switched every BLOCK requests, so that both sides find the machine at the same speed, and what is on adds
+is taken from each block and its neighbour: CPU time of the thread that serves. Beside each two stands a block of bare
+requests, which ask for nothing and are not recorded: how long they take is the machine's speed at that moment, and each
+time is shown once more as it is where a bare request takes REFERENCE microseconds, the scale on which the bounds were
+written: at most 25 a request, 10 an event. The sender's thread is measured beside a service that answers without a
+pause (--steady seconds). Needs bin/demarc (make build); Redis is started from redis-server.
 """
 
 from __future__ import annotations
@@ -21,57 +21,100 @@ import sys
 import tempfile
 from pathlib import Path
 
-from run import HERE, WORKLOADS, Servers, bench_environment, discover, ensure, find_binaries, main_of, observed
+from instructions import REFERENCE
+from instructions import WORKLOADS as EVENTS
+from run import HERE, Servers, bench_environment, discover, ensure, find_binaries, main_of, observed
+
+BLOCK = 20  # requests: a few milliseconds
+WARM = 300  # requests before the first slice
 
 
 def main() -> int:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=24)
-    parser.add_argument("--requests", type=int, default=300)
+    parser.add_argument("--slices", type=int, default=8)
+    parser.add_argument("--seconds", type=float, default=0.4, help="of one slice")
+    parser.add_argument("--steady", type=float, default=2.0, help="seconds in which the sender is measured")
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", default=[name for name, _ in WORKLOADS[:-1]])
+    parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", default=list(EVENTS))
     args = parser.parse_args()
     base = main_of(discover()[0])
     python = str(ensure(bench_environment(base)))
+    names = ["empty", *(w for w in args.workloads if w != "empty")]  # what the others add is beside its request
     with tempfile.TemporaryDirectory(prefix="demarc-bench-") as folder, Servers(find_binaries()) as servers:
         environments, collector = observed(Path(folder), servers, python)
-        child = subprocess.Popen([python, str(HERE / "workload.py")], env=environments["demarc"], cwd=folder, text=True,
-                                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=1)
+        service, rows = Service(python, environments["demarc"], folder), []
         try:
-            if child.stdout.readline().strip() != "ready":
-                raise SystemExit("the service did not start")
-            rows = [row(child, name, args) for name in args.workloads]
+            for name in names:
+                rows.append(row(service, name, args))
+                finish(rows[-1], rows[0])
+                if not args.json:
+                    show(rows[-1])
         finally:
-            child.stdin.close()
-            child.wait()
+            service.end()
             collector.terminate()
             collector.communicate()
     if args.json:
-        print(json.dumps({"schema": "demarc.bench.switch/1", "python": base.version, "rows": rows}))
+        print(json.dumps({"schema": "demarc.bench.switch/2", "python": base.version, "reference_us": REFERENCE,
+                          "rows": rows}))
     return 0
 
 
-def row(child, workload, args):
-    """Both sides of one workload."""
-    seen, collections = {"on": [], "off": []}, {"on": 0, "off": 0}
-    for turn in range(args.rounds + 2):
-        for side in ("on", "off") if turn % 2 else ("off", "on"):
-            child.stdin.write(f"{workload} {args.requests} {side}\n")
-            spent, ran = child.stdout.readline().split()
-            if turn >= 2:  # the first two warm up
-                seen[side].append(float(spent))
-                collections[side] += int(ran)
-    least = {side: min(values) for side, values in seen.items()}
-    found = {"workload": workload, **least, "adds": least["on"] - least["off"],
-             "medians": {side: statistics.median(values) for side, values in seen.items()},
-             "median_adds": statistics.median(a - b for a, b in zip(seen["on"], seen["off"])),
-             "gc_per_1000": {side: 1000 * n / args.rounds / args.requests for side, n in collections.items()}}
-    if not args.json:
-        print(f"{workload:10} off {least['off']:7.1f} on {least['on']:7.1f} adds {found['adds']:6.1f} µs; medians off "
-              f"{found['medians']['off']:.1f}, adds {found['median_adds']:.1f}; collections of garbage a 1,000 off "
-              f"{found['gc_per_1000']['off']:.1f}, on {found['gc_per_1000']['on']:.1f}", flush=True)
-    return found
+class Service:
+    """One process of workload.py."""
+
+    def __init__(self, python, env, folder):
+        self.child = subprocess.Popen([python, str(HERE / "workload.py")], env=env, cwd=folder, text=True,
+                                      stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=1)
+        self.hear()
+
+    def ask(self, *words):
+        """Sends one line; the numbers of the answer."""
+        self.child.stdin.write(" ".join(map(str, words)) + "\n")
+        return [float(word) for word in self.hear().split()]
+
+    def hear(self):
+        """One line of the answer."""
+        line = self.child.stdout.readline()
+        if not line:
+            raise SystemExit("the service ended")
+        return line
+
+    def end(self):
+        """Ends the process."""
+        self.child.stdin.close()
+        self.child.wait()
+
+
+def row(service, workload, args):
+    """One workload, in slices."""
+    service.ask(workload, WARM)
+    slices = [service.ask(workload, BLOCK, "pairs", args.seconds) for _ in range(args.slices)]
+    bare, off, adds, off_parts, adds_parts, gc_off, gc_on = map(statistics.median, zip(*slices))
+    sender, serving, rate = service.ask(workload, BLOCK, "steady", args.steady)
+    # The two threads ran at the same time, so at the same speed.
+    sender_parts = sender / serving * (off_parts + adds_parts)
+    return {"workload": workload, "events": EVENTS[workload], "bare_us": bare, "off_us": off, "adds_us": adds,
+            "sender_us": sender, "requests_per_s": rate, "service_scaled": adds_parts * REFERENCE,
+            "sender_scaled": sender_parts * REFERENCE, "gc_per_1000": {"off": gc_off, "on": gc_on}}
+
+
+def finish(found, empty):
+    """Adds what one event takes beside its request."""
+    for part in ("service", "sender"):
+        own = empty[f"{part}_scaled"]
+        found[f"{part}_an_event"] = (found[f"{part}_scaled"] - own) / found["events"] if found["events"] else own
+    found["an_event_scaled"] = found["service_an_event"] + found["sender_an_event"]
+
+
+def show(r):
+    """Prints a row."""
+    one = "an event" if r["events"] else "a request"
+    print(f"{r['workload']:10} bare {r['bare_us']:6.1f}  off {r['off_us']:6.1f}  on adds {r['adds_us']:5.1f}, sender "
+          f"{r['sender_us']:4.1f} µs (at {r['requests_per_s']:.0f} requests/s)   where a bare request takes "
+          f"{REFERENCE:.0f}: {r['an_event_scaled']:5.1f} µs {one} ({r['service_an_event']:.1f} and "
+          f"{r['sender_an_event']:.1f})   collections of garbage a 1,000 off {r['gc_per_1000']['off']:.1f}, "
+          f"on {r['gc_per_1000']['on']:.1f}", flush=True)
 
 
 if __name__ == "__main__":

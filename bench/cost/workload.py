@@ -1,14 +1,28 @@
 """One process of the cost benchmark: answers requests in-process and prints the processor time that they took.
 
-Reads lines "WORKLOAD COUNT [on|off]" from standard input; for each it sends COUNT requests into the ASGI application
-(no HTTP server, no client: only the service's own work and the observation's), waits until background senders had their
-turn, and prints the process's CPU time per request in microseconds, and how often Python's garbage collector ran. The
-time covers every thread of the process. on and off switch demarc's recording, in a process that it observes.
+It sends requests into the ASGI application: no HTTP server, no client, only the service's own work and the
+observation's. Each line of standard input asks for one of these, and is answered by one line:
+
+    WORKLOAD COUNT           COUNT requests and the pause in which background senders have their turn: CPU time a
+                             request of every thread of the process
+    WORKLOAD COUNT pairs S   in a process under demarc, COUNT requests at a time for S seconds, with recording off and
+                             on by turns, and a block of bare requests (nothing asked, nothing recorded) beside each
+                             two: CPU time a request of the thread that serves, of the bare request, with recording
+                             off, and what on adds; the latter two once more in parts of the bare request's time beside
+                             them (always the mean of the middle half); and how often Python's garbage collector ran in
+                             1,000 requests of each side
+    WORKLOAD COUNT steady S  recording on for S seconds: CPU time a request of all other threads, the sender's, and of
+                             the thread that serves, and the requests a second
+
+Times are in microseconds. pairs and steady lift the bound on how many hits of caches in the process are recorded in
+full, so that each is.
 """
 
 import asyncio
+import functools
 import gc
 import os
+import statistics
 import sys
 import time
 
@@ -160,9 +174,9 @@ def scope(path, query=b"", headers=HEADERS):
     }
 
 
-async def round_of(application, workload, count):
+async def round_of(application, workload, count, first=0):
     """Sends the requests of one round."""
-    for i in range(count):
+    for i in range(first, first + count):
         if workload == "articles":
             await application(scope(b"/api/articles", b"limit=10&offset=%d" % (i % 20), HEADERS[:-1]), receive, send)
         else:
@@ -180,21 +194,86 @@ async def main():
     conduit = None
     print("ready", flush=True)
     for line in sys.stdin:
-        workload, count, *recording = line.split()
-        if recording:
-            sys.modules["_demarc.core"].state.on = recording == ["on"]
+        workload, count, *how = line.split()
         if workload == "articles" and conduit is None:
             conduit = conduit_app()
             manager = conduit.router.lifespan_context(conduit)
             await manager.__aenter__()
             await round_of(conduit, workload, 5)
-        collections = sum(generation["collections"] for generation in gc.get_stats())
-        before = time.process_time()
-        await round_of(conduit if workload == "articles" else app, workload, int(count))
-        time.sleep(SETTLE)
-        spent = (time.process_time() - before) / int(count) * 1e6
-        collections = sum(generation["collections"] for generation in gc.get_stats()) - collections
-        print(f"{spent:.3f} {collections}", flush=True)
+        ask = functools.partial(round_of, conduit if workload == "articles" else app, workload, int(count))
+        found = await HOW[how[0]](ask, int(count), float(how[1])) if how else await whole(ask, int(count))
+        print(*(f"{value:.3f}" for value in found), flush=True)
+
+
+async def whole(ask, count):
+    """One round and its pause."""
+    before = time.process_time()
+    await ask()
+    time.sleep(SETTLE)
+    return [(time.process_time() - before) / count * 1e6]
+
+
+async def pairs(ask, count, seconds):
+    """Blocks with recording off and on by turns."""
+    state = sys.modules["_demarc.core"].state
+    bare, spent, ran = [], {False: [], True: []}, {False: 0, True: 0}
+    end, first = time.monotonic() + seconds, 0
+    while time.monotonic() < end or not bare:
+        for on in (False, True) if first // count % 4 == 0 else (True, False):
+            state.on = on
+            lift()
+            collections = collected()
+            spent[on].append(await block(ask, count, first))
+            ran[on] += collected() - collections
+            first += count
+        state.on = False
+        bare.append(await block(functools.partial(round_of, app, "empty", count), count, first))
+    state.on = True
+    off, adds = spent[False], [a - b for a, b in zip(spent[True], spent[False])]
+    n = len(bare) * count / 1000
+    return [middle(bare), middle(off), middle(adds), middle([a / b for a, b in zip(off, bare)]),
+            middle([a / b for a, b in zip(adds, bare)]), ran[False] / n, ran[True] / n]
+
+
+async def steady(ask, count, seconds):
+    """What the other threads do beside a service that is busy."""
+    end, first = time.monotonic() + seconds, 0
+    all_before, own_before = time.process_time_ns(), time.thread_time_ns()
+    while time.monotonic() < end:
+        lift()
+        await ask(first)
+        first += count
+    own = time.thread_time_ns() - own_before
+    return [(time.process_time_ns() - all_before - own) / first / 1000, own / first / 1000, first / seconds]
+
+
+HOW = {"pairs": pairs, "steady": steady}
+
+
+async def block(ask, count, first):
+    """CPU time a request of this thread for one block, in µs."""
+    before = time.thread_time_ns()
+    await ask(first)
+    return (time.thread_time_ns() - before) / count / 1000
+
+
+def middle(values):
+    """The mean of the middle half."""
+    values = sorted(values)
+    quarter = len(values) // 4
+    return statistics.fmean(values[quarter : len(values) - quarter])
+
+
+def lift():
+    """Fills the budget of hits that are recorded in full."""
+    caches = sys.modules.get("_demarc.caches")
+    if caches is not None:
+        caches.budget.hits, caches.budget.ns = 1_000_000, 1_000_000_000
+
+
+def collected():
+    """How often Python's garbage collector has run."""
+    return sum(generation["collections"] for generation in gc.get_stats())
 
 
 def instrument():

@@ -1,9 +1,12 @@
 """Carries events to the collector from a thread of its own, so that the service never waits.
 
-The thread is a bare one (not in threading.enumerate(), nothing joins it), wakes ten times a second, sends what the
-buffer holds in frames of docs/wire.md, and hears orders. Without a collector it tries again with growing pauses; the
-buffer fills up and then drops. Before a fork the thread is stopped, because forking with threads is an accident
-waiting; parent and child then start their own.
+The thread is a bare one (not in threading.enumerate(), nothing joins it), wakes four times a second, sends what the
+buffer holds in frames of docs/wire.md, and hears orders. Whatever makes it let go of the interpreter's lock, such as a
+send, is done as seldom as may be: beside a busy service it has to wait for the lock each time, is woken in vain
+whenever the service lets go of it for a moment, and the service pays for waking it.
+
+Without a collector it tries again with growing pauses; the buffer fills up and then drops. Before a fork the thread is
+stopped, because forking with threads is an accident waiting; parent and child then start their own.
 """
 
 import _thread
@@ -23,13 +26,15 @@ from _demarc.core import buffer, counts, definitions, state
 WIRE = 1
 MAX_FRAME = 4 << 20
 BATCH = 500  # events a frame: marshal holds the interpreter's lock for a fraction of a millisecond
-PERIOD = 0.1  # seconds between two rounds
+PERIOD = 0.25  # seconds between two rounds
+SEND_BYTES = 128 << 10  # frames are put together up to this size; a socket commonly takes it at once
 SEND_TIMEOUT = 2.0  # seconds without progress after which the collector counts as gone
 BACKOFF = (0.2, 0.5, 1.0, 2.0, 5.0)  # seconds between attempts to connect
 STATS_EVERY = 1.0  # seconds, when something changed
 GRACE = 1.0  # seconds that the end of the process waits for the last events
 
 _head = struct.Struct("<IB")
+B = ord("B")
 _socket = socket.socket  # kept: gevent may replace the module's
 _clock = time.monotonic
 _sleep = time.sleep
@@ -110,12 +115,8 @@ class Sender:
             return
         self.adapt()
         collect()
-        # As much as the buffer held, no more: where events come faster than they can be sent, orders are still heard
-        # and the rate is still adapted.
-        for _ in range(core.BUFFER // BATCH):
-            if not buffer or self.sock is None or self.stop:
-                break
-            self.send_batch()
+        # As much as the buffer held, no more: what the service adds meanwhile would make a batch of a few events each.
+        self.send_events(len(buffer))
         self.send_stats()
 
     # ---- connection
@@ -226,32 +227,57 @@ class Sender:
         while data:
             data = data[s.send(data) :]
 
-    def send_batch(self):
-        """Sends up to BATCH events with the definitions that they need."""
-        events = []
-        take = buffer.popleft
+    def send_events(self, n):
+        """Sends n events of the buffer, in batches with the definitions that they need."""
+        while n > 0 and self.sock is not None and not self.stop:
+            frames, size, defined = [], 0, self.sent_defs
+            odd = None
+            while n > 0 and size < SEND_BYTES and odd is None:
+                events = taken(min(n, BATCH))
+                if not events:
+                    n = 0
+                    break
+                n -= len(events)
+                # Definitions are read after the events were taken, so every number in them is defined.
+                defs = definitions[defined:]
+                try:
+                    payload = dumps(defs, events)
+                    if len(payload) > MAX_FRAME:
+                        raise ValueError("frame too large")
+                    frames.append((_head.pack(len(payload), B) + payload, len(events)))
+                    size += len(payload)
+                    defined += len(defs)
+                except ValueError:
+                    odd = events
+            if frames:
+                self.send_frames(frames)
+            if self.sock is not None:
+                self.sent_defs = defined
+                if odd is not None:
+                    self.send_small(definitions[defined:], odd)
+            elif odd is not None:
+                self.lost(len(odd))
+
+    def send_frames(self, frames):
+        """Sends several frames at once; counts the events of those that did not go out whole."""
+        self.seen += sum([n for _, n in frames])
+        data = memoryview(b"".join([frame for frame, _ in frames]))
+        sent = 0
         try:
-            for _ in range(BATCH):
-                events.append(take())
-        except IndexError:
-            pass
-        self.seen += len(events)
-        # Definitions are read after the events were taken, so every number in them is defined.
-        defs = definitions[self.sent_defs :]
-        try:
-            payload = dumps(defs, events)
-            if len(payload) > MAX_FRAME:
-                raise ValueError("frame too large")
-            self.send(b"B", payload)
-            self.sent_defs += len(defs)
-        except ValueError:
-            self.send_small(defs, events)
+            self.sock.settimeout(SEND_TIMEOUT)
+            while sent < len(data):
+                sent += self.sock.send(data[sent:])
         except OSError:
-            self.lost(len(events))
+            end = 0
+            for frame, n in frames:
+                end += len(frame)
+                if end > sent:
+                    self.lost(n)
 
     def send_small(self, defs, events):
         """Sends what did not fit or could not be written as a whole: definitions in chunks, then events one by one."""
         left = len(events)
+        self.seen += left
         try:
             while defs:
                 some = defs[:16]
@@ -330,7 +356,7 @@ class Sender:
                 if self.sock is None and not (worth_it and self.connect()):
                     return
                 while buffer and self.sock is not None and _clock() < end:
-                    self.send_batch()
+                    self.send_events(BATCH)
                 self.send_stats(force=True)
                 if self.sock is not None:
                     self.send(b"X", json.dumps({"at": core.now()}).encode())
@@ -347,6 +373,17 @@ def collect(last=False):
                 f(last)
             except Exception:
                 core.failed("transport")
+
+
+def taken(n):
+    """Takes up to n events from the buffer."""
+    take, out = buffer.popleft, []
+    try:
+        for _ in range(n):
+            out.append(take())
+    except IndexError:
+        pass
+    return out
 
 
 def set_rate(rate):
