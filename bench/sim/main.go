@@ -3,6 +3,10 @@
 //	go run ./bench/sim -write /tmp/zipf.oracleGeneral         writes the trace
 //	go run ./bench/sim -curve /tmp/zipf.oracleGeneral         reads it and computes the LRU curve
 //	go run ./bench/sim -policy lru -size 15012 /tmp/zipf.oracleGeneral
+//	go run ./bench/sim -write - -distinct 1000000000 | demarc simulate - --policy lru --size 0.01%,1%
+//
+// With -distinct, the trace (oracleGeneral) asks for so many keys one after the other, and after each third one once more for the key that was
+// new a million keys before: so that LRU misses every request while it holds a million objects or fewer, and from 1,333,334 on three of four.
 //
 // The trace: splitmix64 seeded with 42; u = (next >> 11) / 2^53; rank by binary search on the cumulative sums of 1/(r+1),
 // r < 2,000,000; key = splitmix64's mix of rank+1. Everything runs on one processor (GOMAXPROCS=1); times are of that
@@ -28,7 +32,8 @@ import (
 
 func main() {
 	runtime.GOMAXPROCS(1)
-	write := flag.String("write", "", "file to write the trace to: oracleGeneral where the name says so, else a list of keys")
+	write := flag.String("write", "", "file to write the trace to, - for standard output: oracleGeneral where the name says so, else a list of keys")
+	distinct := flag.Int("distinct", 0, "write a trace of so many keys instead of a Zipf one")
 	requests := flag.Int("n", 20_000_000, "requests to write")
 	curve := flag.Bool("curve", false, "compute the LRU curve")
 	policy := flag.String("policy", "", "policy to replay, at -size, while reading")
@@ -36,6 +41,8 @@ func main() {
 	flag.Parse()
 	var err error
 	switch {
+	case *write != "" && *distinct > 0:
+		err = writeDistinct(*write, *distinct)
 	case *write != "":
 		err = writeZipf(*write, *requests)
 	case flag.NArg() == 1 && (*curve || *policy != ""):
@@ -56,6 +63,48 @@ func mix(x uint64) uint64 {
 	return x ^ x>>31
 }
 
+// create opens a file to be written, - for standard output.
+func create(path string) (*os.File, error) {
+	if path == "-" {
+		return os.Stdout, nil
+	}
+	return os.Create(path)
+}
+
+// writeDistinct writes the trace of -distinct.
+func writeDistinct(path string, keys int) error {
+	const back = 1_000_000
+	f, err := create(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	w := bufio.NewWriterSize(f, 1<<20)
+	requests := 0
+	put := func(key int) {
+		b := w.AvailableBuffer()
+		b = binary.LittleEndian.AppendUint32(b, uint32(requests/100_000))
+		b = binary.LittleEndian.AppendUint64(b, mix(uint64(key)))
+		b = binary.LittleEndian.AppendUint32(b, 1)
+		b = binary.LittleEndian.AppendUint64(b, ^uint64(0))
+		requests++
+		_, err = w.Write(b)
+	}
+	for key := 0; key < keys && err == nil; key++ {
+		put(key)
+		if key%3 == 2 && key >= back {
+			put(key - back)
+		}
+	}
+	if err == nil {
+		err = w.Flush()
+	}
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
 func writeZipf(path string, n int) error {
 	const ranks = 2_000_000
 	sums := make([]float64, ranks)
@@ -64,7 +113,7 @@ func writeZipf(path string, n int) error {
 		sum += 1 / float64(r+1)
 		sums[r] = sum
 	}
-	f, err := os.Create(path)
+	f, err := create(path)
 	if err != nil {
 		return err
 	}
