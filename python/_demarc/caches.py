@@ -73,7 +73,7 @@ def raw(value):
         else:
             return None, VALUE, None
     size = len(value)
-    return hashing.hash_bytes(value), _SPECIAL.get(value, VALUE) if size < 8 else VALUE, size
+    return hashing.hash_stored(value), _SPECIAL.get(value, VALUE) if size < 8 else VALUE, size
 
 
 _responses = {}  # class -> whether it is one of a framework's responses
@@ -124,6 +124,20 @@ class Outer:
         self.ops = []
         self.silent = silent
         self.whole = whole
+
+
+class Direct(Outer):
+    """The slot of a call that comes down to one command or pipeline of a client, of which only the times are wanted:
+    start and end are 0 where none was seen."""
+
+    __slots__ = ("start", "end")
+
+    def __init__(self, owner):
+        self.owner = owner
+        self.ops = []
+        self.silent = False
+        self.whole = True
+        self.start = self.end = 0
 
 
 outer = contextvars.ContextVar("demarc_outer", default=None)
@@ -237,15 +251,11 @@ def got(store, key, start, end, value):
     if value is None:
         digest = form = kind = size = None
         missed(ctx, store, key, end)
-    else:
-        if type(value) is str:
-            value = value.encode("utf-8", "surrogatepass")
-        elif type(value) is not bytes:
-            return False
-        size = len(value)
-        digest = hashing.hash_bytes(value)
-        kind = VALUE if size > 7 else _SPECIAL.get(value, VALUE)
+    elif type(value) is bytes or type(value) is str:
+        digest, kind, size = raw(value)
         form = RAW
+    else:
+        return False
     trace = span = txn = None
     if ctx is not None:
         trace, span, txn = ctx.trace, ctx.span, ctx.txn[0]
@@ -253,6 +263,25 @@ def got(store, key, start, end, value):
         core.CACHE, start, end - start, next_seq(), trace, None, span, GET, SHARED, store, redact.key(key), None,
         value is not None, digest, form, kind, size, None, None, None, None, None, None, None, None, txn, None,
         code(4) or asked.get(),
+    ))
+    return True
+
+
+def put(store, key, start, end, value, ttl):
+    """The same for one key that was set to a text or bytes."""
+    if outer.get() is not None or type(value) is not str and type(value) is not bytes:
+        return False
+    ctx = current.get()
+    trace = span = txn = None
+    if ctx is None:
+        fills = _thread.fills
+    else:
+        trace, span, txn, fills = ctx.trace, ctx.span, ctx.txn[0], ctx.fills
+    digest, kind, size = raw(value)
+    emit((
+        core.CACHE, start, end - start, next_seq(), trace, None, span, SET, SHARED, store, redact.key(key), None, None,
+        digest, RAW, kind, size, ttl, None, None, None, None, None, None, None, txn,
+        fills.pop((store, key), None) if fills else None, code(4) or asked.get(),
     ))
     return True
 

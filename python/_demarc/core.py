@@ -159,9 +159,8 @@ def _define(s):
 # ---- the code line that asked ---------------------------------------------------------------------------------------
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
-_library = {}  # file name -> is it a library's; KNOWS for a hook that has left in db.asked who asks
-KNOWS = 2
-_KNOWING = (os.path.join(_HERE, "hooks", "cache_fastapi.py"),)
+_library = {}  # file name -> is it a library's
+_KNOWING = os.path.join(_HERE, "hooks", "cache_fastapi.py"), "asking"  # a function that left in db.asked who asks
 # What is known of code objects by their ids: the object itself for a library's; {instruction: text number} for the
 # service's own, and the object under None; a tuple with it for a hook's that knows who asks. Each holds its object,
 # so that its id stays its own.
@@ -236,8 +235,6 @@ def _is_library(filename):
         or any(p in filename for p in _PARTS)
         or os.path.abspath(filename).startswith(_PREFIXES)
     )
-    if os.path.abspath(filename) in _KNOWING:
-        lib = KNOWS
     if len(_library) >= _CACHE:
         _library.clear()
     _library[filename] = lib
@@ -293,8 +290,12 @@ def code(depth=2):
 
 
 def _learn_code(c):
-    lib = is_library(c.co_filename)
-    known = c if lib is True else {None: c} if not lib else (c,)
+    if not is_library(c.co_filename):
+        known = {None: c}
+    elif c.co_name == _KNOWING[1] and os.path.abspath(c.co_filename) == _KNOWING[0]:
+        known = (c,)
+    else:
+        known = c
     if len(_codes) >= _CACHE:
         _codes.clear()
     _codes[id(c)] = known

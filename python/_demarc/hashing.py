@@ -9,6 +9,7 @@ import datetime
 import decimal
 import enum
 import hashlib
+import operator
 import uuid
 
 ZERO = bytes(8)
@@ -145,7 +146,7 @@ def hash_value(v):
         shown = _form(v, [MAX_NODES - 1], 0)
     except _NoForm:
         return None
-    return hash_bytes(shown.encode("utf-8", "surrogatepass"))
+    return hash_text(shown)
 
 
 class _NoForm(Exception):
@@ -198,9 +199,45 @@ def _deeper(left, depth, inside):
 
 def _form_dict(d, left, depth):
     depth = _deeper(left, depth, 2 * len(d))
+    keys = tuple(d)
+    if {*map(type, keys)} == _TEXTS:
+        return _form_record(d, keys, left, depth)
     parts = []
     for k, x in d.items():
         key = f"s{len(k)}:{k}" if type(k) is str else _form(k, left, depth)
-        parts.append((key, f"s{len(x)}:{x}" if type(x) is str else _form(x, left, depth)))
+        parts.append((key, _form(x, left, depth)))
     parts.sort()
     return "{" + "".join([key + value for key, value in parts]) + "}"
+
+
+_TEXTS = {str}
+_SHAPES = 2_000
+_SHAPE = 64  # entries of the largest shape that is remembered, and characters of the longest key
+_shapes = {}  # keys, which are all exactly texts -> ((key, its form), ...) in the order of the forms
+
+
+def _form_record(d, keys, left, depth):
+    """The form of a dictionary whose keys are all texts. Most come with the same keys again and again."""
+    shape = _shapes.get(keys)
+    if shape is None:
+        shape = sorted([(k, f"s{len(k)}:{k}") for k in keys], key=_second)
+        if len(keys) <= _SHAPE and max(map(len, keys)) <= _SHAPE:
+            if len(_shapes) >= _SHAPES:
+                _shapes.clear()
+            _shapes[keys] = shape
+    parts = ["{"]
+    for k, form in shape:
+        x = d[k]
+        t = type(x)
+        if t is str:
+            parts.append(f"{form}s{len(x)}:{x}")
+        elif t is int:
+            c = str(x)
+            parts.append(f"{form}v{len(c)}:{c}")
+        else:
+            parts.append(form + _form(x, left, depth))
+    parts.append("}")
+    return "".join(parts)
+
+
+_second = operator.itemgetter(1)

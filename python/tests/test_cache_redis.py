@@ -400,7 +400,7 @@ def main():
     want = answers()
     for owner, name in ((hook, "_store"), (hook, "_key"), (hook, "_word"), (hook, "_take"), (hook, "_learn_script"),
                         (hook, "text"), (caches, "record"), (caches, "emit"), (caches, "code"), (caches, "missed"),
-                        (caches, "got"), (caches.redact, "key"), (caches.hashing, "hash_bytes")):
+                        (caches, "got"), (caches, "put"), (caches.redact, "key"), (caches.hashing, "hash_stored")):
         original = getattr(owner, name)
         before = sum(core.state.failures.values())
         setattr(owner, name, fail)
@@ -413,7 +413,7 @@ def main():
 
 def test_a_failing_hook_steps_aside(collector, tmp_path, redis_url):
     out = run(collector, tmp_path, BROKEN, redis_url).splitlines()
-    assert len(out) == 13 and all(line.endswith(" True True") for line in out), out
+    assert len(out) == 14 and all(line.endswith(" True True") for line in out), out
 
 
 def test_off_is_off(collector, tmp_path, redis_url):

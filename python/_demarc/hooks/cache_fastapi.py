@@ -5,14 +5,15 @@ cleared by a script that names no keys: it is told as a delete by pattern.
 """
 
 import functools
+import inspect
 import json
 
 from _demarc import hashing
-from _demarc.caches import DELETE, GET, LOCAL, NOTHING, SET, SHARED
-from _demarc.core import code_of, failed, state, text
+from _demarc.caches import CANONICAL, DELETE, GET, LOCAL, NOTHING, SET, SHARED, Direct, outer, record
+from _demarc.core import code, code_of, failed, now, state, text
 from _demarc.db import asked
 from _demarc.hooks import cache_redis
-from _demarc.libraries import Did, argument, milliseconds, wrap
+from _demarc.libraries import Did, argument, milliseconds, tell, wrap
 
 NAME = "fastapi_cache"
 
@@ -80,6 +81,62 @@ def _did_clear(backend, args, kwargs, result, error):
 _METHODS = {"get": _did_get, "get_with_ttl": _did_get_with_ttl, "set": _did_set, "clear": _did_clear}
 
 
+def _reading(cls, method, did):
+    """Puts a short way in front of a method of a class that reads one key: as the client's pipeline has nothing to tell
+    that the backend does not know, only its times are taken from it."""
+    general = cls.__dict__.get(method)
+    original = getattr(general, "__wrapped__", None)
+    if not inspect.iscoroutinefunction(original):
+        return
+
+    @functools.wraps(original)
+    async def read(self, *args, **kwargs):
+        if (not state.on or state.sampling or kwargs or len(args) != 1 or type(args[0]) is not str
+                or outer.get() is not None or NAME in state.disabled or getattr(self, "redis", None) is None):
+            return await general(self, *args, **kwargs)
+        slot = token = None
+        try:
+            slot = Direct(self)
+            token = outer.set(slot)
+        except Exception:
+            failed(NAME)
+        start = now()
+        try:
+            result = await original(self, *args)
+        except BaseException as e:
+            _told(self, args, slot, token, start, did, None, e)
+            raise
+        _told(self, args, slot, token, start, did, result, None)
+        return result
+
+    setattr(cls, method, read)
+
+
+def _told(backend, args, slot, token, start, did, result, error):
+    """Tells of a key that was read."""
+    if token is None:
+        return
+    outer.reset(token)
+    try:
+        key, place = args[0], _place(backend)
+        if error is None and not slot.ops:
+            data = result[1] if did is _did_get_with_ttl else result
+            end = slot.end
+            if end:
+                start = slot.start
+            else:
+                end = now()
+            value, digest = _value(data)
+            if data is None or digest is not None:
+                record(GET, SHARED, place[1], key, start, end, data is not None, value, CANONICAL,
+                       line=code(3) or asked.get(), size=None if data is None else len(data), digest=digest)
+                return
+            slot.ops.append((place[1], ((GET, key, True, data, None, None, None),), start, end, None))
+        tell(slot, place, did(backend, args, {}, result, error), start, error)
+    except Exception:
+        failed(NAME)
+
+
 def patch_types(module):
     """Hooks the backends as they are defined. The module is fastapi_cache.types."""
     base = module.Backend
@@ -89,6 +146,8 @@ def patch_types(module):
         try:
             for method, did in _METHODS.items():
                 wrap(cls, method, NAME, did, _place)
+            for method in ("get", "get_with_ttl"):
+                _reading(cls, method, _METHODS[method])
         except Exception:
             failed(NAME)
 
@@ -112,7 +171,7 @@ def patch_decorator(module):
                 return inner
 
             @functools.wraps(inner)
-            async def call(*args, **kwargs):
+            async def asking(*args, **kwargs):  # the name that core.code knows
                 if not state.on:
                     return await inner(*args, **kwargs)
                 token = asked.set(line)
@@ -121,7 +180,7 @@ def patch_decorator(module):
                 finally:
                     asked.reset(token)
 
-            return call
+            return asking
 
         return decorated
 

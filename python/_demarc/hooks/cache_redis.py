@@ -15,7 +15,7 @@ import hashlib
 import re
 
 from _demarc import caches
-from _demarc.caches import CLEAR, DELETE, EXPIRE, GET, NOTHING, SET, Counted, Op
+from _demarc.caches import CLEAR, DELETE, EXPIRE, GET, NOTHING, SET, Counted, Direct, Op, outer
 from _demarc.core import failed, now, state, text
 
 NAME = "redis"
@@ -399,14 +399,28 @@ def _record(client, handler, args, result, error, start):
     try:
         if NAME in state.disabled or type(error).__name__ == "NoScriptError":
             return  # nothing was run; redis-py loads the script and asks again
-        if handler is _get and error is None and type(args[1]) is str and not _queues(args[1]) and caches.got(
-                _store(client), args[1], start, end, result):
+        if error is None and _simple(client, handler, args, result, start, end):
             return
         ops = handler(args, result, error is not None)
         if ops:
             _take(client, ops, start, end, error)
     except Exception:
         failed(NAME)
+
+
+def _simple(client, handler, args, result, start, end):
+    """Records the commonest commands in one go; False for any other."""
+    if handler is _get:
+        key = args[1]
+        return type(key) is str and not _queues(key) and caches.got(_store(client), key, start, end, result)
+    if handler is _set and result is True:
+        n, key, ttl = len(args), args[1], None
+        if n == 5 and args[3] == "EX" and type(args[4]) is int:
+            ttl = args[4] * 1000
+        elif n != 3:
+            return False
+        return type(key) is str and not _queues(key) and caches.put(_store(client), key, start, end, args[2], ttl)
+    return False
 
 
 def _queues(key):
@@ -530,6 +544,12 @@ def _async_pipeline(cls):
 
     @functools.wraps(original)
     async def execute(self, *args, **kwargs):
+        slot = outer.get() if state.on else None
+        if type(slot) is Direct:
+            slot.start = now()
+            result = await original(self, *args, **kwargs)
+            slot.end = now()
+            return result
         stack = _queued(self) if state.on else None
         if stack is None:
             return await original(self, *args, **kwargs)
