@@ -333,7 +333,7 @@ func (l *log) warnings(list []*candidate) []Warning {
 	if s.requests > 0 && s.events[event.TypeQuery] == 0 {
 		add("no-queries", "no statement was recorded: what an answer rests on, and which write changes it, is not known")
 	} else if s.unhashedQueries > 0 {
-		add("no-results", "%d statements carry no hash of their result (the recorder hashes those of asyncpg only): they are counted, but no candidates of their own", s.unhashedQueries)
+		add("no-results", "%d statements carry no hash of their result (streamed, not fetched to the end, too large, or from a source without): they are counted, but no candidates of their own", s.unhashedQueries)
 	}
 	if slices.ContainsFunc(list, func(c *candidate) bool { return c.level == response && strings.Contains(c.name, "{}") }) {
 		add("inferred-routes", "routes were inferred from addresses ({} is a variable part): one that names its resources by words is many; demarc import --route says what belongs together")

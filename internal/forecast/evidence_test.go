@@ -3,6 +3,7 @@ package forecast
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -124,6 +125,47 @@ func TestLogNamesRows(t *testing.T) {
 	y, _ := dropsBy(t, events, "y")
 	if !slices.Equal(x, []int64{130}) || len(y) > 0 {
 		t.Errorf("x is dropped at %v, y at %v", x, y)
+	}
+}
+
+// TestStatementsInsideRoutes: a slow statement that two routes run. Where what is asked for splits the routes' answers, the
+// statement is cached; where it does not, the routes are, and what their hits spare is not saved a second time.
+func TestStatementsInsideRoutes(t *testing.T) {
+	for _, split := range []bool{true, false} {
+		s := newShop(5)
+		var all, statements int64
+		for i := range 1200 {
+			item, page := s.rng.IntN(5), 0
+			if split {
+				page = i
+			}
+			v := s.visit(30 * time.Millisecond)
+			s.emit(event.Event{Type: event.TypeQuery, At: v.at + 5*msec, Dur: event.Some(20 * msec), Trace: v.trace, Parent: v.trace, Query: &event.Query{
+				DB: "sqlite", Text: "SELECT a FROM prices WHERE id = ?", Params: []event.Hash{hash(item)}, Rows: event.Some(int64(1)), ResultHash: hash("price", item),
+				Code: "shop.prices:load:9"}})
+			route := []string{"/a", "/b"}[i%2]
+			v.done(event.Request{Method: "GET", Route: route, Target: fmt.Sprintf("%s?item=%d&page=%d", route, item, page), Principal: "-", BodyHash: hash(route, item, page)})
+			all, statements = all+30*msec, statements+1
+		}
+		rep := report(t, Options{}, s.events)
+		b := find(t, rep, "SELECT a FROM prices WHERE id = ?")
+		if b.Level != LevelQuery || b.Code != "shop.prices:load:9" || !slices.Equal(b.Key, []string{"arg.1", "principal"}) || b.Forecast.Hits < 1150 || len(b.On) != 0 && b.On[0].Table != "prices" {
+			t.Errorf("%+v", b)
+		}
+		want, levels := "[SELECT a FROM prices WHERE id = ?]", LevelQuery
+		if !split {
+			want, levels = "[GET /a GET /b]", LevelResponse
+			if !strings.Contains(b.Reason, "beside the others it would add") || len(b.Levels) != 2 {
+				t.Errorf("the statement inside: %s, %q", b.Reason, b.Levels)
+			}
+		}
+		names := slices.Sorted(slices.Values(rep.Set.Names))
+		if fmt.Sprint(names) != want || rep.Boundaries[0].Level != levels {
+			t.Errorf("set %v, %s was expected", names, want)
+		}
+		if rep.Set.SavedMs > ms(all) || rep.Set.SavedQueries > statements || rep.Set.ShareOfTime > 1 || rep.Set.SavedQueries < 1100 {
+			t.Errorf("the set saves %v ms of %v, %d statements of %d", rep.Set.SavedMs, ms(all), rep.Set.SavedQueries, statements)
+		}
 	}
 }
 

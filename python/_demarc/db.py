@@ -10,10 +10,12 @@ at most PARAMS parameters are hashed, of an executemany those of the first SETS 
 """
 
 import contextvars
+import functools
+import marshal
 import re
 
 from _demarc import core, hashing
-from _demarc.core import code, emit, next_id, next_seq, now, sampled_out, state, text
+from _demarc.core import code, emit, failed, next_id, next_seq, now, sampled_out, state, text
 from _demarc.hashing import hash_params
 from _demarc.redact import sql
 
@@ -22,7 +24,8 @@ LONG = 8_192
 PARAMS = 256
 SETS = 8
 RESULT_ROWS = 500  # larger results have no hash
-RESULT_CELL = 65_536  # nor have those with a longer text in them
+RESULT_CELLS = 5_000  # nor have those with more values
+RESULT_SIZE = 256 << 10  # or longer texts, all together
 NAMES = 2_000
 
 IDLE, OPEN, FAILED = 0, 1, 2  # what a probe answers; None: it cannot say now
@@ -204,25 +207,163 @@ def wanted(statement):
 
 
 def result_hash(rows):
-    """The hash of a result that was returned at once: of its rows' representation, which is the same for equal rows.
-    None for a result beyond the bounds, or with an object in it that shows its address."""
-    if len(rows) > RESULT_ROWS:
-        return None
-    for row in rows:
-        for v in row:
-            if (type(v) is str or type(v) is bytes) and len(v) > RESULT_CELL:
-                return None
+    """The hash of a result, a list or deque of rows: of their values as marshal writes them, and where one is of a type
+    that it does not know, as they show themselves; the same for equal rows of any driver. None for a result beyond the
+    bounds, or with an object in it that shows its address."""
+    count = len(rows)
+    if count:
+        if count > RESULT_ROWS:
+            return None
+        kind = type(rows[0])
+        if kind is not tuple:
+            if issubclass(kind, dict):
+                rows = [tuple(row.items()) for row in rows]
+            elif hasattr(kind, "__iter__") and not issubclass(kind, (str, bytes)):
+                rows = [tuple(row) for row in rows]  # asyncpg's Record, sqlite3's Row, named tuples
+            else:
+                rows = [(v,) for v in rows]
+        if count * len(rows[0]) > RESULT_CELLS:
+            return None
+        size = 0
+        for row in rows:
+            for v in row:
+                t = type(v)
+                if t is str or t is bytes:
+                    size += len(v)
+        if size > RESULT_SIZE:
+            return None
+    rows = list(rows)
+    try:
+        return hashing.hash_bytes(marshal.dumps(rows, 2))
+    except ValueError:
+        pass
     shown = repr(rows)
-    if " at 0x" in shown:
+    if " at 0x" in shown or len(shown) > 4 * RESULT_SIZE:
         return None
     return hashing.hash_bytes(shown.encode("utf-8", "surrogatepass"))
+
+
+class Rows:
+    """The rows of one statement as the service fetches them, and where in the statement's event their hash goes.
+
+    A cursor hands out its rows after the event was made. So the event carries `slot`, eight zero bytes (not known),
+    which are filled in when the last row was handed out; an event that was sent before then keeps them. One row that
+    was fetched alone counts as the whole result unless another one is asked for. Not more than RESULT_ROWS rows are
+    held meanwhile.
+    """
+
+    __slots__ = ("slot", "held")
+
+    def __init__(self):
+        self.slot = bytearray(8)
+        self.held = []
+
+    def rest(self, rows):
+        """All rows that were left."""
+        held = self.held
+        if held is None:
+            return
+        self.held = None
+        if held:
+            if len(held) + len(rows) > RESULT_ROWS:
+                return
+            rows = held + list(rows)
+        self.slot[:] = result_hash(rows) or hashing.ZERO
+
+    def one(self, row):
+        """One row, None for the end."""
+        held = self.held
+        if held is None:
+            return
+        if row is None:
+            self.rest(())
+            return
+        held.append(row)
+        if len(held) == 1:
+            self.slot[:] = result_hash(held) or hashing.ZERO
+        else:
+            self.slot[:] = hashing.ZERO
+            if len(held) > RESULT_ROWS:
+                self.held = None
+
+    def some(self, rows, wanted):
+        """Some rows, where `wanted` were asked for: fewer than that are the last."""
+        if len(rows) < wanted or not rows:
+            self.rest(rows)
+        elif self.held is not None:
+            self.slot[:] = hashing.ZERO
+            self.held += rows
+            if len(self.held) > RESULT_ROWS:
+                self.held = None
+
+
+def fetching(base, hook):
+    """(fetchone, fetchmany, fetchall, __iter__) for a subclass of a driver's cursor: those of the base, which also tell
+    the rows to the cursor's _demarc_rows, where there are some. What next() takes from a cursor is not seen."""
+    one, many, every, ahead = base.fetchone, base.fetchmany, base.fetchall, base.__next__
+
+    @functools.wraps(one)
+    def fetchone(self):
+        row = one(self)
+        fetched = self._demarc_rows
+        if fetched is not None:
+            try:
+                fetched.one(row)
+            except Exception:
+                failed(hook)
+        return row
+
+    @functools.wraps(many)
+    def fetchmany(self, *args, **kwargs):
+        rows = many(self, *args, **kwargs)
+        fetched = self._demarc_rows
+        if fetched is not None:
+            try:
+                fetched.some(rows, args[0] if args else kwargs.get("size", self.arraysize))
+            except Exception:
+                failed(hook)
+        return rows
+
+    @functools.wraps(every)
+    def fetchall(self):
+        rows = every(self)
+        fetched = self._demarc_rows
+        if fetched is not None:
+            try:
+                fetched.rest(rows)
+            except Exception:
+                failed(hook)
+        return rows
+
+    def __iter__(self):
+        fetched = self._demarc_rows
+        return self if fetched is None or fetched.held is None else each(self, fetched)
+
+    def each(cursor, fetched):
+        while fetched.held is not None:
+            try:
+                row = ahead(cursor)
+            except StopIteration:
+                row = None
+            try:
+                fetched.one(row)
+            except Exception:
+                failed(hook)
+                fetched.held = None
+            if row is None:
+                return
+            yield row
+        yield from cursor  # more than are held: at the driver's own speed
+
+    return fetchone, fetchmany, fetchall, __iter__
 
 
 def query(conn, raw, start, end, statement, params, rows=None, error=None, many=None, result=None, depth=4):
     """Records one statement that the database answered, or refused, between start and end.
 
     raw is what conn.probe wants; rows below zero is not known; many is the sets of an executemany (a list, or
-    Counted), and params is then left out; result is the hash of the rows. depth says how many frames between
+    Counted), and params is then left out; result is the hash of the rows, or the slot of Rows for it. depth says how
+    many frames between
     core.code and the service's code are known to be the recorder's or the library's: this function, its caller and
     the hook at least, each of which costs time to look at.
     """

@@ -189,7 +189,7 @@ def decode(e, texts, hello):
     kind, tail = TAILS[e[0]]
     out = {"type": kind, "proc": hello["proc"], "pid": hello["pid"]}
     for name, v in zip(COMMON[1:] + tuple(tail.split()), e[1:]):
-        if v is None:
+        if v is None or name == "result_hash" and v == bytes(8):  # filled in too late, or never
             continue
         if name in IDS and not (kind == "task" and name == "id"):
             v = "%s.%d" % (hello["proc"], v) if isinstance(v, int) else v

@@ -35,9 +35,10 @@ INJECTED = {
     "code": ("code",),
     "sql": ("sql", "_known"),
     "hashing": ("hash_params",),
+    "results": ("result_hash", "marshal"),
     "everything": (
         "query", "begin", "ended", "emit", "code", "sql", "hash_params", "counted", "text", "plain", "kind", "wanted",
-        "Conn", "observed_class", "role_of", "level_name", "result_hash",
+        "Conn", "observed_class", "role_of", "level_name", "result_hash", "Rows",
     ),
 }
 

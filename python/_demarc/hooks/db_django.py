@@ -51,14 +51,49 @@ def _record(cursor, start, statement, params, error, many=None):
             rows = cursor.cursor.rowcount
             if conn.probe is db.probe_sqlite and rows is not None and rows >= 0 and cursor.cursor.description:
                 rows = None  # RETURNING: counted by SQLite only as the rows are fetched
-        db.query(conn, wrapper.connection, start, end, statement, params, rows, error, many)
+        result = None
+        if error is None and many is None and getattr(cursor.cursor, "name", None) is None and db.wanted(statement):
+            fetched = cursor.__dict__["_demarc_rows"] = db.Rows()
+            result = fetched.slot
+        db.query(conn, wrapper.connection, start, end, statement, params, rows, error, many, result)
     except Exception:
         failed(NAME)
+
+
+def _fetches(original):
+    """__getattr__ of Django's cursor, through which it is asked for the driver's methods that fetch."""
+
+    @functools.wraps(original)
+    def __getattr__(self, name):
+        found = original(self, name)
+        if not name.startswith("fetch"):
+            return found
+        fetched = self.__dict__.get("_demarc_rows")
+        if fetched is None or fetched.held is None:
+            return found
+
+        def fetch(*args, **kwargs):
+            got = found(*args, **kwargs)
+            try:
+                if name == "fetchone":
+                    fetched.one(got)
+                elif name == "fetchall":
+                    fetched.rest(got)
+                else:
+                    fetched.some(got, args[0] if args else kwargs.get("size", self.cursor.arraysize))
+            except Exception:
+                failed(NAME)
+            return got
+
+        return fetch
+
+    return __getattr__
 
 
 def _execute(original):
     @functools.wraps(original)
     def execute(self, sql, params, *rest):
+        self.__dict__["_demarc_rows"] = None
         if not state.on:
             return original(self, sql, params, *rest)
         start = now()
@@ -156,6 +191,7 @@ def patch_utils(module):
     _wrap(module.CursorWrapper, "_execute", _execute)
     _wrap(module.CursorWrapper, "_executemany", _executemany)
     _wrap(module.CursorWrapper, "callproc", _callproc)
+    _wrap(module.CursorWrapper, "__getattr__", _fetches)
 
 
 def patch_base(module):

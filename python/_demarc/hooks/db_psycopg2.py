@@ -40,7 +40,12 @@ def _record(cursor, start, statement, params, error, many=None):
             return
         if type(statement) is not str:
             statement = _text(statement, raw)
-        db.query(conn, raw, start, end, statement, params, cursor.rowcount if error is None else None, error, many)
+        result = None
+        if error is None and many is None and cursor.name is None and db.wanted(statement):
+            fetched = cursor._demarc_rows = db.Rows()
+            result = fetched.slot
+        rows = cursor.rowcount if error is None else None
+        db.query(conn, raw, start, end, statement, params, rows, error, many, result)
     except Exception:
         failed(NAME)
 
@@ -90,9 +95,14 @@ def _copy_to(args, kwargs):
 
 
 class cursor(_base_cursor):  # noqa: N801 (named as its base)
-    """A cursor whose statements are recorded."""
+    """A cursor whose statements are recorded. Named ones fetch from the server as they are asked: their results have
+    no hash."""
+
+    _demarc_rows = None
+    fetchone, fetchmany, fetchall, __iter__ = db.fetching(_base_cursor, NAME)
 
     def execute(self, *args, **kwargs):  # noqa: D102 (as the base)
+        self._demarc_rows = None
         if not state.on:
             return _execute(self, *args, **kwargs)
         start = now()
@@ -107,6 +117,7 @@ class cursor(_base_cursor):  # noqa: N801 (named as its base)
         return result
 
     def executemany(self, *args, **kwargs):  # noqa: D102
+        self._demarc_rows = None
         if not state.on:
             return _executemany(self, *args, **kwargs)
         try:
@@ -127,6 +138,7 @@ class cursor(_base_cursor):  # noqa: N801 (named as its base)
         return result
 
     def callproc(self, *args, **kwargs):  # noqa: D102
+        self._demarc_rows = None
         if not state.on:
             return _callproc(self, *args, **kwargs)
         try:

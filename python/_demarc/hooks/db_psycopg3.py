@@ -11,9 +11,22 @@ from _demarc import db
 from _demarc.core import failed, now, state
 
 NAME = "psycopg"
+TUPLES = 2  # libpq's PGRES_TUPLES_OK
 
 
-def _record(cursor, conn, start, statement, params, error, many=None, copied=False):
+RESULT_CELLS = 1_000  # each is asked for by a call of its own
+
+
+def _result(cursor):
+    """The hash of the result that a cursor holds, as the server sent it; None where it does not hold all of it."""
+    held = cursor.pgresult
+    if held is None or held.status != TUPLES or held.ntuples * held.nfields > RESULT_CELLS:
+        return None
+    columns, value = range(held.nfields), held.get_value
+    return db.result_hash([tuple([value(i, k) for k in columns]) for i in range(held.ntuples)])
+
+
+def _record(cursor, conn, start, statement, params, error, many=None, copied=False, holds=False):
     end = now()
     try:
         if NAME in state.disabled:
@@ -28,7 +41,10 @@ def _record(cursor, conn, start, statement, params, error, many=None, copied=Fal
         rows = cursor.rowcount if error is None and not copied and not raw._pipeline else None
         if conn.txn is None and raw._isolation_level is not None:
             conn.isolation = db.level_name(raw._isolation_level.name)
-        db.query(conn, raw, start, end, statement, params, rows, error, many)
+        result = None
+        if holds and error is None and many is None and not raw._pipeline and db.wanted(statement):
+            result = _result(cursor)
+        db.query(conn, raw, start, end, statement, params, rows, error, many, result)
     except Exception:
         failed(NAME)
 
@@ -43,7 +59,7 @@ def _text(statement, raw, cursor):
     return sent.query if sent is not None else ""
 
 
-def _query(original):
+def _query(original, holds=False):
     @functools.wraps(original)
     def gen(self, query, params=None, *args, **kwargs):
         conn = self._conn._demarc
@@ -55,10 +71,14 @@ def _query(original):
         except BaseException as e:
             _record(self, conn, start, query, params, e)
             raise
-        _record(self, conn, start, query, params, None)
+        _record(self, conn, start, query, params, None, holds=holds)
         return result
 
     return gen
+
+
+def _held(original):
+    return _query(original, holds=True)  # rows that are streamed, or fetched from the server, are not all there
 
 
 def _copy(original):
@@ -187,7 +207,7 @@ def patch(module):
 
     base.__init__ = __init__
     _wrap(base, "_exec_command", _command)
-    _wrap(cursor, "_execute_gen", _query)
+    _wrap(cursor, "_execute_gen", _held)
     _wrap(module.Cursor, "executemany", _many)
     _wrap(module.AsyncCursor, "executemany", _many_async)
     _wrap(cursor, "_stream_send_gen", _query)

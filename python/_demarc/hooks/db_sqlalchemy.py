@@ -29,21 +29,22 @@ _PROBES = {
     "psycopg2": db.probe_psycopg2, "psycopg2cffi": db.probe_psycopg2,
     "psycopg": db.probe_psycopg3, "psycopg_async": _of_adapter(db.probe_psycopg3), "asyncpg": _probe_asyncpg,
 }
+_HELD = {"aiosqlite", "aiomysql", "asyncmy", "asyncpg", "psycopg_async"}  # adapters that hold all rows
 _BUFFERED = {"aiosqlite", "aiomysql", "asyncmy"}  # adapters that hold all rows and do not count them
 
 
 class Info:
     """What is the same for all connections of an engine."""
 
-    __slots__ = ("db", "probe", "role", "isolation", "buffered", "sqlite", "server_errors")
+    __slots__ = ("db", "probe", "role", "isolation", "buffered", "held", "sqlite", "server_errors")
 
     def __init__(self, url, dialect):
         name = dialect.name
         self.db = "mysql" if name == "mariadb" else name
         driver = dialect.driver
-        self.probe = _PROBES.get(driver)
         if driver == "psycopg" and getattr(dialect, "is_async", False):
-            self.probe = _PROBES["psycopg_async"]
+            driver = "psycopg_async"
+        self.probe = _PROBES.get(driver)
         query = getattr(url, "query", None) or {}
         self.role = db.role_of(query.get("target_session_attrs"))
         # The level given to create_engine: where 1.4 keeps it, where 2 does.
@@ -51,6 +52,7 @@ class Info:
             dialect, "isolation_level", None
         )
         self.buffered = driver in _BUFFERED
+        self.held = driver in _HELD
         self.sqlite = name == "sqlite"
         self.server_errors = driver == "asyncpg"
 
@@ -97,9 +99,17 @@ def _record(dialect, cursor, start, statement, params, context, error, many=None
         info = dialect._demarc
         if info.sqlite and rows is not None and rows >= 0 and cursor.description is not None:
             rows = -1  # RETURNING: counted by SQLite only as the rows are fetched
-        if info.buffered and rows < 0 and error is None:
-            rows = len(cursor._rows) if cursor.description else -1
-        db.query(conn, raw, start, end, statement, params, rows, error, many, None, 6)
+        result = None
+        if error is None and not context._is_server_side:  # whose cursor gives rows as it is asked for them
+            if info.buffered and rows < 0:
+                rows = len(cursor._rows) if cursor.description else -1
+            if many is None and db.wanted(statement):
+                if info.held:
+                    result = db.result_hash(cursor._rows)
+                else:
+                    fetched = context._demarc = db.Rows()
+                    result = fetched.slot
+        db.query(conn, raw, start, end, statement, params, rows, error, many, result, 6)
         if error is not None and info.server_errors and conn.txn is not None:
             conn.failed = getattr(error, "sqlstate", None) is not None
     except Exception:
@@ -155,6 +165,32 @@ def _execute_no_params(cls, original):
         return result
 
     return do_execute_no_params
+
+
+def _fetches(name):
+    """A method of the strategy by which results are fetched through a driver's own cursor."""
+
+    def wrap(original):
+        @functools.wraps(original)
+        def fetch(self, result, dbapi_cursor, *args, **kwargs):
+            got = original(self, result, dbapi_cursor, *args, **kwargs)
+            try:
+                fetched = getattr(result.context, "_demarc", None)
+                if fetched is None:
+                    pass
+                elif name == "fetchall":
+                    fetched.rest(got)
+                elif name == "fetchone":
+                    fetched.one(got)
+                else:
+                    fetched.some(got, (args[0] if args else kwargs.get("size")) or 1)
+            except Exception:
+                failed(NAME)
+            return got
+
+        return fetch
+
+    return wrap
 
 
 def _pooled(fairy):
@@ -308,7 +344,12 @@ def patch(module):
 
     engine_class.__new__ = staticmethod(__new__)
 
-    from sqlalchemy.pool import base as pool_base  # already imported by the engine
+    from sqlalchemy.engine import cursor as engine_cursor  # already imported by the engine, and so is the next
+    from sqlalchemy.pool import base as pool_base
+
+    strategy = engine_cursor.CursorFetchStrategy
+    for name in ("fetchone", "fetchmany", "fetchall"):
+        setattr(strategy, name, _fetches(name)(getattr(strategy, name)))
 
     record_class = pool_base._ConnectionRecord
     connect = record_class._ConnectionRecord__connect

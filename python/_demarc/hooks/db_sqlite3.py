@@ -37,7 +37,11 @@ def _record(cursor, start, statement, params, error, many=None):
         rows = cursor.rowcount
         if rows >= 0 and cursor.description is not None:
             rows = -1  # RETURNING: counted by SQLite only as the rows are fetched
-        db.query(conn, raw, start, end, statement, params, rows, error, many)
+        result = None
+        if error is None and many is None and cursor.description is not None and db.wanted(statement):
+            fetched = cursor._demarc_rows = db.Rows()
+            result = fetched.slot
+        db.query(conn, raw, start, end, statement, params, rows, error, many, result)
     except Exception:
         failed(hook)
 
@@ -45,7 +49,10 @@ def _record(cursor, start, statement, params, error, many=None):
 class Cursor(sqlite3.Cursor):
     """A cursor whose statements are recorded."""
 
+    _demarc_rows = None
+
     def execute(self, *args):  # noqa: D102 (as the base)
+        self._demarc_rows = None
         if not state.on:
             return _execute(self, *args)
         start = now()
@@ -57,7 +64,10 @@ class Cursor(sqlite3.Cursor):
         _record(self, start, args[0], args[1] if len(args) > 1 else None, None)
         return result
 
+    fetchone, fetchmany, fetchall, __iter__ = db.fetching(sqlite3.Cursor, NAME)
+
     def executemany(self, *args):  # noqa: D102
+        self._demarc_rows = None
         if not state.on or len(args) != 2:
             return _executemany(self, *args)
         try:
@@ -75,6 +85,7 @@ class Cursor(sqlite3.Cursor):
         return result
 
     def executescript(self, *args):  # noqa: D102
+        self._demarc_rows = None
         if not state.on:
             return _executescript(self, *args)
         start = now()

@@ -1,0 +1,208 @@
+"""Hashes of results: of the rows that the service fetches, by any driver and method, without a change in how."""
+
+
+import pytest
+from dbtools import healthy, postgres
+
+TABLE = "create table t_rows(id integer primary key, name varchar(20))"
+FILL = "insert into t_rows(id, name) values(1, 'a'), (2, 'b'), (3, 'c')"
+
+DBAPI = f"""
+import sys
+%s
+cur = c.cursor()
+cur.execute("drop table if exists t_rows")
+cur.execute({TABLE!r})
+cur.execute({FILL!r})
+c.commit()
+def ask(how, where="1 = 1"):
+    cur.execute("select id, name from t_rows where " + where + " order by id -- " + how)
+    print(how, [tuple(r) for r in eval(how, {{"cur": cur}})], cur.fetchall() if how != "[cur.fetchone()]" else "")
+ask("cur.fetchall()")
+ask("list(cur)")
+ask("cur.fetchmany(5)")
+ask("cur.fetchmany(2) + cur.fetchmany(2)")
+ask("[cur.fetchone(), cur.fetchone(), cur.fetchone()]")
+ask("[cur.fetchone()] + cur.fetchall()")
+ask("[cur.fetchone()] + list(cur)")
+ask("[cur.fetchone()]", "id = 1")
+ask("cur.fetchall()", "id = 1")
+ask("[r for r in cur if r]", "id = 1")
+ask("cur.fetchall()", "id = 9")
+cur.execute("update t_rows set name = 'z' where id = 3")
+ask("cur.fetchall()")
+c.commit()
+c.close()
+"""
+CONNECTS = {
+    "sqlite3": "import sqlite3; c = sqlite3.connect(sys.argv[1])",
+    "sqlite3 rows": "import sqlite3; c = sqlite3.connect(sys.argv[1]); c.row_factory = sqlite3.Row",
+    "psycopg2": "import psycopg2; c = psycopg2.connect(sys.argv[1])",
+    "psycopg2 dicts": "import psycopg2; from psycopg2.extras import DictCursor as dicts;"
+    " c = psycopg2.connect(sys.argv[1], cursor_factory=dicts)",
+    "psycopg": "import psycopg; c = psycopg.connect(sys.argv[1])",
+}
+
+
+def url_of(driver, tmp_path):
+    return str(tmp_path / "r.db") if driver.startswith("sqlite3") else postgres()
+
+
+@pytest.mark.parametrize("driver", CONNECTS)
+def test_however_rows_are_fetched(collector, tmp_path, driver):
+    code, url = DBAPI % CONNECTS[driver], url_of(driver, tmp_path)
+    bare = collector.run(code, url, DEMARC="off")
+    p = collector.run(code, url)
+    assert (p.stdout, p.stderr, p.returncode) == (bare.stdout, bare.stderr, 0)
+    reads = [e for e in collector.of("query") if e["text"].startswith("select id")]
+    hashes = [e.get("result_hash") for e in reads]
+    assert len(reads) == 12 and None not in hashes, list(zip([e["text"] for e in reads], hashes))
+    whole, one, none, changed = set(hashes[:7]), set(hashes[7:10]), hashes[10], hashes[11]
+    assert len(whole) == 1 and len(one) == 1, hashes
+    assert len({*whole, *one, none, changed}) == 4, hashes
+    healthy(collector)
+
+
+def test_what_has_no_hash(collector):
+    p = collector.run(
+        """
+import sqlite3
+c = sqlite3.connect(":memory:")
+many = "with recursive n(i) as (select 1 union all select i + 1 from n where i < %d) select i from n"
+print(sum(i for i, in c.execute(many % 600)))
+print(len(c.execute(many % 601).fetchall()))
+print(len(c.execute("select zeroblob(300000)").fetchone()[0]))
+cur = c.execute(many % 3)
+print(cur.fetchone(), cur.fetchone())  # and no more
+print(len(c.execute("select 'ever'").fetchall()))
+c.execute("select 'never fetched'")
+class Odd:
+    def __init__(self, cursor, row): pass
+c.row_factory = Odd
+print(len(c.execute("select 'an object'").fetchall()))
+c.close()
+"""
+    )
+    assert p.stdout == "180300\n601\n300000\n(1,) (2,)\n1\n1\n", p.stderr
+    reads = [e for e in collector.of("query") if "select" in e["text"]]
+    assert ["result_hash" in e for e in reads] == [False, False, False, False, True, False, False]
+    healthy(collector)
+
+
+SQLALCHEMY = f"""
+import sys, asyncio
+import sqlalchemy as sa
+from sqlalchemy import text
+def ask(c, how, where="1 = 1"):
+    r = c.execute(text("select id, name from t_rows where " + where + " order by id -- " + how))
+    print(how, eval("r." + how))
+def work(c):
+    c.execute(text("drop table if exists t_rows"))
+    c.execute(text({TABLE!r}))
+    c.execute(text({FILL!r}))
+    for how in ("all()", "fetchall()", "mappings().all()", "fetchmany(9)", "partitions(2).__next__() and r.all()"):
+        ask(c, how)
+    ask(c, "first()", "id = 1")
+    ask(c, "one()", "id = 1")
+    ask(c, "all()", "id = 1")
+    c.execute(text("update t_rows set name = 'z' where id = 3"))
+    ask(c, "all()")
+    r = c.execution_options(stream_results=True).execute(text("select name from t_rows -- streamed"))
+    print(len(r.fetchall()) if not "+aio" in sys.argv[1] else r.fetchone())
+if "+aio" in sys.argv[1] or "+asyncpg" in sys.argv[1]:
+    from sqlalchemy.ext.asyncio import create_async_engine
+    async def main():
+        e = create_async_engine(sys.argv[1])
+        async with e.begin() as c:
+            await c.run_sync(work)
+        await e.dispose()
+    asyncio.run(main())
+else:
+    e = sa.create_engine(sys.argv[1], future=True)
+    with e.begin() as c:
+        work(c)
+    e.dispose()
+"""
+
+
+@pytest.mark.parametrize("driver", ["sqlite", "sqlite+aiosqlite", "postgresql+psycopg2", "postgresql+asyncpg"])
+def test_under_sqlalchemy(collector, tmp_path, driver):
+    url = f"{driver}:///{tmp_path}/r.db" if driver.startswith("sqlite") else postgres(driver)
+    bare = collector.run(SQLALCHEMY, url, DEMARC="off")
+    p = collector.run(SQLALCHEMY, url)
+    assert (p.stdout, p.stderr, p.returncode) == (bare.stdout, bare.stderr, 0)
+    reads = [e for e in collector.of("query") if e["text"].startswith("select id")]
+    hashes = [e.get("result_hash") for e in reads]
+    assert len(reads) == 9 and None not in hashes, list(zip([e["text"] for e in reads], hashes))
+    assert len(set(hashes[:5])) == len(set(hashes[5:8])) == 1 and len({hashes[0], hashes[5], hashes[8]}) == 3, hashes
+    streamed = [e for e in collector.of("query") if "name from t_rows" in e["text"] and e not in reads]
+    if driver.startswith("postgresql"):
+        assert all("result_hash" not in e for e in streamed), streamed
+    assert streamed
+    healthy(collector)
+
+
+AIOSQLITE = f"""
+import asyncio, sys, aiosqlite
+async def main():
+    async with aiosqlite.connect(sys.argv[1]) as c:
+        await c.execute({TABLE!r})
+        await c.execute({FILL!r})
+        async with c.execute("select id, name from t_rows") as cur:
+            print([r async for r in cur])
+        print(await c.execute_fetchall("select id, name from t_rows"))
+        async with c.execute("select id, name from t_rows") as cur:
+            print(await cur.fetchall())
+asyncio.run(main())
+"""
+
+
+def test_aiosqlite(collector, tmp_path):
+    p = collector.run(AIOSQLITE, str(tmp_path / "r.db"))
+    assert p.stdout == "[(1, 'a'), (2, 'b'), (3, 'c')]\n" * 3, p.stderr
+    hashes = [e.get("result_hash") for e in collector.of("query") if e["text"].startswith("select")]
+    assert len(hashes) == 3 and None not in hashes and len(set(hashes)) == 1, hashes
+    healthy(collector)
+
+
+DJANGO = """
+import sys
+from urllib.parse import urlparse
+import django
+from django.conf import settings
+u = urlparse(sys.argv[1])
+db = {"ENGINE": "django.db.backends.sqlite3", "NAME": u.path}
+if u.scheme != "sqlite":
+    db = {"ENGINE": "django.db.backends.postgresql", "NAME": u.path[1:], "USER": u.username, "HOST": u.hostname,
+          "PORT": u.port}
+settings.configure(DATABASES={"default": db}, DEFAULT_AUTO_FIELD="django.db.models.AutoField")
+django.setup()
+from django.db import connection, models
+class T(models.Model):
+    name = models.CharField(max_length=20)
+    class Meta:
+        app_label = "x"
+        db_table = "t_rows"
+with connection.cursor() as c:
+    c.execute("drop table if exists t_rows")
+with connection.schema_editor() as editor:
+    editor.create_model(T)
+T.objects.bulk_create([T(name=n) for n in "abc"])
+rows = T.objects.order_by("id")
+print(list(rows.values_list("id", "name")), list(rows.values_list("id", "name")))
+print(rows.get(id=1).name, rows.filter(id=1).first().name, rows.filter(id=1).count(), rows.filter(id=1).exists())
+T.objects.filter(id=3).update(name="z")
+print(list(rows.values_list("id", "name")))
+"""
+
+
+@pytest.mark.parametrize("where", ["sqlite", "postgresql"])
+def test_django(collector, tmp_path, where):
+    p = collector.run(DJANGO, f"sqlite://{tmp_path}/dj.db" if where == "sqlite" else postgres())
+    assert p.returncode == 0 and p.stdout.startswith("[(1, 'a'), (2, 'b'), (3, 'c')]"), p.stderr
+    reads = [e for e in collector.of("query") if e["text"].startswith("SELECT") and "t_rows" in e["text"]]
+    reads = [e for e in reads if "pg_" not in e["text"]]
+    lists = [e.get("result_hash") for e in reads if "WHERE" not in e["text"]]
+    assert len(lists) == 3 and None not in lists and lists[0] == lists[1] != lists[2], lists
+    assert all("result_hash" in e for e in reads), reads
+    healthy(collector)
