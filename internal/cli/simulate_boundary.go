@@ -45,7 +45,7 @@ func (s *simulation) weigh(l *loaded, to *sim.Block, b trace.Batch) error {
 		lacks = "costs and no sizes (a CSV with a column cost or size has some)"
 	}
 	if lacks != "" {
-		return &fault.Error{What: "cannot simulate " + s.file, Cause: errors.New("the trace has no " + lacks),
+		return &fault.Error{What: "cannot simulate " + s.name(), Cause: errors.New("the trace has no " + lacks),
 			Expected: `a CSV with the columns that are asked for, lines "time key size", or oracleGeneral`, Retry: fault.RetryUseless}
 	}
 	l.sized, l.costly = b.Sizes != nil && s.costs, b.Cost != nil && s.costs

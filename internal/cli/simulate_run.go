@@ -115,7 +115,7 @@ func (s *simulation) run(ctx context.Context) (*sim.Result, error) {
 			return nil, s.tooLarge()
 		}
 		s.rate, s.reason = s.rate/sampleStep, s.needsMore()
-		fmt.Fprintf(s.cmd.ErrOrStderr(), "%s does not fit into %d MB: reading again, as a sample\n", s.file, s.memory/1_000_000)
+		fmt.Fprintf(s.cmd.ErrOrStderr(), "%s does not fit into %d MB: reading again, as a sample\n", s.name(), s.memory/1_000_000)
 		debug.FreeOSMemory() // of what was read so far
 	}
 }
@@ -126,7 +126,7 @@ func (s *simulation) needsMore() string {
 
 // tooLarge is the refusal of a trace that does not fit and may not, or cannot, be sampled.
 func (s *simulation) tooLarge() error {
-	f := &fault.Error{What: "cannot simulate " + s.file, Cause: errTooLarge, Expected: "a trace of which a sample fits",
+	f := &fault.Error{What: "cannot simulate " + s.name(), Cause: errTooLarge, Expected: "a trace of which a sample fits",
 		Retry: fault.RetryUseless, Try: fmt.Sprintf("more than --memory %d", s.memory/1_000_000)}
 	switch {
 	case s.weighs():
@@ -172,11 +172,7 @@ func (s *simulation) load(ctx context.Context) (l *loaded, again bool, err error
 		l.spare = &spare{rate: spareRate, ids: sim.NewInterner(simulateSeed()), trace: sim.NewTrace(false)}
 	}
 	var numbers []uint32
-	name := s.file
-	if name == "-" {
-		name = "standard input"
-	}
-	opt := trace.Options{Name: name, Format: s.format, Times: needs(live), Weights: s.weighs(), Window: max(s.window(), 8<<20)}
+	opt := trace.Options{Name: s.name(), Format: s.format, Times: needs(live), Weights: s.weighs(), Window: max(s.window(), 8<<20)}
 	again, err = s.read(ctx, l, opt, func(b trace.Batch) error {
 		if l.spare != nil {
 			if err := s.keepSpare(l.spare, b.Keys); err != nil {
@@ -223,7 +219,7 @@ func (s *simulation) load(ctx context.Context) (l *loaded, again bool, err error
 		return nil, again, err
 	}
 	if l.requests() == 0 {
-		return nil, false, &fault.Error{What: "cannot simulate " + s.file, Cause: fmt.Errorf("of its %d requests the sample holds none", l.info.Requests),
+		return nil, false, &fault.Error{What: "cannot simulate " + s.name(), Cause: fmt.Errorf("of its %d requests the sample holds none", l.info.Requests),
 			Expected: "a larger sample", Retry: fault.RetryUseless, Try: fmt.Sprintf("demarc simulate --sample %g", min(s.rate*10, 1))}
 	}
 	return l, again, nil
@@ -231,6 +227,14 @@ func (s *simulation) load(ctx context.Context) (l *loaded, again bool, err error
 
 // simulateSeed is one that a trace cannot foresee.
 func simulateSeed() uint64 { return maphash.Bytes(maphash.MakeSeed(), nil) }
+
+// name is the trace's, for people.
+func (s *simulation) name() string {
+	if s.file == "-" {
+		return "standard input"
+	}
+	return s.file
+}
 
 // streams says whether what is read may come only once.
 func (s *simulation) streams() bool {
@@ -269,7 +273,7 @@ func (s *simulation) shrink(l *loaded) error {
 		s.rate = next
 	}
 	s.reason = s.needsMore()
-	fmt.Fprintf(s.cmd.ErrOrStderr(), "%s does not fit into %d MB: going on with a sample of %s%% of the keys\n", s.file, s.memory/1_000_000,
+	fmt.Fprintf(s.cmd.ErrOrStderr(), "%s does not fit into %d MB: going on with a sample of %s%% of the keys\n", s.name(), s.memory/1_000_000,
 		strconv.FormatFloat(s.rate*100, 'g', 3, 64))
 	debug.FreeOSMemory() // of what is not in the sample
 	return nil

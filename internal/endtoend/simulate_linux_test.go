@@ -17,14 +17,27 @@ import (
 )
 
 // A trace of keys that never come again needs memory for each: it is sampled until it fits, which is said, and the process
-// keeps to --memory.
+// keeps to --memory. A file is read again for that; a stream cannot be.
 func TestSimulateKeepsToItsMemory(t *testing.T) {
-	const requests, megabytes = 30_000_000, 64
 	path := filepath.Join(t.TempDir(), "once.txt.zst")
-	writeDistinct(t, path, requests)
+	writeDistinct(t, path, 30_000_000)
+	t.Run("file", func(t *testing.T) { keepsToItsMemory(t, 30_000_000, nil, path, "--policy", "lru,sieve") })
+	t.Run("stream", func(t *testing.T) {
+		f, err := os.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		keepsToItsMemory(t, 30_000_000, f, "-", "--policy", "lru")
+	})
+}
+
+func keepsToItsMemory(t *testing.T, requests int64, stdin io.Reader, args ...string) {
+	t.Helper()
+	const megabytes = 64
 	var out, errs bytes.Buffer
-	cmd := exec.CommandContext(t.Context(), demarc(t), "simulate", path, "--policy", "lru,sieve", "--size", "10%", "--memory", strconv.Itoa(megabytes), "--json")
-	cmd.Stdout, cmd.Stderr = &out, &errs
+	cmd := exec.CommandContext(t.Context(), demarc(t), append([]string{"simulate", "--size", "10%", "--memory", strconv.Itoa(megabytes), "--json"}, args...)...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, &out, &errs
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +73,7 @@ func TestSimulateKeepsToItsMemory(t *testing.T) {
 	if got.Trace.Requests != requests || got.Sample.Rate >= 1 || !strings.Contains(got.Sample.Reason, "64 MB") || !strings.Contains(errs.String(), "does not fit into 64 MB") {
 		t.Errorf("%d requests, sample %+v\n%s", got.Trace.Requests, got.Sample, errs.String())
 	}
-	if off := float64(got.Trace.Keys)/requests - 1; off < -0.02 || off > 0.02 || len(got.Curves) != 2 || got.Curves[0].Points[0].MissRatio < 0.98 {
+	if off := float64(got.Trace.Keys)/float64(requests) - 1; off < -0.02 || off > 0.02 || len(got.Curves) == 0 || got.Curves[0].Points[0].MissRatio < 0.98 {
 		t.Errorf("%d keys are estimated, misses %+v", got.Trace.Keys, got.Curves)
 	}
 	if peak == 0 || peak > megabytes*1_000_000 {
