@@ -66,6 +66,7 @@ func (d *Detector) taint(e *event.Event, src *source) {
 			if k := d.keys.get(id); k != nil {
 				d.lose(k)
 			}
+			delete(d.made, id)
 			if c.Op == "set" {
 				d.noteSet(hashText(st.id, c.Key))
 			}

@@ -128,6 +128,8 @@ type Detector struct {
 	places    map[place]*place
 	scratch   readScratch
 	accused   []suspect // see accuse
+	inner     []innerHit
+	made      map[uint64]made // keys of other shards
 	everSet   map[uint64]bool
 	clock     []*key
 	untidy    queue[untidy]
@@ -164,6 +166,7 @@ func New(opt Options) *Detector {
 		stores: map[[2]string]*store{}, places: map[place]*place{}, everSet: map[uint64]bool{}, suspects: map[*key]bool{},
 		waiting: map[*caller][]*key{}, looks: map[lookKey]*lookalike{}, groups: map[uint64]*group{}, groupOf: map[uint64][]*group{},
 		young: map[uint64]bool{}, sums: map[string]*sum{}, reached: map[string]bool{}, hosts: map[string]int{},
+		made: map[uint64]made{},
 	}
 	d.fams.max, d.fams.opt = opt.MaxFamilies, &d.opt
 	d.oldest.init()
@@ -207,8 +210,13 @@ func (d *Detector) step(r *rec) {
 	case kSet:
 		d.stored(r)
 	case kElsewhere:
+		if r.hit == 1 {
+			d.hitElsewhere(r)
+			break
+		}
 		d.noteSet(r.x.delID)
 		d.register(r.st, r.x.delFam, r.x.texts)
+		d.setElsewhere(r)
 	case kDelete:
 		d.deleted(r)
 	case kEvict, kExpire:

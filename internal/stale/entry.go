@@ -133,6 +133,7 @@ func (d *Detector) got(r *rec) {
 		return
 	}
 	if e.state == closed && !d.revive(k, r) {
+		d.hitClosed(k, r)
 		return
 	}
 	if e.state != live {
@@ -170,7 +171,7 @@ func (d *Detector) got(r *rec) {
 		mask = e.susp.hit(d, k, r)
 	}
 	if r.tr != nil && len(r.tr.touch) < maxOfTrace {
-		t := touch{k: k, serial: e.serial, n: int32(r.n), s: e.susp, mask: mask, at: r.at, src: r.src.number}
+		t := touch{k: k, serial: e.serial, n: int32(r.n), s: e.susp, mask: mask, at: r.at, took: uint32(min(r.end-r.at, maxTook)), src: r.src.number}
 		if r.tr.who.done {
 			d.touched(&t, r.tr.who)
 		} else {
@@ -284,6 +285,7 @@ func (d *Detector) stored(r *rec) {
 				m.prev = 0
 			}
 		}
+		m.dels = since(m.dels, n.pos)
 		was := m.tags
 		m.tags, m.txn, m.endDel, m.role = nil, r.txn, nil, role
 		if tagged {
@@ -373,7 +375,7 @@ func (d *Detector) deleted(r *rec) {
 			}
 			k := r.key
 			m := d.extra(k)
-			m.dels = lastOf(m.dels, x, maxKeyDels)
+			m.named(x)
 			d.endBy(k, x)
 		}
 		f.removed = f.removed || r.n > 0

@@ -26,7 +26,7 @@ const (
 	kFork
 	kExit
 	kChange
-	kElsewhere // a set of a key that another shard judges
+	kElsewhere // a set of a key that another shard judges, or a hit
 )
 
 // What a delete names.
@@ -285,6 +285,15 @@ func (d *Detector) takeKey(r *rec, name string) bool {
 				r.x = d.aside()
 			}
 			r.x.delID, r.x.delFam = id, d.fams.of(r.st, cut(name, maxKey))
+			r.x.keyID = d.scoped(r, id)
+			return true
+		case kGet:
+			if r.hit != 1 || r.failed || r.tr == nil {
+				return false
+			}
+			r.kind = kElsewhere
+			r.x = d.aside()
+			r.x.keyID = d.scoped(r, id)
 			return true
 		case kDelete:
 			r.x.delKey = strings.Clone(r.x.delKey)
@@ -307,6 +316,14 @@ func (d *Detector) takeKey(r *rec, name string) bool {
 		r.x.delFam = k.fam
 	}
 	return true
+}
+
+// scoped is the id of a key with that of the process whose own store an event concerns.
+func (d *Detector) scoped(r *rec, id uint64) uint64 {
+	if p := d.scope(r); p != nil {
+		return mix(id, p.id)
+	}
+	return id
 }
 
 // scope is the process whose own store an event concerns; nil for stores that processes share.

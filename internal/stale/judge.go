@@ -345,6 +345,13 @@ func (d *Detector) noWriteBetween(k *key, old, n *entry, r *rec) bool {
 	}
 	for _, rd := range []*reads{old.reads, n.reads} {
 		for i := range rd.deps {
+			if x := &rd.deps[i]; x.carried {
+				from = min(from, x.at)
+			}
+		}
+	}
+	for _, rd := range []*reads{old.reads, n.reads} {
+		for i := range rd.deps {
 			t := rd.deps[i].use.table
 			if t.taint >= from {
 				return false
@@ -383,7 +390,7 @@ func (d *Detector) unmoved(k *key, old, n *entry, r *rec) {
 	if old.hits == 0 {
 		return
 	}
-	if old.reads.sig == n.reads.sig && (old.reads.result == 0 || old.reads.result != n.reads.result) {
+	if old.reads.sig == n.reads.sig && !old.reads.carried() && (old.reads.result == 0 || old.reads.result != n.reads.result) {
 		s := d.tell(k, old, aboutUnseen)
 		s.hit = suspect{n: int64(old.hits), first: old.end, last: n.at}
 		s.confirm(n)

@@ -198,6 +198,30 @@ func (d *Detector) sweep(k *key) {
 	}
 }
 
+// named notes a delete that named the key. Where there are too many, those stay that came first after the entry's reads and
+// those that came last.
+func (m *keyMore) named(x *del) {
+	if len(m.dels) < maxKeyDels {
+		m.dels = append(m.dels, x)
+		return
+	}
+	lastOf(m.dels[maxKeyDels/2:], x, maxKeyDels/2)
+}
+
+// since leaves of a key's deletes those that ended after its entry's reads began, and the last one before that took place.
+func since(dels []*del, pos int64) []*del {
+	if pos == 0 {
+		return dels
+	}
+	from := 0
+	for i, x := range dels {
+		if x.end <= pos && !x.failed {
+			from = i
+		}
+	}
+	return slices.Delete(dels, 0, from)
+}
+
 // useful keeps of a key's deletes those that can still explain how its entry came to be stale: those after its reads
 // began, and the last one before if it was made while a transaction was open then, or may have been.
 func useful(dels []*del, pos, old int64) []*del {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 
 	"github.com/demarc-dev/demarc/event"
 )
@@ -12,6 +13,9 @@ import (
 // The model is slow and knows the truth: it has a database, caches, readers and writers, lets them run against each
 // other at times drawn from a seed, and writes down both what a recorder would have seen and what was really so. Every
 // step takes a while, and takes effect at one point inside it that the events do not tell.
+//
+// In some histories an article's readers ask for its page first, an entry of the same store that is made of the article's
+// own entry or, where that is gone, of what the database says.
 //
 // Each article has a key that is a family of its own (no segment of it varies), so that a report's figures of families
 // are figures of keys.
@@ -48,6 +52,9 @@ var causesOf = [disciplines][]string{
 	outsider:     {"external"},
 }
 
+// causesOfPages are what may be said of a page besides, for it is not the key that the writers know of.
+var causesOfPages = []string{"dependency", "forgot", "ttl", "stale-set", "order"}
+
 // modelOptions say what a history may contain.
 type modelOptions struct {
 	articles, processes int
@@ -55,6 +62,7 @@ type modelOptions struct {
 	local               bool
 	replica             bool
 	changes             bool // the database's log is read
+	pages               bool
 	spread              int64
 }
 
@@ -66,6 +74,8 @@ type history struct {
 
 type keyTruth struct {
 	discipline discipline
+	page       bool
+	dropped    bool // of a page: its writers drop it too, where they drop the article's key after the commit
 	hits       int64
 	stale      int64 // hits on a value that had been replaced before the hit began
 	lag        int64 // of those, hits that the writer's own delete ended within the grace
@@ -80,6 +90,8 @@ type modelEntry struct {
 	fillStart          int64
 	readStart, readEnd int64
 	replica, through   bool
+	inner              *modelEntry // that it was made of
+	innerHit           modelHit
 	expires            int64
 	hits               []modelHit
 	next               string // value of the next fill, "" for none
@@ -97,6 +109,7 @@ type modelCommit struct {
 type ownDelete struct {
 	end   int64
 	store *modelStore // that it was made in
+	key   string
 }
 
 type modelStore struct {
@@ -160,6 +173,9 @@ func simulate(seed uint64, opt modelOptions) *history {
 		}
 		names = append(names, name)
 		w.h.keys[name] = &keyTruth{discipline: d}
+		if opt.pages {
+			w.h.keys[pageOf+name] = &keyTruth{discipline: d, page: true, dropped: w.rng.IntN(2) == 0}
+		}
 		w.commits[name] = []*modelCommit{{effect: 0, value: name + "/0"}}
 	}
 	at := epoch + 1000*ms
@@ -262,16 +278,56 @@ func (w *world) cacheEvent(op, key string) *event.Cache {
 
 func (w *world) read(name string) { w.readIn(name, w.rng.IntN(w.opt.processes)) }
 
-// readIn is a request that asks the cache, and on a miss the database.
+// pageOf begins the name of a page's key.
+const pageOf = "page-"
+
+// readIn is a request for an article, or for its page.
 func (w *world) readIn(name string, p int) {
 	begin, trace := w.now, w.trace("r")
-	key := name
-	getStart := begin + w.between(10e3, 200e3)
-	getEnd, effect := w.span(getStart, 50e3, 2*ms)
 	finish := func(end int64) {
 		w.emit(p, trace, begin, end+w.between(10e3, 100e3), event.Event{Type: event.TypeRequest, Request: &event.Request{
 			Kind: "http", Method: "GET", Route: "/articles/{slug}", Target: "/articles/" + name, Status: 200, Principal: "-"}})
 	}
+	if !w.opt.pages {
+		w.ask(name, p, trace, begin, finish, func(missed int64) {
+			w.fill(name, p, trace, missed, func(end int64, _ *modelEntry) { finish(end) })
+		}, nil)
+		return
+	}
+	w.ask(pageOf+name, p, trace, begin, finish, func(missed int64) {
+		w.ask(name, p, trace, missed, nil, func(innerMissed int64) {
+			w.fill(name, p, trace, innerMissed, func(end int64, e *modelEntry) {
+				page := &modelEntry{value: e.value, fillStart: missed, readStart: e.readStart, readEnd: e.readEnd, replica: e.replica}
+				w.keepPage(name, p, trace, end, page, finish)
+			})
+		}, func(e *modelEntry, hit modelHit) {
+			page := &modelEntry{value: e.value, fillStart: missed, inner: e, innerHit: hit}
+			w.keepPage(name, p, trace, hit.end, page, finish)
+		})
+	}, nil)
+}
+
+// keepPage stores a page after a time.
+func (w *world) keepPage(name string, p int, trace string, after int64, page *modelEntry, finish func(int64)) {
+	start := after + w.between(10e3, 60*ms)
+	end, effect := w.span(start, 50e3, ms)
+	ttl := w.between(5, 100) * 1000
+	w.at(effect, func() {
+		set := w.cacheEvent("set", pageOf+name)
+		set.ValueHash, set.ValueForm, set.ValueKind = hashOf(page.value), "canonical", "value"
+		set.FillStart, set.TTLMs = page.fillStart, event.Some(ttl)
+		w.emit(p, trace, start, end, event.Event{Type: event.TypeCache, Cache: set})
+		page.expires, page.set = w.now+ttl*ms, modelHit{start, end}
+		w.put(w.store(p), pageOf+name, page)
+		finish(end)
+	})
+}
+
+// ask asks a cache for a key; onHit may be nil where a hit ends the request.
+func (w *world) ask(key string, p int, trace string, begin int64, finish func(int64), onMiss func(int64), onHit func(*modelEntry, modelHit)) {
+	name := strings.TrimPrefix(key, pageOf)
+	getStart := begin + w.between(10e3, 200e3)
+	getEnd, effect := w.span(getStart, 50e3, 2*ms)
 	w.at(effect, func() {
 		st := w.store(p)
 		e := st.live[key]
@@ -285,15 +341,19 @@ func (w *world) readIn(name string, p int) {
 			get.ValueHash, get.ValueForm, get.ValueKind = hashOf(e.value), "canonical", "value"
 			w.emit(p, trace, getStart, getEnd, event.Event{Type: event.TypeCache, Cache: get})
 			e.hits = append(e.hits, modelHit{getStart, getEnd})
-			w.h.keys[name].hits++
+			w.h.keys[key].hits++
 			if w.valueAt(name, getStart) != e.value && !w.later(name, e.value, getStart) {
-				w.h.keys[name].stale++
+				w.h.keys[key].stale++
 			}
-			finish(getEnd)
+			if onHit != nil {
+				onHit(e, modelHit{getStart, getEnd})
+			} else {
+				finish(getEnd)
+			}
 			return
 		}
 		w.emit(p, trace, getStart, getEnd, event.Event{Type: event.TypeCache, Cache: get})
-		w.fill(name, p, trace, getEnd, finish)
+		onMiss(getEnd)
 	})
 }
 
@@ -302,7 +362,7 @@ func (w *world) later(name, value string, at int64) bool {
 	return slices.ContainsFunc(w.commits[name], func(c *modelCommit) bool { return c.value == value && c.effect > at })
 }
 
-func (w *world) fill(name string, p int, trace string, missed int64, finish func(int64)) {
+func (w *world) fill(name string, p int, trace string, missed int64, finish func(int64, *modelEntry)) {
 	e := &modelEntry{fillStart: missed}
 	e.readStart = missed + w.between(10e3, 30*ms)
 	e.replica = w.opt.replica && w.rng.IntN(3) == 0
@@ -331,7 +391,7 @@ func (w *world) fill(name string, p int, trace string, missed int64, finish func
 			w.emit(p, trace, setStart, setEnd, event.Event{Type: event.TypeCache, Cache: set})
 			e.expires, e.set = w.now+ttl*ms, modelHit{setStart, setEnd}
 			w.put(w.store(p), name, e)
-			finish(setEnd)
+			finish(setEnd, e)
 		})
 	})
 }
@@ -403,6 +463,9 @@ func (w *world) write(name string) {
 			done = after + 20*ms
 		} else {
 			done = w.drop(name, p, trace, after, after+5*ms, c, key, "")
+			if page := w.h.keys[pageOf+name]; page != nil && page.dropped && d != dropWrong {
+				done = w.drop(name, p, trace, done+10e3, done+5*ms, c, pageOf+name, "")
+			}
 		}
 	case dropByJob:
 		job := w.trace("j")
@@ -419,8 +482,8 @@ func (w *world) write(name string) {
 			set := w.cacheEvent("set", name)
 			set.ValueHash, set.ValueForm, set.ValueKind, set.TTLMs = hashOf(value), "canonical", "value", event.Some[int64](60_000)
 			w.emit(p, trace, after, end, event.Event{Type: event.TypeCache, Cache: set})
-			w.put(w.store(p), name, &modelEntry{value: value, through: true, expires: w.now + 60_000*ms})
-			c.deleted = append(c.deleted, ownDelete{end, w.store(p)}) // a set of the new value by the writer ends the lag like a delete
+			w.put(w.store(p), name, &modelEntry{value: value, through: true, expires: w.now + 60_000*ms, set: modelHit{after, end}})
+			c.deleted = append(c.deleted, ownDelete{end, w.store(p), name}) // a set of the new value by the writer ends the lag like a delete
 		})
 	}
 	if d != outsider {
@@ -468,8 +531,8 @@ func (w *world) drop(name string, p int, trace string, from, to int64, c *modelC
 		}
 		w.emit(p, trace, start, end, event.Event{Type: event.TypeCache, Cache: del})
 		st.deletes[key] = append(st.deletes[key], modelHit{start, end})
-		if key == name {
-			c.deleted = append(c.deleted, ownDelete{end, st})
+		if w.h.keys[key] != nil {
+			c.deleted = append(c.deleted, ownDelete{end, st, key})
 		}
 	})
 	return end
@@ -486,10 +549,22 @@ func (w *world) judge() {
 			for _, e := range entries {
 				// Where set and delete overlap, nobody can say which came first.
 				unordered := slices.ContainsFunc(st.deletes[name], func(d modelHit) bool { return d.at < e.set.end && e.set.at < d.end })
-				w.judgeEntry(w.h.keys[name], w.commits[name][1:], e, st, unordered)
+				if e.inner != nil {
+					unordered = unordered || !e.madeOf(st.all[e.inner.key])
+				}
+				w.judgeEntry(w.h.keys[name], w.commits[strings.TrimPrefix(name, pageOf)][1:], e, st, unordered)
 			}
 		}
 	}
+}
+
+// madeOf says whether the events tell that a page was made of its inner entry: one that was read from the database, stored before
+// the hit began, and not stored again until the page was.
+func (e *modelEntry) madeOf(all []*modelEntry) bool {
+	in := e.inner
+	return !in.through && !in.replica && in.set.end <= e.innerHit.at && !slices.ContainsFunc(all, func(o *modelEntry) bool {
+		return o != in && o.set.end >= in.set.end && o.set.at < e.set.at
+	})
 }
 
 func (w *world) judgeEntry(k *keyTruth, commits []*modelCommit, e *modelEntry, st *modelStore, unordered bool) {
@@ -506,7 +581,7 @@ func (w *world) judgeEntry(k *keyTruth, commits []*modelCommit, e *modelEntry, s
 			followed++
 			if i == 0 {
 				blamed = c
-				certain = certain && e.fillStart <= c.start && e.readEnd <= c.start
+				certain = certain && e.fillStart <= c.start && e.readEnd <= c.start && e.innerHit.end <= c.start
 			}
 		}
 		if blamed == nil {
@@ -514,7 +589,7 @@ func (w *world) judgeEntry(k *keyTruth, commits []*modelCommit, e *modelEntry, s
 		}
 		// Its own delete within the grace makes it lag.
 		lag := slices.ContainsFunc(blamed.deleted, func(d ownDelete) bool {
-			return d.store == st && d.end > h.at && d.end-blamed.end <= modelGrace
+			return d.store == st && d.key == e.key && d.end > h.at && d.end-blamed.end <= modelGrace
 		})
 		overlaps := func(d modelHit) bool { return d.at < h.end && h.at < d.end }
 		if h.at < e.set.end || slices.ContainsFunc(st.deletes[e.key], overlaps) {

@@ -34,6 +34,9 @@ func againstTruth(t testing.TB, what string, h *history, rep report) (must, foun
 			continue
 		}
 		allowed := causesOf[k.discipline]
+		if k.page {
+			allowed = append(slices.Clone(allowed), causesOfPages...)
+		}
 		if f.Verdict == stale.CannotTell || slices.Contains(allowed, f.Cause) || slices.Contains([]string{"peer", "replica"}, f.Cause) {
 			continue
 		}
@@ -54,6 +57,7 @@ func modelled(seed uint64) (modelOptions, *history) {
 	case 7:
 		opt.replica = true
 	}
+	opt.pages = seed%5 == 2 && !opt.local
 	return opt, simulate(seed, opt)
 }
 

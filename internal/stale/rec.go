@@ -53,6 +53,7 @@ type aside struct {
 	iso          uint8
 	delKey       string
 	delID        uint64
+	keyID        uint64 // of a key that another shard judges
 	delFam       *family
 	ahead        *ahead
 	job          *job

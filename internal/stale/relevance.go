@@ -73,6 +73,7 @@ type dep struct {
 	bound   []boundTo
 	pks     []event.Hash // of the rows returned, where they were seen
 	hasPKs  bool
+	carried bool // it is behind an entry that this one was filled from: end is that of the hit there
 	found   bool // it returned rows
 	empty   bool // it returned none
 }
@@ -90,8 +91,8 @@ const (
 	colsYes
 )
 
-// readsBehind builds the reads of an entry from what its trace asked between the miss and the set; nil for none. t is the
-// transaction of the last of them.
+// readsBehind builds the reads of an entry from what its trace asked between the miss and the set, the database or other
+// caches; nil for none. t is the transaction of the last statement.
 func (d *Detector) readsBehind(tr *trace, r *rec) (out *reads, role uint8, t *txn) {
 	var head reads
 	s := &d.scratch
@@ -151,6 +152,23 @@ func (d *Detector) readsBehind(tr *trace, r *rec) (out *reads, role uint8, t *tx
 			}
 			s.deps = append(s.deps, x)
 		}
+	}
+	if r.fill != 0 && (len(tr.touch) > 0 || len(tr.inner) > 0) {
+		id := uint64(0)
+		if r.key != nil {
+			id = r.key.id
+		} else if r.x != nil {
+			id = r.x.keyID
+		}
+		hits := d.innerHits(tr, r, id)
+		for i := range hits {
+			any = true
+			head.sig = mix(head.sig, hits[i].reads.sig^1)
+			if !s.from(&hits[i], d.opt.MaxReads) {
+				d.reach("reads")
+			}
+		}
+		clear(hits)
 	}
 	if roles&^(1<<7) != 1<<role {
 		role = roleUnknown // several
@@ -307,6 +325,12 @@ const (
 // stood says where a read behind an entry stood, seen from a write. prevSame says that the value stored is the one from
 // before the write, prevDiffers that it is another one.
 func (e *entry) stood(x *dep, w *write, setTxn *txn, prevSame, prevDiffers bool) int {
+	if x != nil && x.carried && !e.inherit {
+		if e.at <= w.at || x.end <= w.at {
+			return readBefore
+		}
+		return readOverlap // or it was so in the inner entry
+	}
 	// What the same transaction, or the same request, wrote before it read is no news to it.
 	ownAt := e.at
 	if x != nil && !e.inherit {

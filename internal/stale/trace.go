@@ -84,6 +84,7 @@ type trace struct {
 	writes []*write
 	dels   []*del
 	tasks  []*job
+	inner  []innerHit // on keys of other shards, and on dropped entries
 }
 
 // read is a statement that a trace sent, until a set shows what it was for.
@@ -131,9 +132,12 @@ type touch struct {
 	at     int64
 	serial uint32
 	n      int32
+	took   uint32 // ns, at most maxTook
 	mask   uint16
 	src    uint16 // its number
 }
+
+const maxTook = 1<<32 - 1
 
 // trace returns the trace with that id, which becomes the last one used.
 func (d *Detector) trace(id string) *trace {
@@ -259,6 +263,8 @@ func (d *Detector) reuse(t *trace) {
 			q.stmt, q.txn = nil, nil
 		}
 	}
+	clear(t.inner)
+	t.inner = t.inner[:0]
 	t.reads, t.touch, t.asked = t.reads[:0], t.touch[:0], t.asked[:0]
 	t.gen++
 	t.used, t.last, t.over, t.filled = 0, 0, false, false
@@ -460,8 +466,10 @@ func (d *Detector) request(r *rec) {
 		clear(r.tr.touch)
 	}
 	r.tr.touch = r.tr.touch[:0]
+	clear(r.tr.inner)
+	r.tr.inner = r.tr.inner[:0]
 	if r.tr.kept {
-		r.tr.touch, r.tr.asked = nil, nil
+		r.tr.touch, r.tr.asked, r.tr.inner = nil, nil, nil
 	}
 	if len(d.waiting) > 0 {
 		d.fickleTurn(r.tr.who)

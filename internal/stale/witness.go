@@ -47,6 +47,9 @@ func witness(s *story, a answer, d *Detector) []Step {
 	if e.pos != 0 {
 		fill += fmt.Sprintf(" (read began %s)", clock(e.pos))
 	}
+	if e.reads != nil && e.reads.carried() && !e.inherit {
+		fill += ", from what another cache held"
+	}
 	switch e.kind {
 	case valueNone:
 		fill += `: "there is none"`
