@@ -184,11 +184,6 @@ class _Thread(threading.local):
 _thread = _Thread()
 
 
-def wanted(key):
-    """Whether sampling keeps this key."""
-    return not state.sampling or core.keep(hashing.hash_text(key))
-
-
 def record(op, layer, store, key, start, end, hit=None, value=NOTHING, form=None, ttl=None, removed=None, parts=None,
            error=None, line=None, size=None, digest=None, tags=None, tag=None, pattern=None):
     """Emits one operation. key is the full text (None for clear, a tag and a pattern); value is hashed as `form` says
@@ -357,11 +352,22 @@ def count(store, since, until, hits):
 def local_hit(store, key, at, value, line, digest=None):
     """One hit of an in-process cache in full; the caller has taken it from the budget. digest: the value's hash, where
     it is known already."""
-    if digest is None and budget.ns > 0 and wanted(key):
+    if state.sampling and not core.keep(hashing.hash_text(key)):
+        core.sampled_out()
+        return
+    if digest is None and budget.ns > 0:
         before = time.perf_counter_ns()
         digest = hashing.hash_value(value)
         budget.ns -= time.perf_counter_ns() - before
-    record(GET, LOCAL, store, key, at, at, True, form=CANONICAL, line=line, digest=digest)
+    ctx = current.get()
+    trace = span = txn = None
+    if ctx is not None:
+        trace, span, txn = ctx.trace, ctx.span, ctx.txn[0]
+    emit((
+        core.CACHE, at, 0, next_seq(), trace, None, span, GET, LOCAL, store, redact.key(key), None, True, digest,
+        None if digest is None else CANONICAL, None, None, None, None, None, None, None, None, None, None, txn, None,
+        line,
+    ))
 
 
 def argument(v):

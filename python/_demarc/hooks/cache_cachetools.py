@@ -33,8 +33,7 @@ _gone = collections.deque(maxlen=MANY)  # caches that ended with hits that were 
 class _Thread(threading.local):
     """The cache in whose method this thread is, and which method it is."""
 
-    cache = None
-    method = None
+    running = None, None
 
 
 _inside = _Thread()
@@ -80,7 +79,7 @@ def _register(cache):
     info = _Info(text("cachetools:" + line + ("#%d" % number if number > 1 else "")))
     key = id(cache)
 
-    def gone(ref):
+    def gone(ref, _infos=_infos, _gone=_gone):  # may run when the module has been taken down
         if _infos.get(key) is info:
             del _infos[key]
         used.discard(number)
@@ -120,19 +119,20 @@ def _ttl(cache):
 
 def _observed(self):
     """The _Info of a cache on which an operation of the service begins, or None."""
-    if not state.on or _inside.cache is self or NAME in state.disabled:
+    if not state.on or NAME in state.disabled:
         return None
-    return _infos.get(id(self))
+    info = _infos.get(id(self))
+    return info if info is not None and _inside.running[0] is not self else None
 
 
 def _run(self, method, original, args, kwargs):
     """Runs a method so that what it does to its own cache is not taken for the service's operations."""
-    cache, name = _inside.cache, _inside.method
-    _inside.cache, _inside.method = self, method
+    before = _inside.running
+    _inside.running = self, method
     try:
         return original(self, *args, **kwargs)
     finally:
-        _inside.cache, _inside.method = cache, name
+        _inside.running = before
 
 
 def _got(info, self, key, at, hit, value):
@@ -291,7 +291,9 @@ def _went(self, op, keys):
 
 def _popitem(original):
     def popitem(self, *args, **kwargs):
-        asked = _inside.method if _inside.cache is self else None
+        cache, asked = _inside.running
+        if cache is not self:
+            asked = None
         item = _run(self, "delete", original, args, kwargs)
         if asked is None:
             _went(self, DELETE, item[:1])
