@@ -234,7 +234,7 @@ def result_hash(rows):
             return None
     rows = list(rows)
     try:
-        return hashing.hash_bytes(marshal.dumps(rows, 2))
+        return hashing.hash_stored(marshal.dumps(rows, 2))
     except ValueError:
         pass
     shown = repr(rows)
@@ -265,6 +265,8 @@ class Rows:
             return
         self.held = None
         if held:
+            if not rows and len(held) == 1:
+                return  # whose hash is there
             if len(held) + len(rows) > RESULT_ROWS:
                 return
             rows = held + list(rows)
