@@ -43,11 +43,11 @@ func (w *write) row(c *rowChange) {
 		w.logged, w.rowsSeen, w.loggedAt = true, true, c.at
 		w.learn(c)
 	}
-	if len(c.pks) == 0 || w.pkLen != 0 && w.pkLen != len(c.pks) || len(w.pks) >= maxRows {
+	if len(c.pks) == 0 || w.pkLen != 0 && int(w.pkLen) != len(c.pks) || len(w.pks) >= maxRows {
 		w.rowsSeen = false
 		return
 	}
-	w.pkLen = len(c.pks)
+	w.pkLen = int32(len(c.pks))
 	w.pks = append(w.pks, c.pks...)
 }
 

@@ -128,6 +128,7 @@ type Detector struct {
 	places    map[place]*place
 	scratch   readScratch
 	accused   []suspect // see accuse
+	spare     *suspicion
 	inner     []innerHit
 	made      map[uint64]made // keys of other shards
 	everSet   map[uint64]bool

@@ -379,7 +379,8 @@ func (d *Detector) deleted(r *rec) {
 			d.endBy(k, x)
 		}
 		f.removed = f.removed || r.n > 0
-		x.fams = []*family{x.fam}
+		x.one[0] = x.fam
+		x.fams = x.one[:]
 	case byTag:
 		t := d.tag(r.st, x.tag)
 		t.dels = lastOf(t.dels, x, maxTagDels)

@@ -64,8 +64,12 @@ func (d *Detector) refill(k *key, old, n *entry, r *rec, fill bool) {
 		return
 	}
 	if old.checked != d.writeSeq { // what was written after the last read may explain that the next fill differs
+		unread := old.susp == nil
 		d.compare(k)
 		*old = k.e
+		if unread && old.susp != nil {
+			defer d.reuseSuspicion(old.susp)
+		}
 	}
 	if same(old, n) {
 		d.carry(k, old, n, r)

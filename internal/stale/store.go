@@ -158,6 +158,8 @@ type del struct {
 	txn     *txn
 	st      *store
 	by      uint8
+	failed  bool
+	code    uint32
 	key     string
 	keyID   uint64
 	fam     *family // of the key
@@ -165,9 +167,8 @@ type del struct {
 	pattern string
 	removed int64 // -1: not known
 	err     string
-	failed  bool
-	fams    []*family // that it named
-	code    uint32
+	fams    []*family  // that it named
+	one     [1]*family // the place of the only one
 }
 
 func lastOf[T any](list []T, v T, n int) []T {

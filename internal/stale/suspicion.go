@@ -46,6 +46,13 @@ const (
 	lapseInside        // it was set in a transaction that had not ended
 )
 
+// reuseSuspicion takes back what nobody points to but an entry that is being replaced: no hit came after any of its writes.
+func (d *Detector) reuseSuspicion(s *suspicion) {
+	clear(s.ws)
+	s.ws, s.full = s.ws[:0], false
+	d.spare = s
+}
+
 type routeCount struct {
 	route uint32
 	n     int64
@@ -249,7 +256,9 @@ func (d *Detector) note(k *key, s suspect) {
 		s.level = levelTable
 	}
 	if k.e.susp == nil {
-		k.e.susp = &suspicion{}
+		if k.e.susp, d.spare = d.spare, nil; k.e.susp == nil {
+			k.e.susp = &suspicion{}
+		}
 		d.suspects[k] = true
 	}
 	ws := k.e.susp.ws

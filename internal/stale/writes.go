@@ -132,7 +132,7 @@ func (d *Detector) table(name string) *table {
 	return t
 }
 
-// write is a committed change of one table.
+// write is a committed change of one table: 240 bytes.
 type write struct {
 	seq      uint64
 	at, end  int64 // of the commit
@@ -146,24 +146,24 @@ type write struct {
 	table    *table
 	stmt     *stmt
 	use      *use
-	op       uint8
 	cols     []string
-	all      bool // all columns, or whole rows
-	unknown  bool // columns are not known
 	bound    []boundTo
 	sets     []boundTo
 	pks      []event.Hash // of its rows, from the log
-	pkLen    int          // columns of one primary key
-	rowsSeen bool         // pks are all rows
+	xid      uint64
+	loggedAt int64
+	pkLen    int32 // columns of one primary key
+	code     uint32
+	op       uint8
+	all      bool // all columns, or whole rows
+	unknown  bool // columns are not known
+	rowsSeen bool // pks are all rows
 	oneRow   bool
 	trigger  bool // no statement of the transaction named the table
 	external bool
 	gone     bool // it turned out to be another one's
-	xid      uint64
 	logged   bool // seen in the database's log
-	loggedAt int64
 	joined   bool // to a request
-	code     uint32
 }
 
 // boundTo is a column with the values it had in the rows touched, or that it was set to.
