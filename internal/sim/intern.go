@@ -38,9 +38,9 @@ func NewInterner(seed uint64) *Interner {
 	return t
 }
 
-// room makes an empty table of so many places, three quarters of which may be taken.
+// room makes an empty table of so many places, three quarters of which may be taken, and one behind them that stays free.
 func (t *Interner) room(places int) {
-	t.table = make([]entry, places)
+	t.table = make([]entry, places+1)
 	t.limit = places / 4 * 3
 }
 
@@ -59,7 +59,7 @@ func (t *Interner) Full(n int) bool { return t.keys+n > mostInterned }
 // home is where a key is looked for first. Homes are in the order of the hashes, in a table of any length.
 func (t *Interner) home(key uint64) uint64 {
 	hi, lo := bits.Mul64(key^t.seed, 0x9e3779b97f4a7c15)
-	at, _ := bits.Mul64((hi^lo)*0xd6e8feb86659fd93, uint64(len(t.table)))
+	at, _ := bits.Mul64((hi^lo)*0xd6e8feb86659fd93, uint64(len(t.table)-1))
 	return at
 }
 
@@ -93,28 +93,38 @@ func (t *Interner) find(keys []uint64, at *[internerBlock]uint32) {
 	t.warm = warm
 	for k, key := range keys {
 		i := at[k&(internerBlock-1)]
-		for {
-			e := &table[i]
-			if e.key == key && e.number != 0 {
-				break
-			}
-			if e.number == 0 {
-				t.keys++
-				*e = entry{key: key, number: uint32(t.keys)}
-				break
-			}
-			if i++; int(i) == len(table) {
-				i = 0
-			}
+		// Most keys are at home or next door. Which of the two cannot be foreseen, and is found without a branch.
+		differ := table[i].key ^ key
+		next := i + uint32((differ|-differ)>>63)
+		if e := &table[next]; e.key != key || e.number == 0 {
+			next = t.search(key, i)
 		}
-		at[k&(internerBlock-1)] = i
+		at[k&(internerBlock-1)] = next
+	}
+}
+
+// search looks for a key from its home on, or puts it in.
+func (t *Interner) search(key uint64, i uint32) uint32 {
+	for {
+		e := &t.table[i]
+		if e.number == 0 {
+			t.keys++
+			*e = entry{key: key, number: uint32(t.keys)}
+			return i
+		}
+		if e.key == key {
+			return i
+		}
+		if i++; int(i) == len(t.table)-1 {
+			i = 0
+		}
 	}
 }
 
 // grow makes the table half as large again.
 func (t *Interner) grow() {
 	old := t.table
-	t.room(len(old) / 2 * 3)
+	t.room((len(old) - 1) / 2 * 3)
 	for _, e := range old {
 		if e.number != 0 {
 			t.put(e)
@@ -126,7 +136,7 @@ func (t *Interner) grow() {
 func (t *Interner) put(e entry) {
 	i := t.home(e.key)
 	for t.table[i].number != 0 {
-		if i++; int(i) == len(t.table) {
+		if i++; int(i) == len(t.table)-1 {
 			i = 0
 		}
 	}

@@ -61,7 +61,7 @@ func Policies() []Definition {
 		{Name: "fifo", About: "first in, first out", PerKey: 1, PerEntry: 8, kind: weighedFIFO, make: func(n int, _ Options) Policy { return newClock(n, false) }},
 		{Name: "clock", About: "FIFO with one reference bit", PerKey: 1, PerEntry: 8, kind: weighedClock, make: func(n int, _ Options) Policy { return newClock(n, true) }},
 		{Name: "lfu", About: "least frequently used while in the cache", PerKey: 12, PerEntry: 40, make: func(n int, _ Options) Policy { return newLFU(n) }},
-		{Name: "sieve", About: "SIEVE (NSDI'24)", PerKey: 9, kind: weighedSieve, make: func(n int, _ Options) Policy { return newSieve(n) }},
+		{Name: "sieve", About: "SIEVE (NSDI'24)", PerKey: 1, PerEntry: 16, kind: weighedSieve, make: func(n int, _ Options) Policy { return newSieve(n) }},
 		{Name: "s3fifo", About: "S3-FIFO (SOSP'23)", PerKey: 9, make: func(n int, _ Options) Policy { return newS3FIFO(n) }},
 		{Name: "arc", About: "ARC (FAST'03)", PerKey: 9, make: func(n int, _ Options) Policy { return newARC(n) }},
 		{Name: "w-tinylfu", About: "W-TinyLFU with a window of 1 %", PerKey: 9, PerEntry: 16, make: func(n int, _ Options) Policy { return newTinyLFU(n) }},
