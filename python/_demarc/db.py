@@ -16,7 +16,7 @@ import re
 
 from _demarc import core, hashing
 from _demarc.core import code, emit, failed, next_id, next_seq, now, sampled_out, state, text
-from _demarc.hashing import hash_params
+from _demarc.hashing import hash_params, hash_stored
 from _demarc.redact import sql
 
 KNOWN = 5_000
@@ -25,7 +25,8 @@ PARAMS = 256
 SETS = 8
 RESULT_ROWS = 500  # larger results have no hash
 RESULT_CELLS = 5_000  # nor have those with more values
-RESULT_SIZE = 256 << 10  # or longer texts, all together
+RESULT_SIZE = 256 << 10  # or that are longer, all together, in bytes
+AT_ONCE = 25  # rows
 NAMES = 2_000
 
 IDLE, OPEN, FAILED = 0, 1, 2  # what a probe answers; None: it cannot say now
@@ -208,12 +209,12 @@ def wanted(statement):
 
 def result_hash(rows):
     """The hash of a result, a list or deque of rows: of their values as marshal writes them, and where one is of a type
-    that it does not know, as they show themselves; the same for equal rows of any driver. None for a result beyond the
-    bounds, or with an object in it that shows its address."""
+    that it does not know, as they show themselves. None for a result beyond the bounds, or with an object in it that
+    shows its address. Not more than AT_ONCE rows are copied beyond the bounds."""
     count = len(rows)
+    if count > RESULT_ROWS:
+        return None
     if count:
-        if count > RESULT_ROWS:
-            return None
         kind = type(rows[0])
         if kind is not tuple:
             if issubclass(kind, dict):
@@ -224,23 +225,27 @@ def result_hash(rows):
                 rows = [(v,) for v in rows]
         if count * len(rows[0]) > RESULT_CELLS:
             return None
-        size = 0
-        for row in rows:
-            for v in row:
-                t = type(v)
-                if t is str or t is bytes:
-                    size += len(v)
-        if size > RESULT_SIZE:
+    if type(rows) is not list:
+        rows = list(rows)
+    if count <= AT_ONCE:
+        shown = _shown(rows)
+        return hash_stored(shown) if shown is not None and len(shown) <= RESULT_SIZE else None
+    parts, size = [], 0
+    for i in range(0, count, AT_ONCE):
+        shown = _shown(rows[i : i + AT_ONCE])
+        if shown is None or size + len(shown) > RESULT_SIZE:
             return None
-    rows = list(rows)
+        size += len(shown)
+        parts.append(shown)
+    return hashing.hash_bytes(b"".join(parts))
+
+
+def _shown(rows):
     try:
-        return hashing.hash_stored(marshal.dumps(rows, 2))
+        return marshal.dumps(rows, 2)
     except ValueError:
-        pass
-    shown = repr(rows)
-    if " at 0x" in shown or len(shown) > 4 * RESULT_SIZE:
-        return None
-    return hashing.hash_bytes(shown.encode("utf-8", "surrogatepass"))
+        shown = repr(rows)
+        return None if " at 0x" in shown else shown.encode("utf-8", "surrogatepass")
 
 
 class Rows:
@@ -256,7 +261,7 @@ class Rows:
 
     def __init__(self):
         self.slot = bytearray(8)
-        self.held = []
+        self.held = ()  # None when there is nothing more to come, or too much
 
     def rest(self, rows):
         """All rows that were left."""
@@ -269,7 +274,7 @@ class Rows:
                 return  # whose hash is there
             if len(held) + len(rows) > RESULT_ROWS:
                 return
-            rows = held + list(rows)
+            rows = [*held, *rows]
         self.slot[:] = result_hash(rows) or hashing.ZERO
 
     def one(self, row):
@@ -279,11 +284,11 @@ class Rows:
             return
         if row is None:
             self.rest(())
-            return
-        held.append(row)
-        if len(held) == 1:
-            self.slot[:] = result_hash(held) or hashing.ZERO
+        elif not held:
+            self.held = [row]
+            self.slot[:] = result_hash(self.held) or hashing.ZERO
         else:
+            held.append(row)
             self.slot[:] = hashing.ZERO
             if len(held) > RESULT_ROWS:
                 self.held = None
@@ -294,7 +299,7 @@ class Rows:
             self.rest(rows)
         elif self.held is not None:
             self.slot[:] = hashing.ZERO
-            self.held += rows
+            self.held = [*self.held, *rows]
             if len(self.held) > RESULT_ROWS:
                 self.held = None
 

@@ -167,30 +167,44 @@ def _execute_no_params(cls, original):
     return do_execute_no_params
 
 
-def _fetches(name):
-    """A method of the strategy by which results are fetched through a driver's own cursor."""
+def _observe_fetches(cls):
+    """Wraps the methods of the strategy by which results are fetched through a driver's own cursor."""
+    one, many, every = cls.fetchone, cls.fetchmany, cls.fetchall
 
-    def wrap(original):
-        @functools.wraps(original)
-        def fetch(self, result, dbapi_cursor, *args, **kwargs):
-            got = original(self, result, dbapi_cursor, *args, **kwargs)
+    @functools.wraps(one)
+    def fetchone(self, result, dbapi_cursor, *args, **kwargs):
+        row = one(self, result, dbapi_cursor, *args, **kwargs)
+        fetched = getattr(result.context, "_demarc", None)
+        if fetched is not None:
             try:
-                fetched = getattr(result.context, "_demarc", None)
-                if fetched is None:
-                    pass
-                elif name == "fetchall":
-                    fetched.rest(got)
-                elif name == "fetchone":
-                    fetched.one(got)
-                else:
-                    fetched.some(got, (args[0] if args else kwargs.get("size")) or 1)
+                fetched.one(row)
             except Exception:
                 failed(NAME)
-            return got
+        return row
 
-        return fetch
+    @functools.wraps(many)
+    def fetchmany(self, result, dbapi_cursor, size=None):
+        rows = many(self, result, dbapi_cursor, size)
+        fetched = getattr(result.context, "_demarc", None)
+        if fetched is not None:
+            try:
+                fetched.some(rows, size or getattr(dbapi_cursor, "arraysize", 1))
+            except Exception:
+                failed(NAME)
+        return rows
 
-    return wrap
+    @functools.wraps(every)
+    def fetchall(self, result, dbapi_cursor):
+        rows = every(self, result, dbapi_cursor)
+        fetched = getattr(result.context, "_demarc", None)
+        if fetched is not None:
+            try:
+                fetched.rest(rows)
+            except Exception:
+                failed(NAME)
+        return rows
+
+    cls.fetchone, cls.fetchmany, cls.fetchall = fetchone, fetchmany, fetchall
 
 
 def _pooled(fairy):
@@ -347,9 +361,7 @@ def patch(module):
     from sqlalchemy.engine import cursor as engine_cursor  # already imported by the engine, and so is the next
     from sqlalchemy.pool import base as pool_base
 
-    strategy = engine_cursor.CursorFetchStrategy
-    for name in ("fetchone", "fetchmany", "fetchall"):
-        setattr(strategy, name, _fetches(name)(getattr(strategy, name)))
+    _observe_fetches(engine_cursor.CursorFetchStrategy)
 
     record_class = pool_base._ConnectionRecord
     connect = record_class._ConnectionRecord__connect
