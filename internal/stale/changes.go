@@ -103,15 +103,15 @@ type ahead struct {
 
 // ahead puts the start of a commit on the wheel: the log's time of the commit lies between its start and its end.
 func (d *Detector) ahead(r *rec) {
-	a := &ahead{at: r.at, end: r.end, txn: r.txn, stmt: r.stmt}
+	a := &ahead{at: r.at, end: r.end, txn: r.x.txn, stmt: r.x.stmt}
 	r.x.ahead = a
 	early := rec{at: r.at, end: r.at, src: r.src, kind: kAhead, n: -1, hit: -1, x: d.aside()}
 	early.x.ahead = a
-	if r.txn == nil {
+	if r.x.txn == nil {
 		by := *r
 		a.by = &by
 	} else if r.x.xid != 0 {
-		r.txn.xid = r.x.xid
+		r.x.txn.xid = r.x.xid
 	}
 	slot := d.wheel.slotOf(r.at)
 	if d.wheel.late(slot) {

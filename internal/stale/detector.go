@@ -216,7 +216,7 @@ func (d *Detector) step(r *rec) {
 			break
 		}
 		d.noteSet(r.x.delID)
-		d.register(r.st, r.x.delFam, r.x.texts)
+		d.register(r.x.st, r.x.delFam, r.x.texts)
 		d.setElsewhere(r)
 	case kDelete:
 		d.deleted(r)
@@ -246,8 +246,8 @@ func (d *Detector) step(r *rec) {
 // asked remembers a statement that only reads: the next set of its trace may rest on it.
 func (d *Detector) asked(r *rec) {
 	t := d.context(r)
-	if r.txn != nil && r.txn.first == 0 {
-		r.txn.first, r.txn.firstEnd = r.at, r.end
+	if t := r.x.txn; t != nil && t.first == 0 {
+		t.first, t.firstEnd = r.at, r.end
 	}
 	if r.failed {
 		return
@@ -256,7 +256,7 @@ func (d *Detector) asked(r *rec) {
 	if n := len(t.reads); n < cap(t.reads) && n < maxReads {
 		again = t.reads[:n+1][n]
 	}
-	q := read{at: r.at, end: r.end, stmt: r.stmt, txn: r.txn, result: r.x.result, role: r.x.role, rows: r.n, hasPKs: len(r.x.pks) > 0}
+	q := read{at: r.at, end: r.end, stmt: r.x.stmt, txn: r.x.txn, result: r.x.result, role: r.x.role, rows: r.n, hasPKs: len(r.x.pks) > 0}
 	q.params, q.names = append(again.params[:0], r.x.params...), append(again.names[:0], r.x.names...)
 	q.pks = append(again.pks[:0], r.x.pks...)
 	if len(t.reads) >= maxReads {

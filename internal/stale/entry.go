@@ -274,7 +274,7 @@ func (d *Detector) stored(r *rec) {
 	d.stamped(k, &old, &n, r, blind)
 	var m *keyMore
 	tagged := r.x != nil && len(r.x.texts) > 0
-	if k.more != nil || old.state != none || tagged || r.txn != nil || r.x != nil || role == roleReplica {
+	if k.more != nil || old.state != none || tagged || r.x != nil || role == roleReplica {
 		m = d.extra(k)
 	}
 	d.refill(k, &old, &n, r, fill)
@@ -287,7 +287,7 @@ func (d *Detector) stored(r *rec) {
 		}
 		m.dels = since(m.dels, n.pos)
 		was := m.tags
-		m.tags, m.txn, m.endDel, m.role = nil, r.txn, nil, role
+		m.tags, m.txn, m.endDel, m.role = nil, r.txn(), nil, role
 		if tagged {
 			m.tags = slices.Clone(r.x.texts)
 			for _, t := range m.tags {
@@ -352,7 +352,7 @@ func (d *Detector) expired(r *rec) {
 
 // deleted takes a delete of a key, a tag, a pattern or everything.
 func (d *Detector) deleted(r *rec) {
-	x := &del{at: r.at, end: r.end, tr: d.context(r), src: r.src, txn: r.txn, st: r.st, by: r.by, removed: r.n, err: r.x.err, failed: r.failed,
+	x := &del{at: r.at, end: r.end, tr: d.context(r), src: r.src, txn: r.x.txn, st: r.x.st, by: r.by, removed: r.n, err: r.x.err, failed: r.failed,
 		code: r.code, tag: r.x.tag, pattern: r.x.pattern}
 	if r.by == byKey {
 		x.key, x.keyID, x.fam = r.x.delKey, r.x.delID, r.x.delFam
@@ -382,7 +382,7 @@ func (d *Detector) deleted(r *rec) {
 		x.one[0] = x.fam
 		x.fams = x.one[:]
 	case byTag:
-		t := d.tag(r.st, x.tag)
+		t := d.tag(x.st, x.tag)
 		t.dels = lastOf(t.dels, x, maxTagDels)
 		fams = t.fams
 		t.keys = slices.DeleteFunc(t.keys, func(k *key) bool {
@@ -404,7 +404,7 @@ func (d *Detector) deleted(r *rec) {
 			}
 		}
 	default:
-		r.st.wide = lastOf(r.st.wide, x, d.opt.MaxDeletes)
+		x.st.wide = lastOf(x.st.wide, x, d.opt.MaxDeletes)
 		d.endWide(x)
 		fams = wideFamilies(x)
 		for _, f := range fams {

@@ -187,11 +187,11 @@ func (d *Detector) unpin(r *rec) {
 }
 
 func (d *Detector) takeCache(r *rec, c *event.Cache) bool {
-	r.st = d.store(c.Layer, c.Store)
+	st := d.store(c.Layer, c.Store)
 	r.code = d.names.id(c.Code)
 	r.failed = c.Error != ""
 	if c.Txn != "" {
-		r.txn = d.txn(c.Txn)
+		d.more(r).txn = d.txn(c.Txn)
 	}
 	switch c.Op {
 	case "get":
@@ -208,7 +208,7 @@ func (d *Detector) takeCache(r *rec, c *event.Cache) bool {
 	case "delete", "clear", "delete-tag":
 		r.kind = kDelete
 		r.n = c.Removed.Or(-1)
-		r.x = d.aside()
+		d.more(r).st = st
 		r.x.err = d.names.text(c.Error)
 		switch {
 		case c.Op == "clear":
@@ -256,20 +256,19 @@ func (d *Detector) takeCache(r *rec, c *event.Cache) bool {
 	}
 	r.ttl, r.fill = c.TTLMs.Or(0), c.FillStart
 	if r.kind == kSet && (len(c.Tags) > 0 || c.TTLEffectiveMs.Known) {
-		r.x = d.aside()
-		r.x.ttlEff = c.TTLEffectiveMs.Or(0)
+		d.more(r).ttlEff = c.TTLEffectiveMs.Or(0)
 		for _, t := range c.Tags[:min(len(c.Tags), maxList)] {
 			r.x.texts = append(r.x.texts, d.names.text(cut(t, maxKey)))
 		}
 	}
 	if r.kind != kDelete || r.by == byKey {
-		return d.takeKey(r, c.Key)
+		return d.takeKey(r, st, c.Key)
 	}
 	return true
 }
 
-func (d *Detector) takeKey(r *rec, name string) bool {
-	id := hashText(r.st.id, name)
+func (d *Detector) takeKey(r *rec, st *store, name string) bool {
+	id := hashText(st.id, name)
 	if r.kind == kDelete {
 		r.x.delID = id
 		r.x.delKey = cut(name, maxKey)
@@ -281,28 +280,25 @@ func (d *Detector) takeKey(r *rec, name string) bool {
 				return false
 			}
 			r.kind = kElsewhere
-			if r.x == nil {
-				r.x = d.aside()
-			}
-			r.x.delID, r.x.delFam = id, d.fams.of(r.st, cut(name, maxKey))
-			r.x.keyID = d.scoped(r, id)
+			d.more(r).st = st
+			r.x.delID, r.x.delFam = id, d.fams.of(st, cut(name, maxKey))
+			r.x.keyID = scoped(r, st, id)
 			return true
 		case kGet:
 			if r.hit != 1 || r.failed || r.tr == nil {
 				return false
 			}
 			r.kind = kElsewhere
-			r.x = d.aside()
-			r.x.keyID = d.scoped(r, id)
+			d.more(r).keyID = scoped(r, st, id)
 			return true
 		case kDelete:
 			r.x.delKey = strings.Clone(r.x.delKey)
-			r.x.delFam = d.fams.of(r.st, r.x.delKey)
+			r.x.delFam = d.fams.of(st, r.x.delKey)
 			return true
 		}
 		return false
 	}
-	k := d.key(r.st, d.scope(r), id, name, r.kind == kGet && r.hit != 1)
+	k := d.key(st, scope(r, st), id, name, r.kind == kGet && r.hit != 1)
 	if k == nil {
 		return false
 	}
@@ -319,47 +315,50 @@ func (d *Detector) takeKey(r *rec, name string) bool {
 }
 
 // scoped is the id of a key with that of the process whose own store an event concerns.
-func (d *Detector) scoped(r *rec, id uint64) uint64 {
-	if p := d.scope(r); p != nil {
+func scoped(r *rec, st *store, id uint64) uint64 {
+	if p := scope(r, st); p != nil {
 		return mix(id, p.id)
 	}
 	return id
 }
 
 // scope is the process whose own store an event concerns; nil for stores that processes share.
-func (d *Detector) scope(r *rec) *proc {
-	if r.st.local {
+func scope(r *rec, st *store) *proc {
+	if st.local {
 		return r.src.proc
 	}
 	return nil
 }
 
 func (d *Detector) takeQuery(r *rec, q *event.Query) bool {
-	r.stmt = d.statement(q.DB, q.Text)
-	if a := r.stmt.alt; a != nil && q.Many.Or(0) == 0 && len(q.Params) != r.stmt.params && len(q.Params) == a.params {
-		r.stmt = a
+	text := d.statement(q.DB, q.Text)
+	if a := text.alt; a != nil && q.Many.Or(0) == 0 && len(q.Params) != text.params && len(q.Params) == a.params {
+		text = a
 	}
 	switch {
-	case r.stmt.writes:
+	case text.writes:
 		r.kind = kWrite
-	case len(r.stmt.reads) > 0:
+	case len(text.reads) > 0:
 		r.kind = kRead
 	default:
 		r.kind = kOther
-		if r.stmt.control == 0 {
-			return q.Txn != "" && d.touchTxn(r, q.Txn)
+		if text.control == 0 && q.Txn == "" {
+			return false
 		}
+	}
+	x := d.more(r)
+	x.stmt = text
+	if q.Txn != "" {
+		x.txn = d.txn(q.Txn)
+	}
+	if r.kind == kOther && text.control == 0 { // it says nothing but that its transaction has begun
+		return true
 	}
 	r.code = d.names.id(q.Code)
 	r.failed = q.Error != ""
-	if q.Txn != "" {
-		r.txn = d.txn(q.Txn)
-	}
 	r.n = q.Rows.Or(-1)
-	x := d.aside()
-	r.x = x
 	x.params = append(x.params, q.Params[:min(len(q.Params), maxList)]...)
-	if len(q.ParamNames) > 0 && r.stmt.named {
+	if len(q.ParamNames) > 0 && text.named {
 		for _, n := range q.ParamNames[:min(len(q.ParamNames), maxList)] {
 			x.names = append(x.names, d.names.text(n))
 		}
@@ -376,16 +375,9 @@ func (d *Detector) takeQuery(r *rec, q *event.Query) bool {
 			x.role = rolePrimary
 		}
 	}
-	if r.kind == kWrite && r.txn == nil && !r.failed {
+	if r.kind == kWrite && x.txn == nil && !r.failed {
 		d.ahead(r)
 	}
-	return true
-}
-
-// touchTxn keeps a statement that says nothing but that its transaction has begun.
-func (d *Detector) touchTxn(r *rec, id string) bool {
-	r.txn = d.txn(id)
-	r.kind = kOther
 	return true
 }
 
@@ -393,9 +385,8 @@ func (d *Detector) takeTxn(r *rec, t *event.Txn) bool {
 	if t.Txn == "" {
 		return false
 	}
-	r.txn = d.txn(t.Txn)
 	r.failed = t.Error != ""
-	r.x = d.aside()
+	d.more(r).txn = d.txn(t.Txn)
 	r.x.xid = t.Xid
 	switch t.Op {
 	case "begin":
@@ -440,7 +431,9 @@ func (d *Detector) takeRequest(r *rec, q *event.Request) bool {
 			in = append(in, newInput(d.names.id(v.Name), uint64(v.Hash)))
 		}
 	}
-	r.in = d.shared(in)
+	if shared := d.shared(in); shared != nil {
+		d.more(r).in = shared
+	}
 	d.inputsOf = in
 	if q.Target != "" && r.by != byJob {
 		r.fill = int64(hashText(2, q.Target) | 1)

@@ -4,7 +4,7 @@ import (
 	"github.com/demarc-dev/demarc/event"
 )
 
-// rec is an event on its way through the wheel, with names resolved. One record takes about 150 bytes, with what it
+// rec is an event on its way through the wheel, with names resolved. One record takes about 100 bytes, with what it
 // points to at most maxList entries of each list.
 type rec struct {
 	at, end int64
@@ -12,30 +12,46 @@ type rec struct {
 	src     *source
 	tr      *trace
 	key     *key
-	st      *store
-	txn     *txn
-	stmt    *stmt
+	x       *aside
 	val     event.Hash
 	n       int64 // count, removed (-1 not known), rows (-1 not known), parent's pid
 	fill    int64
 	ttl     int64 // ms, 0: none or not known
 	code    uint32
-	in      *[]input
 	kind    uint8
 	by      uint8
 	vkind   uint8
 	form    uint8
 	hit     int8 // 1 hit, 0 miss, -1 not known
 	failed  bool
-	x       *aside
 }
 
-// A request has no aside: of its record, code is the route, fill the target, ttl the identity, and by says that it is a
-// job. Its other inputs, which few requests have, are in in.
+// txn is the transaction that an event is said to be in, or about.
+func (r *rec) txn() *txn {
+	if r.x == nil {
+		return nil
+	}
+	return r.x.txn
+}
+
+// more is what few records have, made if it is not there.
+func (d *Detector) more(r *rec) *aside {
+	if r.x == nil {
+		r.x = d.aside()
+	}
+	return r.x
+}
+
+// A request has an aside only for other inputs: of its record, code is the route, fill the target, ttl the identity, and by says that it is a
+// job.
 const byJob = 1
 
 // aside is what few records have; it is used again.
 type aside struct {
+	st           *store // of a delete, and of what another shard judges
+	txn          *txn
+	stmt         *stmt
+	in           *[]input
 	texts        []string // tags; columns of a change
 	params       []event.Hash
 	names        []string

@@ -58,10 +58,10 @@ func ownWrites(rd *reads, tr *trace, r *rec, in *txn, old *entry) *reads {
 			}
 		}
 		look(tr.writes)
-		if r.txn != nil {
-			look(r.txn.writes)
+		if t := r.txn(); t != nil {
+			look(t.writes)
 		}
-		if in != nil && in != r.txn {
+		if in != nil && in != r.txn() {
 			look(in.writes)
 		}
 		return is

@@ -451,7 +451,10 @@ func (d *Detector) request(r *rec) {
 	if r.ttl != 0 {
 		w.principal = uint64(r.ttl)
 	}
-	w.target, w.inputs = uint64(r.fill), r.in
+	w.target = uint64(r.fill)
+	if r.x != nil {
+		w.inputs = r.x.in
+	}
 	if r.tr.filled {
 		r.tr.own = *w // a story may point to it
 	}

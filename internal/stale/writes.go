@@ -177,12 +177,12 @@ func (d *Detector) written(r *rec) []*write {
 	if r.failed || r.n == 0 {
 		return nil
 	}
-	b := bind(r.stmt, r.x.params, r.x.names, r.x.many)
+	b := bind(r.x.stmt, r.x.params, r.x.names, r.x.many)
 	var out []*write
-	for _, u := range r.stmt.changes {
+	for _, u := range r.x.stmt.changes {
 		w := &write{
-			at: r.at, end: r.end, open: r.at, stmtAt: r.at, stmtEnd: r.end, tr: d.context(r), src: r.src, txn: r.txn, table: u.table,
-			in: r.txn.number(), stmt: r.stmt, use: u, op: u.op, cols: u.cols, all: u.all || u.op != opUpdate, code: r.code,
+			at: r.at, end: r.end, open: r.at, stmtAt: r.at, stmtEnd: r.end, tr: d.context(r), src: r.src, txn: r.x.txn, table: u.table,
+			in: r.x.txn.number(), stmt: r.x.stmt, use: u, op: u.op, cols: u.cols, all: u.all || u.op != opUpdate, code: r.code,
 		}
 		for i := range u.bound {
 			if vs, ok := b.values(&u.bound[i], nil); ok {
@@ -290,7 +290,7 @@ func (d *Detector) commit(w *write, at, end int64) {
 
 // statementEnd takes a statement that changes something, or the state of its transaction.
 func (d *Detector) statementEnd(r *rec) {
-	t := r.txn
+	t := r.x.txn
 	if t != nil && t.first == 0 && r.kind != kRead {
 		t.first, t.firstEnd = r.at, r.end
 	}
@@ -307,14 +307,14 @@ func (d *Detector) statementEnd(r *rec) {
 		}
 		return
 	}
-	switch r.stmt.control {
+	switch r.x.stmt.control {
 	case toSave:
-		t.saves = append(t.saves, savepoint{r.stmt.save, len(t.writes), r.at})
+		t.saves = append(t.saves, savepoint{r.x.stmt.save, len(t.writes), r.at})
 		return
 	case toRelease, toRollback:
 		for i := len(t.saves) - 1; i >= 0; i-- {
-			if t.saves[i].name == r.stmt.save {
-				if r.stmt.control == toRollback && !r.failed {
+			if t.saves[i].name == r.x.stmt.save {
+				if r.x.stmt.control == toRollback && !r.failed {
 					t.writes = t.writes[:min(t.saves[i].n, len(t.writes))]
 					t.saves = t.saves[:i+1]
 				} else {
@@ -332,7 +332,7 @@ func (d *Detector) statementEnd(r *rec) {
 
 // transaction takes begin, commit and rollback.
 func (d *Detector) transaction(r *rec) {
-	t := r.txn
+	t := r.x.txn
 	if r.x.xid != 0 {
 		t.xid = r.x.xid
 	}
