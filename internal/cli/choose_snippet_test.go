@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/demarc-dev/demarc/event"
+	"github.com/demarc-dev/demarc/internal/boundary"
 	"github.com/demarc-dev/demarc/internal/fault"
 )
 
@@ -37,7 +38,10 @@ func TestSnippetOfAQuery(t *testing.T) {
 			t.Errorf("%q is missing in: %s", want, text)
 		}
 	}
-	out, _, err = chooseOf(t, "--level", "query", dir)
+	out, _, err = chooseOf(t, "--level", "query", "-o", "queries.yaml", dir)
+	if file, err := boundary.Load("demarc check", "queries.yaml"); err != nil || len(file.Boundaries) != 1 || file.Boundaries[0].Level != boundary.Query {
+		t.Errorf("%v %+v", err, file)
+	}
 	if err != nil || !strings.Contains(out, "WORTH A CACHE") || !strings.Contains(out, "run by shop.items:load:42") {
 		t.Errorf("%v\n%s", err, out)
 	}
