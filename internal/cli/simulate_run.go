@@ -318,7 +318,7 @@ func (s *simulation) needs(l *loaded) int64 {
 		case s.weighted(d):
 			perKey = max(perKey, int64(d.WeightedPerKey()))
 		case !s.fromCurve(d):
-			perKey = max(perKey, int64(d.PerKey+2*d.PerEntry)) // a cache may have room for twice as many
+			perKey = max(perKey, int64(d.PerKey+d.PerEntry))
 		}
 	}
 	replaying += keys * perKey * int64(workers())

@@ -49,7 +49,7 @@ type Definition struct {
 	Times    bool // needs Block.At and Options.TTL
 	Next     bool // needs Block.Next
 	PerKey   int  // bytes of memory for each distinct key of the trace, at most
-	PerEntry int  // bytes for each entry that it holds, at most
+	PerEntry int  // bytes for each entry that it holds, at most, while what it has of them grows; the capacity may be twice the entries
 	kind     byte // of its weighted form; 0: it has none
 	make     func(size int, opt Options) Policy
 }
@@ -57,15 +57,15 @@ type Definition struct {
 // Policies lists every policy in the order in which reports show them.
 func Policies() []Definition {
 	return []Definition{
-		{Name: "lru", About: "least recently used", PerKey: 4, PerEntry: 40, kind: weighedLRU, make: func(n int, _ Options) Policy { return newLRU(n) }},
-		{Name: "fifo", About: "first in, first out", PerKey: 1, PerEntry: 8, kind: weighedFIFO, make: func(n int, _ Options) Policy { return newClock(n, false) }},
-		{Name: "clock", About: "FIFO with one reference bit", PerKey: 1, PerEntry: 8, kind: weighedClock, make: func(n int, _ Options) Policy { return newClock(n, true) }},
-		{Name: "lfu", About: "least frequently used while in the cache", PerKey: 12, PerEntry: 40, make: func(n int, _ Options) Policy { return newLFU(n) }},
-		{Name: "sieve", About: "SIEVE (NSDI'24)", PerKey: 1, PerEntry: 16, kind: weighedSieve, make: func(n int, _ Options) Policy { return newSieve(n) }},
+		{Name: "lru", About: "least recently used", PerKey: 4, PerEntry: 56, kind: weighedLRU, make: func(n int, _ Options) Policy { return newLRU(n) }},
+		{Name: "fifo", About: "first in, first out", PerKey: 1, PerEntry: 16, kind: weighedFIFO, make: func(n int, _ Options) Policy { return newClock(n, false) }},
+		{Name: "clock", About: "FIFO with one reference bit", PerKey: 1, PerEntry: 16, kind: weighedClock, make: func(n int, _ Options) Policy { return newClock(n, true) }},
+		{Name: "lfu", About: "least frequently used while in the cache", PerKey: 12, PerEntry: 80, make: func(n int, _ Options) Policy { return newLFU(n) }},
+		{Name: "sieve", About: "SIEVE (NSDI'24)", PerKey: 1, PerEntry: 20, kind: weighedSieve, make: func(n int, _ Options) Policy { return newSieve(n) }},
 		{Name: "s3fifo", About: "S3-FIFO (SOSP'23)", PerKey: 9, make: func(n int, _ Options) Policy { return newS3FIFO(n) }},
 		{Name: "arc", About: "ARC (FAST'03)", PerKey: 9, make: func(n int, _ Options) Policy { return newARC(n) }},
-		{Name: "w-tinylfu", About: "W-TinyLFU with a window of 1 %", PerKey: 9, PerEntry: 16, make: func(n int, _ Options) Policy { return newTinyLFU(n) }},
-		{Name: "redis-lru", About: "Redis 7, allkeys-lru with 5 samples", PerKey: 12, PerEntry: 8, make: func(n int, _ Options) Policy { return newRedisLRU(n) }},
+		{Name: "w-tinylfu", About: "W-TinyLFU with a window of 1 %", PerKey: 9, PerEntry: 32, make: func(n int, _ Options) Policy { return newTinyLFU(n) }},
+		{Name: "redis-lru", About: "Redis 7, allkeys-lru with 5 samples", PerKey: 12, PerEntry: 16, make: func(n int, _ Options) Policy { return newRedisLRU(n) }},
 		{Name: "ttlcache", About: "cachetools.TTLCache: LRU with one lifetime", Times: true, PerKey: 24, make: func(n int, o Options) Policy { return newTTLCache(n, o.TTL) }},
 		{Name: "opt", About: "Belady: the best that is possible", Next: true, make: func(n int, _ Options) Policy { return newOpt(n) }},
 	}
