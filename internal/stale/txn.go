@@ -1,0 +1,58 @@
+package stale
+
+// txn is a database transaction.
+type txn struct {
+	serial   uint64 // its number, from 1
+	at       int64  // of its begin; 0: not seen
+	first    int64  // start and end of its first statement
+	firstEnd int64
+	iso      uint8
+	state    uint8
+	xid      uint64
+	end0     int64 // start and end of its commit or rollback
+	end1     int64
+	writes   []*write
+	saves    []savepoint
+	sets     []setIn
+	rows     []*rowChange
+}
+
+// number is the serial of a transaction, 0 where there is none.
+func (t *txn) number() uint64 {
+	if t == nil {
+		return 0
+	}
+	return t.serial
+}
+
+const (
+	txnOpen = iota
+	txnCommitted
+	txnRolledBack
+)
+
+type savepoint struct {
+	name string
+	n    int
+	at   int64
+}
+
+type setIn struct {
+	k      *key
+	serial uint32
+	at     int64
+}
+
+func (d *Detector) txn(id string) *txn {
+	h := hashText(6, id)
+	if t := d.txns[h]; t != nil {
+		return t
+	}
+	d.txnSerial++
+	t := &txn{serial: d.txnSerial}
+	d.txns[h] = t
+	if d.txnRing.push(h); d.txnRing.n() > d.opt.MaxTraces {
+		delete(d.txns, d.txnRing.pop())
+	}
+	return t
+}
