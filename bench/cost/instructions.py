@@ -3,10 +3,12 @@
 
     python3 bench/cost/instructions.py [--requests 400] [--opentelemetry] [--json]
 
-The same service as in run.py, bare and observed, runs under valgrind, which counts every instruction of the process,
-the sender's thread included, once the process is warm. Beside the counts stands what they are worth in time where a
-bare request takes REFERENCE microseconds: the share that is added, times REFERENCE. --opentelemetry counts its
-auto-instrumentation, too, which takes valgrind many minutes to load. Needs bin/demarc (make build) and valgrind.
+The same service as in run.py, bare and observed, runs under valgrind, which counts every instruction of the process
+once it is warm: those of the thread that serves, and those of all others, which are the sender's. Beside the counts
+stands what they are worth in time where a bare request takes REFERENCE microseconds: the share that is added, times
+REFERENCE. The sender's count is too high by far: it wakes by the clock, and under valgrind a request takes some fifty
+times as long. --opentelemetry counts its auto-instrumentation, too, which takes valgrind many minutes to load. Needs
+bin/demarc (make build) and valgrind.
 """
 
 from __future__ import annotations
@@ -44,15 +46,18 @@ def main() -> int:
         finally:
             collector.terminate()
             collector.communicate()
-    rows = [{"workload": w, "events": n, **{m: counts[m][w] for m in modes}} for w, n in WORKLOADS.items()]
+    rows = [{"workload": w, "events": n, **{m: counts[m][w][0] for m in modes},
+             **{f"{m}_others": counts[m][w][1] for m in modes}} for w, n in WORKLOADS.items()]
     show(rows, modes, base.version, args)
     return 0
 
 
 def count(python, mode, env, folder, requests):
-    """Instructions a request of each workload, from one process that is counted after the warm-up."""
+    """Instructions a request of each workload, of the thread that serves and of all others together, from one process
+    that is counted after the warm-up."""
     out = Path(folder) / f"{mode}.counts"
-    valgrind = ["valgrind", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={out}", python]
+    valgrind = ["valgrind", "--tool=callgrind", "--instr-atstart=no", "--separate-threads=yes",
+                f"--callgrind-out-file={out}", python]
     if mode == "opentelemetry":
         valgrind.insert(1, "--trace-children=yes")
         valgrind += [str(Path(python).parent / "opentelemetry-instrument"), python]
@@ -83,9 +88,11 @@ def count(python, mode, env, folder, requests):
                 tell(child.pid, "zero")
                 answer(w, requests)
                 tell(child.pid, "dump")
-                found = re.search(r"(?m)^totals: (\d+)", Path(f"{out}.{number}").read_text())
-                counts[w] = int(found.group(1)) / requests
-                print(f"{mode}: {w}: {counts[w]:,.0f} instructions a request", file=sys.stderr, flush=True)
+                own, *others = [int(re.search(r"(?m)^totals: (\d+)", file.read_text()).group(1)) / requests
+                                for file in sorted(out.parent.glob(f"{out.name}.{number}-*"))]
+                counts[w] = own, sum(others)
+                print(f"{mode}: {w}: {own:,.0f} instructions a request, {sum(others):,.0f} of other threads",
+                      file=sys.stderr, flush=True)
             return counts
         finally:
             child.stdin.close()
@@ -106,6 +113,7 @@ def show(rows, modes, version, args):
         for mode in modes[1:]:
             r[f"{mode}_adds"] = r[mode] - r["bare"]
             r[f"{mode}_adds_us"] = r[f"{mode}_adds"] / bare * REFERENCE
+            r[f"{mode}_others_us"] = (r[f"{mode}_others"] - r["bare_others"]) / bare * REFERENCE
     by = {r["workload"]: r for r in rows}
     events = {}
     for mode in modes[1:]:
@@ -114,16 +122,16 @@ def show(rows, modes, version, args):
         events[mode] = {"request": own, "query": (by["five"][adds] - by["one"][adds]) / 4,
                         **{w: (by[w][adds] - own) / n for w, n in WORKLOADS.items() if n and w not in ("one", "five")}}
     if args.json:
-        print(json.dumps({"schema": "demarc.bench.instructions/1", "python": version, "reference_us": REFERENCE,
+        print(json.dumps({"schema": "demarc.bench.instructions/2", "python": version, "reference_us": REFERENCE,
                           "rows": rows, "per_event_us": events}))
         return
     print(f"instructions per request, Python {version}, {args.requests} requests of each")
     for r in rows:
         print(f"{r['workload']:10} " + "  ".join(f"{m} {r[m]:,.0f}" for m in modes) + "".join(
-            f"  +{m} {r[m + '_adds']:,.0f}" for m in modes[1:]))
+            f"  +{m} {r[m + '_adds']:,.0f}, other threads {r[m + '_others']:,.0f}" for m in modes[1:]))
     for mode, e in events.items():
-        print(f"{mode} adds, where a bare request takes {REFERENCE:.0f} µs, µs a request or an event: "
-              + ", ".join(f"{name} {us:.1f}" for name, us in e.items()))
+        print(f"{mode} adds to the thread that serves, where a bare request takes {REFERENCE:.0f} µs, µs a request or "
+              "an event: " + ", ".join(f"{name} {us:.1f}" for name, us in e.items()))
 
 
 if __name__ == "__main__":

@@ -147,13 +147,13 @@ def _got(info, self, key, at, hit, value):
 
 
 def _getitem(original):
-    def __getitem__(self, *args, **kwargs):
+    def __getitem__(self, key, *rest, **named):
         info = _observed(self)
         if info is None:
-            return original(self, *args, **kwargs)
+            return original(self, key, *rest, **named) if rest or named else original(self, key)
         missing = False
         try:
-            key, at = args[0], now()
+            at = now()
             # A cache may compute what is missing.
             missing = type(self).__missing__ is not _plain_missing and key not in self
             if missing:
@@ -161,7 +161,10 @@ def _getitem(original):
         except Exception:
             failed(NAME)
         try:
-            value = original(self, *args, **kwargs) if missing else _run(self, "get", original, args, kwargs)
+            if missing:
+                value = original(self, key, *rest, **named)
+            else:
+                value = _run(self, "get", original, (key, *rest), named)
         except KeyError:
             try:
                 if not missing:
@@ -180,16 +183,18 @@ def _getitem(original):
 
 
 def _get(original):
-    def get(self, *args, **kwargs):
+    def get(self, key, default=None, *rest, **named):
         info = _observed(self)
         if info is None:
-            return original(self, *args, **kwargs)
-        value = _run(self, "get", original, args, kwargs)
+            return original(self, key, default, *rest, **named)
+        before = _inside.running
+        _inside.running = self, "get"
         try:
-            key = args[0] if args else kwargs["key"]
-            default = args[1] if len(args) > 1 else kwargs.get("default")
-            at = now()
-            _got(info, self, key, at, value is not default or key in self, value)
+            value = original(self, key, default, *rest, **named) if rest or named else original(self, key, default)
+        finally:
+            _inside.running = before
+        try:
+            _got(info, self, key, now(), value is not default or key in self, value)
         except Exception:
             failed(NAME)
         return value
