@@ -58,6 +58,7 @@ type verified struct {
 	samples int64
 	several int64 // requests with several keys of the family, which tell nothing
 	splits  int64
+	marks   int // that a table was written: an entry's key may hold which write was the last
 
 	sets, within, without, expires int64
 	least, most                    int64 // lifetime asked, ms
@@ -364,6 +365,7 @@ func (v *Verifier) cache(e *event.Event) {
 			continue
 		}
 		if table := x.written(c); table != "" {
+			x.marks++
 			v.drop(i, e, table)
 			continue
 		}

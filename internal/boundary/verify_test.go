@@ -201,6 +201,34 @@ func TestVerifyWhatDoesNot(t *testing.T) {
 	}
 }
 
+// One entry for all is one key, or one more after each write where the key holds which was the last, as Django's does.
+func TestVerifyOneEntry(t *testing.T) {
+	one := strings.ReplaceAll(both, "[path.slug, principal]", "[]")
+	for name, tc := range map[string]struct {
+		keys []string
+		mark string
+		want check.Verdict
+	}{
+		"one":           {[]string{"1", "1"}, "", check.Pass},
+		"two":           {[]string{"1", "2"}, "", check.Fail},
+		"after a write": {[]string{"1", "2"}, ":1:demarc:written:articles", check.Pass},
+		"three":         {[]string{"1", "2", "3"}, ":1:demarc:written:articles", check.Fail},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := &story{at: 1e18}
+			for _, key := range tc.keys {
+				s.get("a", "", "1", ":1:demarc:get_articles_slug:~000000000000000"+key, 60000)
+				if tc.mark != "" && key == "1" {
+					s.put("commit", &event.Cache{Op: "set", Key: tc.mark})
+				}
+			}
+			if d := declared(t, s.events, one)["key"]; d.Verdict != tc.want {
+				t.Errorf("%+v", d)
+			}
+		})
+	}
+}
+
 // printed tells what the printed code does: entries and their heads under the boundary's word, and after a write the mark that its
 // tables were written.
 func (s *story) printed(prefix string, marks ...string) {

@@ -23,6 +23,9 @@ const (
 	manyShapes = 8
 )
 
+// marks stands in the keys under which printed code keeps which write to a table was the last: they answer nothing.
+const marks = ":written:"
+
 // look is one look-up in a standing cache.
 type look struct {
 	at     int64
@@ -52,7 +55,7 @@ func (s *standing) ratio() float64 { return float64(s.hits) / float64(max(s.requ
 
 // cache notes a look-up in a cache that stands already: what a hit answered is not the origin's truth.
 func (f *Forecast) cache(e *event.Event) {
-	if c := e.Cache; c.Op == "get" && c.Hit.Known && e.Trace != "" && !c.Count.Known {
+	if c := e.Cache; c.Op == "get" && c.Hit.Known && e.Trace != "" && !c.Count.Known && !strings.Contains(c.Key, marks) {
 		f.looks = append(f.looks, look{e.At, id(e.Trace), id(e.Parent), f.shapeOf(c.Key), c.Hit.V})
 	}
 }

@@ -30,6 +30,7 @@ func cached(n int) []event.Event {
 				took = 3 * time.Millisecond
 			}
 			v := s.visit(took)
+			v.get(":1:demarc:written:items", true) // says only which write was the last
 			v.get(fmt.Sprint("session:", s.rng.IntN(50)), s.rng.IntN(2) == 0)
 			if key != "" {
 				v.get(key, hit)
