@@ -105,6 +105,8 @@ type Detector struct {
 	ended      queue[endedTrace]
 	txns       map[uint64]*txn
 	txnRing    queue[uint64]
+	lastTxn    *txn
+	lastTxnOf  uint64 // hash of its name
 	txnSerial  uint64
 	jobs       map[uint64]*job
 	jobRing    queue[uint64]

@@ -45,7 +45,11 @@ type setIn struct {
 
 func (d *Detector) txn(id string) *txn {
 	h := hashText(6, id)
+	if d.lastTxn != nil && d.lastTxnOf == h {
+		return d.lastTxn
+	}
 	if t := d.txns[h]; t != nil {
+		d.lastTxn, d.lastTxnOf = t, h
 		return t
 	}
 	d.txnSerial++
@@ -54,5 +58,6 @@ func (d *Detector) txn(id string) *txn {
 	if d.txnRing.push(h); d.txnRing.n() > d.opt.MaxTraces {
 		delete(d.txns, d.txnRing.pop())
 	}
+	d.lastTxn, d.lastTxnOf = t, h // it is the last that will be forgotten
 	return t
 }

@@ -9,6 +9,7 @@ import "github.com/demarc-dev/demarc/event"
 // warm looks at what the steps of some records are about to use.
 func (d *Detector) warm(list []rec) {
 	sum := uint64(0)
+	gone := d.hitters.head.next // those that the ends of requests will push out
 	for i := range list {
 		r := &list[i]
 		if k := r.key; k != nil {
@@ -18,6 +19,10 @@ func (d *Detector) warm(list []rec) {
 			sum += uint64(t.pins) + t.own.target + uint64(len(t.reads))
 			if r.kind == kRequest && t.next != nil && t.prev != nil {
 				sum += t.prev.h + t.next.h
+				if d.hitters.n >= maxHitters && gone != &d.hitters.head {
+					sum += d.traces.slots[d.traces.place(gone.h)].h
+					gone = gone.next
+				}
 			}
 		}
 	}
