@@ -2,8 +2,10 @@ package trace
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"math"
+	"math/bits"
 	"slices"
 	"strconv"
 	"strings"
@@ -133,26 +135,14 @@ func (r *reader) numbers() error {
 	for {
 		keys := r.batch.Keys
 		buf, i, lines := r.buf[:r.end], r.start, r.line
-		for len(keys) < cap(keys) {
-			from := i
-			v := uint64(0)
-			for i < len(buf) {
-				d := uint64(buf[i] - '0')
-				if d > 9 {
-					break
-				}
-				v = v*10 + d
-				i++
-			}
-			// A number of 20 digits that begins with 1 has overflown if it is below 10^19.
-			digits := i - from
-			if digits == 0 || digits > 20 || i == len(buf) || buf[i] != '\n' || buf[from] == '0' && digits > 1 ||
-				digits == 20 && (buf[from] != '1' || v < 1e19) {
-				i = from
+		for len(keys) < cap(keys) && i+numberWords <= len(buf) {
+			v, digits := number(buf[i : i+numberWords])
+			end := i + digits
+			if digits == 0 || digits > 20 || buf[end] != '\n' || buf[i] == '0' && digits > 1 || overflown(v, digits, buf[i]) != 0 {
 				break
 			}
 			keys = append(keys, v)
-			i++
+			i = end + 1
 			lines++
 		}
 		full := len(keys) == cap(keys)
@@ -164,6 +154,53 @@ func (r *reader) numbers() error {
 			return err
 		}
 	}
+}
+
+// overflown is 1 if a number of up to 20 digits, computed modulo 2^64, is larger than that: such of 20 digits that begin with more than 1 are, and others if
+// they are below 10^19 now. Keys are often of 19 and of 20 digits in turn, so that a branch on that would mostly be foreseen wrongly.
+func overflown(v uint64, digits int, first byte) uint64 {
+	twenty := (uint64(digits^20) - 1) >> 63
+	_, small := bits.Sub64(v, 1e19, 0)
+	return twenty & (small | -uint64(first^'1')>>63)
+}
+
+// number reads the decimal digits that a text of at least three words begins with, modulo 2^64, and says how many they are; of 24 and more
+// that they are 24.
+func number(text []byte) (v uint64, digits int) {
+	t, n := leadingDigits(binary.LittleEndian.Uint64(text))
+	if v = eightDigits(t); n < 8 {
+		return v, n
+	}
+	t, n = leadingDigits(binary.LittleEndian.Uint64(text[8:]))
+	if v = v*powers[n&15] + eightDigits(t); n < 8 {
+		return v, 8 + n
+	}
+	t, n = leadingDigits(binary.LittleEndian.Uint64(text[16:]))
+	return v*powers[n&15] + eightDigits(t), 16 + n
+}
+
+const numberWords = 24 // bytes
+
+// powers of ten.
+var powers = [16]uint64{1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8}
+
+// leadingDigits says how many of the eight bytes, from the lowest on, are digits, and returns these as numbers in the highest bytes.
+func leadingDigits(text uint64) (uint64, int) {
+	const low7 = 0x7f7f7f7f7f7f7f7f
+	t := text ^ 0x3030303030303030                              // digits become 0 to 9
+	others := (t&low7 + 0x7676767676767676 | t) & ^uint64(low7) // the highest bit of each byte that is above 9
+	n := bits.TrailingZeros64(others) / 8
+	if n == 0 {
+		return 0, 0
+	}
+	return t << ((64 - 8*n) & 63), n
+}
+
+// eightDigits is the number that eight digits make, the first of them in the lowest byte.
+func eightDigits(t uint64) uint64 {
+	const each = 0x0000_00ff_0000_00ff
+	t = t*10 + t>>8 // of two
+	return (t&each*(100+1_000_000<<32) + t>>16&each*(1+10_000<<32)) >> 32
 }
 
 // timed adds a request with a time; the size must be a number, nil for none.

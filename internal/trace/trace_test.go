@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"math/rand/v2"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -188,6 +190,37 @@ func TestBadInput(t *testing.T) {
 				t.Errorf("%s\nwant %q in the first line, and what was expected", f.Text(), test.want)
 			}
 		})
+	}
+}
+
+// Numbers are read many at a time, and the last of the text one by one. Both give the same keys.
+func TestNumbers(t *testing.T) {
+	random := rand.New(rand.NewPCG(61, 67))
+	lines := []string{"0", "00", "18446744073709551615", "18446744073709551616", "18446744073709551617", "9999999999999999999", "10000000000000000000",
+		"19999999999999999999", "28446744073709551616", "38446744073709551616", "99999999999999999999", "123456789012345678901234567890", "1234567 ", "12345678a", "\u0661"}
+	for digits := range 26 {
+		for range 20 {
+			line := make([]byte, digits+1)
+			for i := range line {
+				line[i] = byte('0' + random.IntN(10))
+			}
+			lines = append(lines, string(line), fmt.Sprint(random.Uint64()>>min(2*digits, 63)))
+		}
+	}
+	random.Shuffle(len(lines), func(i, j int) { lines[i], lines[j] = lines[j], lines[i] })
+	for i := range lines {
+		keys, _, _, err := all(strings.NewReader("7\n"+strings.Join(lines[i:], "\n")+"\n"), trace.Options{})
+		if err != nil || len(keys) != len(lines)-i+1 {
+			t.Fatalf("%d keys, %v", len(keys), err)
+		}
+		alone, _, _, err := all(strings.NewReader("7\n"+lines[i]), trace.Options{})
+		if err != nil || keys[1] != alone[1] {
+			t.Errorf("%q has key %d, on its own %d: %v", lines[i], keys[1], alone[1], err)
+		}
+		want, err := strconv.ParseUint(lines[i], 10, 64)
+		if got := keys[1] == want; got != (err == nil && strconv.FormatUint(want, 10) == lines[i]) && !strings.HasSuffix(lines[i], " ") {
+			t.Errorf("%q has key %d", lines[i], keys[1])
+		}
 	}
 }
 
