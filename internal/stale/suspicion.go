@@ -264,6 +264,7 @@ func (d *Detector) note(k *key, s suspect) {
 	ws := k.e.susp.ws
 	for i := range ws {
 		if ws[i].w == s.w && ws[i].lapse == s.lapse {
+			ws[i].level = max(ws[i].level, s.level) // it came from the entry before, of which less was known
 			return
 		}
 	}
