@@ -84,7 +84,7 @@ def test_tasks(collector, tmp_path, redis_url, pool):
     try:
         out = collector.run(CLIENT, cwd=tmp_path, URL=url, timeout=100).stdout
         assert out.split() == ["3", "slow", "ValueError", "KeyError", "ok"]
-        time.sleep(0.3)
+        time.sleep(0.6)  # more than two rounds of the sender
     finally:
         worker.send_signal(signal.SIGTERM)
         try:
