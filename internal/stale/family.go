@@ -174,9 +174,23 @@ func (fs *families) make(t *tree, shape string) *family {
 func (fs *families) call(f *family, t *tree, shape string) {
 	f.name, f.shape = shape, shape
 	if t.store != "" && strings.Trim(strings.ReplaceAll(shape, "{}", ""), ":/|") == "" {
-		f.name = t.store + " " + shape
+		f.name = label(t.store) + " " + shape
 	}
 	f.budget = fs.budgetOf(f.name, f.shape)
+}
+
+// label is what a store is called in the names of families: of an address its scheme and path, so that the name is the same
+// on every host.
+func label(store string) string {
+	scheme, rest, ok := strings.Cut(store, "://")
+	if !ok {
+		return store
+	}
+	if i := strings.IndexAny(rest, "/?"); i >= 0 && rest[i] == '/' {
+		path, _, _ := strings.Cut(rest[i:], "?")
+		return scheme + path
+	}
+	return scheme
 }
 
 // kid returns the node of a segment, and the segment as it is shown.

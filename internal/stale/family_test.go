@@ -42,3 +42,13 @@ func TestFamiliesOfManyWords(t *testing.T) {
 		t.Errorf("the variables of %s are %q, its words %q", word(3), parts, words)
 	}
 }
+
+// TestLabels holds that families are called the same on every host.
+func TestLabels(t *testing.T) {
+	for store, want := range map[string]string{"functools:shop.price": "functools:shop.price", "redis://10.0.0.1:6379/3": "redis/3",
+		"redis://h:1/3?timeout=1": "redis/3", "redis://h": "redis", "memcached://h:11211": "memcached", "redis://h?db=/1": "redis", "": ""} {
+		if got := label(store); got != want {
+			t.Errorf("%q is called %q, expected %q", store, got, want)
+		}
+	}
+}
