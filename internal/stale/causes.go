@@ -81,8 +81,7 @@ func (d *Detector) decide(s *story, ask func(*family) *family) answer {
 	case aboutError:
 		return answer{cause: Negative}
 	case aboutUnseen:
-		filler, refiller := d.sourceOf(s.e.src), d.sourceOf(s.refill.src)
-		if filler != nil && refiller != nil && filler.version == "" && refiller.version == "" && filler.proc != refiller.proc {
+		if unversioned(d.sourceOf(s.e.src), d.sourceOf(s.refill.src)) {
 			return cannotTell("version", Version, External, Forgot)
 		}
 		if log {

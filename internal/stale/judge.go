@@ -394,7 +394,9 @@ func (d *Detector) unmoved(k *key, old, n *entry, r *rec) {
 	if old.hits == 0 {
 		return
 	}
-	if old.reads.sig == n.reads.sig && !old.reads.carried() && (old.reads.result == 0 || old.reads.result != n.reads.result) {
+	// From equal results other code may have made another value; where the versions are known, it did not.
+	moved := old.reads.result == 0 || old.reads.result != n.reads.result || unversioned(d.sourceOf(old.src), d.sourceOf(n.src))
+	if old.reads.sig == n.reads.sig && !old.reads.carried() && moved {
 		s := d.tell(k, old, aboutUnseen)
 		s.hit = suspect{n: int64(old.hits), first: old.end, last: n.at}
 		s.confirm(n)

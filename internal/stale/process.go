@@ -75,6 +75,11 @@ func otherVersion(a, b *source) bool {
 	return a != nil && b != nil && a.version != "" && b.version != "" && a.version != b.version
 }
 
+// unversioned says whether two sources are processes of which it is not known whether they run the same code.
+func unversioned(a, b *source) bool {
+	return a != nil && b != nil && a.version == "" && b.version == "" && a.proc != b.proc
+}
+
 func (d *Detector) process(host string, pid int64) *proc {
 	name := host + ":" + strconv.FormatInt(pid, 10)
 	p := d.procs[name]
