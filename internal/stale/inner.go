@@ -56,13 +56,13 @@ func (d *Detector) innerHits(tr *trace, r *rec, id uint64) []innerHit {
 		if t.k.dead || t.k.e.serial != t.serial || t.story != nil {
 			continue
 		}
-		if e := &t.k.e; e.stands() {
-			add(innerHit{t.k.id, e.reads, t.at, t.at + int64(t.took)})
+		if d.stands(t.k) {
+			add(innerHit{t.k.id, t.k.e.reads, t.at, t.at + int64(t.took)})
 		}
 	}
 	for _, h := range tr.inner {
 		k := d.keys.get(h.id)
-		if m, ok := d.made[h.id]; ok && m.reads == h.reads || k != nil && k.e.reads == h.reads && k.e.stands() {
+		if m, ok := d.made[h.id]; ok && m.reads == h.reads || k != nil && k.e.reads == h.reads && d.stands(k) {
 			add(h)
 		}
 	}
@@ -96,13 +96,21 @@ func (rd *reads) carried() bool {
 	return slices.ContainsFunc(rd.deps, func(x dep) bool { return x.carried })
 }
 
-// stands says whether the reads behind an entry are known well enough to stand behind another one.
-func (e *entry) stands() bool { return e.reads != nil && !e.inherit && e.pos != 0 }
+// stands says whether the reads behind a key's entry are known well enough to stand behind another one. What a forked process has
+// from its parent does not: a shard that does not judge the parent's key has not seen it made, and would judge otherwise.
+func (d *Detector) stands(k *key) bool {
+	e := &k.e
+	if e.reads == nil || e.inherit || e.pos == 0 {
+		return false
+	}
+	src := d.sourceOf(e.src)
+	return !k.st.local || src == nil || src.proc == k.proc
+}
 
 // hitClosed notes a hit on an entry that was dropped while it was read.
 func (d *Detector) hitClosed(k *key, r *rec) {
 	e := &k.e
-	if r.tr == nil || r.tr.who.done || !e.stands() || r.at < e.end || len(r.tr.inner) >= maxInner ||
+	if r.tr == nil || r.tr.who.done || !d.stands(k) || r.at < e.end || len(r.tr.inner) >= maxInner ||
 		(innerValue{uint64(e.val), e.form}).other(innerValue{uint64(r.val), r.form}) {
 		return
 	}
