@@ -57,8 +57,8 @@ func newChooseCommand() *cobra.Command {
 			}
 			opt.NoRow = snippet.NoRow(library)
 			if library != "" && len(levels) == 0 { // a choice with others in it would foretell what is not put there
-				opt.Levels = []string{forecast.LevelResponse}
-				fmt.Fprintln(cmd.ErrOrStderr(), "choosing among whole answers, which is what a snippet puts there (--level for others)")
+				opt.Levels = snippet.Levels(library)
+				fmt.Fprintf(cmd.ErrOrStderr(), "choosing among %s, which is what a snippet puts there (--level for others)\n", levelsInWords(opt.Levels))
 			}
 			dir, err := captureArg(args)
 			if err != nil {
@@ -74,7 +74,7 @@ func newChooseCommand() *cobra.Command {
 			}
 			if library != "" {
 				file := boundariesOf(rep, chooseCommandLine(dir, cmd))
-				if err := writeSnippet(out, talk, file, library, only, into, asJSON); err != nil {
+				if err := writeSnippet(out, talk, file, library, only, into, asJSON, runBy(rep)); err != nil {
 					return named(cmd, err)
 				}
 			} else if asJSON {

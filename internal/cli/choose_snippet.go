@@ -12,12 +12,13 @@ import (
 
 	"github.com/demarc-dev/demarc/internal/boundary"
 	"github.com/demarc-dev/demarc/internal/fault"
+	"github.com/demarc-dev/demarc/internal/forecast"
 	"github.com/demarc-dev/demarc/internal/snippet"
 )
 
 // writeSnippet prints how the boundaries of a file are put into a service, those of the names given or all, or writes the
-// files into a folder, which is made; a file that stands there is not overwritten.
-func writeSnippet(out, talk io.Writer, file *boundary.File, library string, names []string, into string, asJSON bool) error {
+// files into a folder, which is made; a file that stands there is not overwritten. lines says which line runs a statement, where known.
+func writeSnippet(out, talk io.Writer, file *boundary.File, library string, names []string, into string, asJSON bool, lines map[string]string) error {
 	list := file.Boundaries
 	if len(names) > 0 {
 		list = nil
@@ -28,7 +29,7 @@ func writeSnippet(out, talk io.Writer, file *boundary.File, library string, name
 				for _, b := range file.Boundaries {
 					there = append(there, b.Name)
 				}
-				return &fault.Error{What: "no boundary is named " + name, Cause: errors.New("it is not among the whole answers to cache, which are what a snippet puts there"),
+				return &fault.Error{What: "no boundary is named " + name, Cause: errors.New("it is not among the " + levelsInWords(snippet.Levels(library)) + " to cache, which are what a snippet puts there"),
 					Expected: "one of: " + strings.Join(there, ", "), Retry: fault.RetryUseless, Try: "demarc choose --explain, for what it takes to cache it by hand", Code: fault.ExitUsage}
 			}
 			list = append(list, b)
@@ -37,7 +38,7 @@ func writeSnippet(out, talk io.Writer, file *boundary.File, library string, name
 	files, err := snippet.Render(library, list)
 	if err != nil {
 		return &fault.Error{What: "cannot write a snippet for " + library, Cause: err, Expected: "boundaries that can be put there in this way",
-			Retry: fault.RetryUseless, Try: snippetTry(list)}
+			Retry: fault.RetryUseless, Try: snippetTry(library, list, lines)}
 	}
 	switch {
 	case into != "":
@@ -63,10 +64,48 @@ func writeSnippet(out, talk io.Writer, file *boundary.File, library string, name
 	return nil
 }
 
+// levelsInWords says what boundaries of these levels are.
+func levelsInWords(levels []string) string {
+	words := map[string]string{boundary.Response: "whole answers", boundary.Function: "functions", boundary.Query: "statements"}
+	var list []string
+	for _, level := range levels {
+		list = append(list, words[level])
+	}
+	return strings.Join(list, " and ")
+}
+
+// runBy says which line runs a statement ("shop.items:load:42"), by the name of its boundary, where that is known.
+func runBy(rep *forecast.Report) map[string]string {
+	lines := map[string]string{}
+	for i := range rep.Boundaries {
+		b := &rep.Boundaries[i]
+		for _, note := range b.Notes {
+			if text, ok := strings.CutPrefix(note, "run by "); ok && b.Level == forecast.LevelQuery {
+				lines[b.Name], _, _ = strings.Cut(text, " (")
+			}
+		}
+	}
+	return lines
+}
+
 // snippetTry says what to do instead where a snippet cannot be written.
-func snippetTry(list []boundary.Boundary) string {
-	if slices.ContainsFunc(list, func(b boundary.Boundary) bool { return b.Level != boundary.Response }) {
-		return "without --level, which chooses among whole answers; a function, or one around the statement, is given a cache by hand: demarc choose --explain says its key, lifetime and what drops it"
+func snippetTry(library string, list []boundary.Boundary, lines map[string]string) string {
+	levels := snippet.Levels(library)
+	other := func(level string) bool {
+		return !slices.Contains(levels, level) && slices.ContainsFunc(list, func(b boundary.Boundary) bool { return b.Level == level })
+	}
+	switch {
+	case other(boundary.Query):
+		text := "without --level, which chooses among " + levelsInWords(levels)
+		i := slices.IndexFunc(list, func(b boundary.Boundary) bool { return b.Level == boundary.Query && lines[b.Name] != "" })
+		if i < 0 {
+			return text + "; a cache of a statement stands around the function that runs it: name that under observe.functions in demarc.yaml and observe again"
+		}
+		line := lines[list[i].Name]
+		name := line[:max(strings.LastIndexByte(line, ':'), 0)]
+		return text + fmt.Sprintf("; the statement is run by %s: with observe: {functions: [%q]} in demarc.yaml and a new capture, demarc choose --level function --snippet cashews prints a cache of that function", line, name)
+	case other(boundary.Function):
+		return "--snippet cashews, fastapi-cache or django, which put a cache around a function; or without --level, which chooses among " + levelsInWords(levels)
 	}
 	return "--boundary NAME for one of them, or another of: " + strings.Join(snippet.Libraries(), ", ")
 }

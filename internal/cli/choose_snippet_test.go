@@ -13,7 +13,7 @@ import (
 	"github.com/demarc-dev/demarc/internal/fault"
 )
 
-// A snippet is for whole answers: the choice behind it is made among these, and what it cannot print is named with what to do.
+// A snippet is for whole answers and functions: the choice behind it is made among these, and what it cannot print is named with what to do.
 func TestSnippetOfAQuery(t *testing.T) {
 	events := reads()
 	for i := range events {
@@ -24,7 +24,7 @@ func TestSnippetOfAQuery(t *testing.T) {
 	}
 	dir := recorded(t, events...)
 	out, talk, err := chooseOf(t, "--snippet", "cashews", dir)
-	if err != nil || !strings.Contains(out, "def cached_get_items_id(") || !strings.Contains(talk, "choosing among whole answers") {
+	if err != nil || !strings.Contains(out, "def cached_get_items_id(") || !strings.Contains(talk, "choosing among whole answers and functions") {
 		t.Errorf("%v\n%s", err, talk)
 	}
 	_, _, err = chooseOf(t, "--snippet", "cashews", "--level", "query", dir)
@@ -33,7 +33,8 @@ func TestSnippetOfAQuery(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := f.Error() + f.Try
-	for _, want := range []string{`is a boundary of level query: there are snippets for the answers of GET routes`, "without --level", "demarc choose --explain"} {
+	for _, want := range []string{`is a boundary of level query: there are snippets for the answers of GET routes and for functions`, "without --level",
+		`run by shop.items:load:42: with observe: {functions: ["shop.items:load"]}`} {
 		if !strings.Contains(text, want) || !strings.Contains(text, "SELECT") {
 			t.Errorf("%q is missing in: %s", want, text)
 		}

@@ -1,5 +1,6 @@
-// Package snippet prints how a chosen boundary is put into a service: one module with one named function a boundary and
-// a switch for each, and a pytest that covers hit, drop, principal, lifetime and off. Nothing is read or run here.
+// Package snippet prints how a chosen boundary is put into a service: one module with one named function a boundary (a route
+// class or a wrapper of a view, or the decorator of a function) and a switch for each, and a pytest that covers hit, drop,
+// principal, lifetime and off. Nothing is read or run here.
 package snippet
 
 import (
@@ -34,6 +35,14 @@ func NoRow(library string) string {
 	return ""
 }
 
+// Levels are those of the boundaries that a library's snippet can put there.
+func Levels(library string) []string {
+	if library == "nginx" {
+		return []string{boundary.Response}
+	}
+	return []string{boundary.Response, boundary.Function}
+}
+
 // File is one file of a snippet.
 type File struct {
 	Name string `json:"name"`
@@ -48,6 +57,7 @@ var parsed = template.Must(template.ParseFS(templates, "templates/*.tmpl"))
 // place is a boundary in the words of the target's language.
 type place struct {
 	Name, Word, Function, Switch, Template, Parts, Tables, Says, Seconds string
+	Callable                                                             string // a function's own name
 	Location, CacheKey                                                   string // for nginx
 	Whole                                                                int64  // lifetime in whole seconds, at least one
 	Rows                                                                 bool   // drops by row
@@ -65,11 +75,13 @@ func Render(library string, list []boundary.Boundary) ([]File, error) {
 		return nil, errors.New("no boundary is worth a cache")
 	}
 	data := struct {
-		Library        string
-		Boundaries     []place
-		Drops, Rows    bool
-		Selectors      []selector
-		VersionSeconds int64
+		Library              string
+		Boundaries           []place
+		Responses, Functions []place // the boundaries of each level
+		Drops, Rows          bool
+		ResponseRows         bool // one of the answers drops by row
+		Selectors            []selector
+		VersionSeconds       int64
 	}{Library: library, VersionSeconds: 3600}
 	words := boundary.Words(list)
 	for i, b := range list {
@@ -79,6 +91,11 @@ func Render(library string, list []boundary.Boundary) ([]File, error) {
 		}
 		p.Word, p.Function, p.Switch = words[i], "cached_"+words[i], "BOUNDARY_"+strings.ToUpper(words[i])
 		data.Boundaries = append(data.Boundaries, p)
+		if b.Level == boundary.Function {
+			data.Functions = append(data.Functions, p)
+		} else {
+			data.Responses, data.ResponseRows = append(data.Responses, p), data.ResponseRows || p.Rows
+		}
 		data.Drops, data.Rows = data.Drops || len(b.InvalidateOn) > 0, data.Rows || p.Rows
 		data.VersionSeconds = max(data.VersionSeconds, 2*int64(time.Duration(b.TTL)/time.Second))
 	}
@@ -105,24 +122,41 @@ var (
 	pathParam = regexp.MustCompile(`\{[^}]*\}`)
 	plain     = regexp.MustCompile(`^[A-Za-z0-9_.*-]+$`)
 	sets      = regexp.MustCompile(`^[A-Za-z0-9_.,-]+$`)
+	function  = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.]*:([A-Za-z_][A-Za-z0-9_]*\.)*([A-Za-z_][A-Za-z0-9_]*)$`)
+	argument  = regexp.MustCompile(`^arg\.[A-Za-z_][A-Za-z0-9_]*$`)
 )
 
 func placeOf(library string, b boundary.Boundary) (place, error) {
 	route, isGet := strings.CutPrefix(b.Name, "GET ")
-	if b.Level != boundary.Response || !isGet {
-		if b.Level == boundary.Response {
-			return place{}, fmt.Errorf("%s is no GET route: there are snippets for the answers of GET routes", b.Name)
-		}
-		return place{}, fmt.Errorf("%q is a boundary of level %s: there are snippets for the answers of GET routes", b.Name, b.Level)
-	}
-	if !pathName.MatchString(route) {
+	var callable string
+	switch {
+	case b.Level == boundary.Response && !isGet:
+		return place{}, fmt.Errorf("%s is no GET route: there are snippets for the answers of GET routes", b.Name)
+	case b.Level == boundary.Response && !pathName.MatchString(route):
 		return place{}, fmt.Errorf("%s: the route holds other signs than letters, digits and _ { } : . / ~ -", b.Name)
+	case b.Level == boundary.Function && slices.Contains(Levels(library), b.Level):
+		match := function.FindStringSubmatch(b.Name)
+		if match == nil {
+			return place{}, fmt.Errorf("%q is no function: module:function or module:Class.method was expected", b.Name)
+		}
+		for _, k := range b.Key {
+			if !argument.MatchString(k) || k == "arg.self" || k == "arg.cls" {
+				return place{}, fmt.Errorf("%s has %s in its key: for a function only its arguments by name, and not a method's object", b.Name, k)
+			}
+		}
+		callable = match[2]
+	case b.Level != boundary.Response:
+		what := "the answers of GET routes"
+		if slices.Contains(Levels(library), boundary.Function) {
+			what += " and for functions"
+		}
+		return place{}, fmt.Errorf("%q is a boundary of level %s: there are snippets for %s", b.Name, b.Level, what)
 	}
 	if b.TTL <= 0 {
 		return place{}, fmt.Errorf("%s has no lifetime: one is needed, for the time in which a drop is lost", b.Name)
 	}
 	p := place{
-		Name: b.Name, Template: strconv.Quote(route),
+		Name: b.Name, Callable: callable, Template: strconv.Quote(route),
 		Seconds: strconv.FormatFloat(time.Duration(b.TTL).Seconds(), 'f', -1, 64),
 		Whole:   max(1, int64(time.Duration(b.TTL)/time.Second)),
 	}

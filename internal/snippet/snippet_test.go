@@ -49,16 +49,27 @@ var (
 	mine = boundary.Boundary{
 		Name: "GET /api/people/{name}/list", Level: boundary.Response, Key: []string{"path.name", "principal"}, TTL: boundary.TTL(time.Minute), Invalidation: boundary.None,
 	}
+	prices = boundary.Boundary{
+		Name: "shop.prices:prices", Level: boundary.Function, Key: []string{"arg.region", "arg.day"}, TTL: boundary.TTL(time.Minute),
+		Invalidation: boundary.TableFenced, InvalidateOn: drops("prices", "public.Regions"),
+	}
+	stock = boundary.Boundary{
+		Name: "shop.stock:Stock.of", Level: boundary.Function, Key: []string{"arg.sku"}, TTL: boundary.TTL(time.Minute), Invalidation: boundary.RowFenced,
+		InvalidateOn: []boundary.Drop{{Table: "stock", By: boundary.Row, Columns: []string{"sku", "place,shop"}}, {Table: "shops", By: boundary.Table}},
+	}
+	rates = boundary.Boundary{Name: "shop.rates:rates", Level: boundary.Function, TTL: boundary.TTL(time.Second), Invalidation: boundary.None}
 )
 
 // Each snippet does what it says: its own tests pass on a real Redis, or in a real nginx.
 func TestSnippetsPassTheirTests(t *testing.T) {
 	redis := need(t, "DEMARC_TEST_REDIS")
-	for library, list := range map[string][]boundary.Boundary{
-		"cashews": {articles, lists, tags, comments}, "fastapi-cache": {articles, comments}, "django": {articles, lists, tags}, "nginx": {tags, mine},
+	for name, list := range map[string][]boundary.Boundary{
+		"cashews": {articles, lists, comments, stock, rates}, "fastapi-cache": {articles, comments, prices},
+		"cashews functions": {prices}, "django": {articles, lists, tags, prices, rates}, "nginx": {tags, mine},
 	} {
-		t.Run(library, func(t *testing.T) {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			library, _, _ := strings.Cut(name, " ")
 			dir := t.TempDir()
 			files, err := Render(library, list)
 			if err != nil {
@@ -74,6 +85,9 @@ func TestSnippetsPassTheirTests(t *testing.T) {
 			cmd := exec.CommandContext(ctx, need(t, "DEMARC_TEST_PYTHON"), "-m", "pytest", "-q", "-p", "no:cacheprovider", dir)
 			cmd.Dir = dir
 			cmd.Env = append(os.Environ(), "REDIS_URL="+redis)
+			if library != "nginx" { // whose temporary folder no other pytest may close to its workers
+				cmd.Env = append(cmd.Env, "PYTEST_DEBUG_TEMPROOT="+dir)
+			}
 			out, err := cmd.CombinedOutput()
 			if err != nil || strings.Contains(string(out), "skipped") {
 				t.Fatalf("%v\n%s", err, out)
@@ -93,6 +107,18 @@ func TestRefused(t *testing.T) {
 		"dropped by write": {Name: "GET /a", Level: boundary.Response, TTL: 1e9, InvalidateOn: drops("a")},
 	} {
 		if _, err := Render("nginx", []boundary.Boundary{b}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, %q was expected", b.Name, err, want)
+		}
+	}
+	for want, b := range map[string]boundary.Boundary{
+		"of GET routes and for functions": {Name: "SELECT 1", Level: boundary.Query, TTL: 1e9},
+		"is no function":                  {Name: "shop\n:f", Level: boundary.Function, TTL: 1e9},
+		"has principal in its key":        {Name: "shop:f", Level: boundary.Function, TTL: 1e9, Key: []string{"arg.a", "principal"}},
+		"has arg.self in its key":         {Name: "shop:A.f", Level: boundary.Function, TTL: 1e9, Key: []string{"arg.self"}},
+		"has arg.*0 in its key":           {Name: "shop:f", Level: boundary.Function, TTL: 1e9, Key: []string{"arg.*0"}},
+		"has no lifetime":                 {Name: "shop:f", Level: boundary.Function},
+	} {
+		if _, err := Render("cashews", []boundary.Boundary{b}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, %q was expected", b.Name, err, want)
 		}
 	}
