@@ -91,8 +91,10 @@ def _reading(cls, method, did):
 
     @functools.wraps(original)
     async def read(self, *args, **kwargs):
-        if (not state.on or state.sampling or kwargs or len(args) != 1 or type(args[0]) is not str
-                or outer.get() is not None or NAME in state.disabled or getattr(self, "redis", None) is None):
+        if not state.on:
+            return await original(self, *args, **kwargs)
+        if (state.sampling or kwargs or len(args) != 1 or type(args[0]) is not str or outer.get() is not None
+                or NAME in state.disabled or getattr(self, "redis", None) is None):
             return await general(self, *args, **kwargs)
         slot = token = None
         try:
