@@ -104,6 +104,11 @@ func snippetTry(library string, list []boundary.Boundary, lines map[string]strin
 		line := lines[list[i].Name]
 		name := line[:max(strings.LastIndexByte(line, ':'), 0)]
 		return text + fmt.Sprintf("; the statement is run by %s: with observe: {functions: [%q]} in demarc.yaml and a new capture, demarc choose --level function --snippet cashews prints a cache of that function", line, name)
+	case slices.ContainsFunc(list, func(b boundary.Boundary) bool {
+		return b.Level == boundary.Function && slices.Contains(b.Key, "principal")
+	}):
+		return "a capture in which several users ask for the same (observe.principal in demarc.yaml says who asks): the principal stays in the key until answers to different users were compared, " +
+			"and a function whose answer does depend on it gets it as an argument"
 	case other(boundary.Function):
 		return "--snippet cashews, fastapi-cache or django, which put a cache around a function; or without --level, which chooses among " + levelsInWords(levels)
 	}

@@ -48,6 +48,40 @@ func TestSnippetOfAQuery(t *testing.T) {
 	}
 }
 
+// A function gets a decorator; nginx puts nothing around one; and one whose key holds who asks is not guessed at.
+func TestSnippetOfAFunction(t *testing.T) {
+	events, alone := reads(), reads()
+	for _, list := range [][]event.Event{events, alone} {
+		for i := range list {
+			if e := &list[i]; e.Request != nil && e.Request.Method == "GET" {
+				who := e.Request.Principal
+				if &list[0] == &alone[0] {
+					who = "user1"
+				}
+				e.Call = &event.Call{Code: "shop.items:load", Args: []event.NamedHash{{Name: "item", Hash: list[i-1].Query.Params[0]}}, ResultHash: e.Request.BodyHash, Principal: who}
+				e.Type, e.Request = event.TypeCall, nil
+			}
+		}
+	}
+	out, _, err := chooseOf(t, "--snippet", "cashews", recorded(t, events...))
+	if err != nil || !strings.Contains(out, "def cached_shop_items_load(fn):") || !strings.Contains(out, `parts=("arg.item",)`) {
+		t.Errorf("%v\n%s", err, out)
+	}
+	for _, c := range []struct {
+		want   string
+		events []event.Event
+		args   []string
+	}{
+		{"--snippet cashews, fastapi-cache or django", events, []string{"--snippet", "nginx", "--level", "function"}},
+		{"several users ask for the same", alone, []string{"--snippet", "django"}},
+	} {
+		var f *fault.Error
+		if _, _, err := chooseOf(t, append(c.args, recorded(t, c.events...))...); !errors.As(err, &f) || !strings.Contains(f.Try, c.want) {
+			t.Errorf("%q: %v", c.want, err)
+		}
+	}
+}
+
 func TestChooseSnippet(t *testing.T) {
 	dir := recorded(t, reads()...)
 	out, _, err := chooseOf(t, "--snippet", "cashews", dir)
