@@ -180,13 +180,13 @@ func TestDoctorOfARunningService(t *testing.T) {
 	health(t, p.runFile().URL, 1)
 	get(t, url+"/x")
 	health(t, p.runFile().URL, 3)
-	// What a recorder says of its hooks is in the capture after two seconds at most.
+	// What a recorder says of its hooks is in the capture after two seconds at most, and so are the requests.
 	on := func(r doctor.Report) bool {
 		at := slices.IndexFunc(r.Hooks, func(h doctor.HookState) bool { return h.Name == "wsgi" })
 		return at >= 0 && r.Hooks[at].States["on"] == 1
 	}
 	r := examined(t, dir, 0, env)
-	for end := time.Now().Add(15 * time.Second); !on(r) && time.Now().Before(end); r = examined(t, dir, 0, env) {
+	for end := time.Now().Add(15 * time.Second); !(on(r) && r.HealthRoute.Known) && time.Now().Before(end); r = examined(t, dir, 0, env) {
 		time.Sleep(200 * time.Millisecond)
 	}
 	finds(t, r, "running", doctor.OK, "demarc run (process ")
