@@ -129,14 +129,7 @@ func (fs *families) of(st *store, key string) *family {
 	n := &t.node
 	shape := make([]byte, 0, 96)
 	for count, rest := 0, key; ; count++ {
-		i := strings.IndexAny(rest, ":/|")
-		if count >= maxSegments {
-			i = -1
-		}
-		seg, sep := rest, ""
-		if i >= 0 {
-			seg, sep = rest[:i], rest[i:i+1]
-		}
+		seg, sep := firstSegment(rest, count)
 		shown := "{}"
 		if !variable(seg) && len(seg) <= 256 {
 			shown = seg
@@ -146,10 +139,10 @@ func (fs *families) of(st *store, key string) *family {
 		}
 		n, shown = fs.kid(t, n, sep, shown)
 		shape = append(append(shape, shown...), sep...)
-		if i < 0 {
+		if sep == "" {
 			break
 		}
-		rest = rest[i+1:]
+		rest = rest[len(seg)+1:]
 	}
 	if n.fam == nil {
 		n.fam = fs.make(t, string(shape))

@@ -57,18 +57,20 @@ func uuid(s string) bool {
 	return true
 }
 
+// firstSegment returns the first segment of what is left of a key behind count others, and the separator after it; "" after the last one.
+func firstSegment(rest string, count int) (seg, sep string) {
+	i := strings.IndexAny(rest, ":/|")
+	if i < 0 || count >= maxSegments {
+		return rest, ""
+	}
+	return rest[:i], rest[i : i+1]
+}
+
 // variables are the parts of a key that its family shows as {}, in order, and the words of the rest.
 func (fs *families) variables(st *store, key string) (parts []string, words []string) {
 	n := &fs.treeOf(st, key).node
 	for count, rest := 0, key; ; count++ {
-		i := strings.IndexAny(rest, ":/|")
-		if count >= maxSegments {
-			i = -1
-		}
-		seg, sep := rest, ""
-		if i >= 0 {
-			seg, sep = rest[:i], rest[i:i+1]
-		}
+		seg, sep := firstSegment(rest, count)
 		folded := n != nil && n.open&sepBit(sep) != 0
 		if n != nil {
 			at := sep + inner.ReplaceAllString(seg, "{}")
@@ -85,9 +87,9 @@ func (fs *families) variables(st *store, key string) (parts []string, words []st
 				return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r < 128
 			})...)
 		}
-		if i < 0 {
+		if sep == "" {
 			return parts, words
 		}
-		rest = rest[i+1:]
+		rest = rest[len(seg)+1:]
 	}
 }
