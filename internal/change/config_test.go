@@ -25,8 +25,8 @@ config:
   - env: API_TOKEN
   - command: cat version
   - redis: maxmemory-policy
-  - redis: ttl article:*
-  - redis: ttl few:*
+  - redis: ttl config-test:article:*
+  - redis: ttl config-test:few:*
 `
 
 // twoSides makes staging and production, which differ in most of what the record lists.
@@ -46,7 +46,7 @@ func twoSides(t *testing.T) *Record {
 	return record
 }
 
-// liveRedis fills two databases of the test's Redis with keys of different lifetimes. They share the server's settings.
+// liveRedis fills the test's Redis with keys of one lifetime, under names that only these tests use: other packages' tests share it.
 func liveRedis(t *testing.T, production string) {
 	t.Helper()
 	address := os.Getenv("DEMARC_TEST_REDIS")
@@ -58,13 +58,11 @@ func liveRedis(t *testing.T, production string) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	for _, do := range [][]string{{"FLUSHDB"}, {"SET", "few:1", "x", "EX", "60"}} {
-		if _, err := c.Do(do...); err != nil {
-			t.Fatal(err)
-		}
+	if _, err := c.Do("SET", "config-test:few:1", "x", "EX", "60"); err != nil {
+		t.Fatal(err)
 	}
 	for i := range 30 {
-		if _, err := c.Do("SET", fmt.Sprintf("article:%d", i), "x", "EX", "60"); err != nil {
+		if _, err := c.Do("SET", fmt.Sprintf("config-test:article:%d", i), "x", "EX", "60"); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -99,7 +97,7 @@ func TestCompareConfig(t *testing.T) {
 	want := map[string]string{
 		"file settings.py": StateFailed, "file same.py": StatePassed, "env CACHE_TTL": StateFailed, "env WORKERS": StatePassed,
 		"env ABSENT": StatePassed, "env DB_PASSWORD": StatePassed, "env API_TOKEN": StateFailed, "command cat version": StateFailed,
-		"redis maxmemory-policy": StatePassed, "redis ttl article:*": StatePassed, "redis ttl few:*": StateUndecided,
+		"redis maxmemory-policy": StatePassed, "redis ttl config-test:article:*": StatePassed, "redis ttl config-test:few:*": StateUndecided,
 	}
 	got := settingStates(settings)
 	for name, state := range want {
@@ -115,7 +113,7 @@ func TestCompareConfig(t *testing.T) {
 			t.Errorf("a secret is shown:\n%s", where)
 		}
 	}
-	for _, line := range []string{"- TTL = 60\n", "+ TTL = 300\n", "staging:    Python 3.11.2", "1 keys match few:*, fewer than 20"} {
+	for _, line := range []string{"- TTL = 60\n", "+ TTL = 300\n", "staging:    Python 3.11.2", "1 keys match config-test:few:*, fewer than 20"} {
 		if !strings.Contains(text.String(), line) {
 			t.Errorf("%q is not in\n%s", line, &text)
 		}
@@ -160,7 +158,7 @@ func TestCopyConfig(t *testing.T) {
 	if err != nil || info.Mode().Perm() != 0o640 {
 		t.Errorf("mode %v, %v", info.Mode(), err)
 	}
-	for _, name := range []string{"DB_PASSWORD", "API_TOKEN", "cat version", "ttl article:*", "nothing"} {
+	for _, name := range []string{"DB_PASSWORD", "API_TOKEN", "cat version", "ttl config-test:article:*", "nothing"} {
 		if _, _, err := CompareConfig(t.Context(), record, o, configOptions(true, name)); fault.ExitCode(err) != fault.ExitUsage {
 			t.Errorf("%s: %v", name, err)
 		}

@@ -22,26 +22,30 @@ func dial(t *testing.T) *Client {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	if _, err := c.Do("FLUSHDB"); err != nil {
-		t.Fatal(err)
-	}
 	return c
 }
 
 func TestLive(t *testing.T) {
 	c := dial(t)
+	t.Cleanup(func() { // only its own: other packages' tests use the database at the same time
+		for i := range 2500 {
+			if _, err := c.Do("DEL", "redis-test:"+strconv.Itoa(i)); err != nil {
+				t.Error(err)
+			}
+		}
+	})
 	for i := range 2500 {
-		if v, err := c.Do("SET", "a:"+strconv.Itoa(i), "x\r\ny", "EX", "60"); v != "OK" || err != nil {
+		if v, err := c.Do("SET", "redis-test:"+strconv.Itoa(i), "x\r\ny", "EX", "60"); v != "OK" || err != nil {
 			t.Fatal(v, err)
 		}
 	}
-	if v, err := c.Do("GET", "a:7"); v != "x\r\ny" || err != nil {
+	if v, err := c.Do("GET", "redis-test:7"); v != "x\r\ny" || err != nil {
 		t.Errorf("GET: %q %v", v, err)
 	}
 	if v, err := c.Do("GET", "absent"); v != nil || err != nil {
 		t.Errorf("GET of nothing: %v %v", v, err)
 	}
-	if _, err := c.Do("INCR", "a:7"); err == nil || !strings.Contains(err.Error(), "not an integer") {
+	if _, err := c.Do("INCR", "redis-test:7"); err == nil || !strings.Contains(err.Error(), "not an integer") {
 		t.Errorf("INCR: %v", err)
 	}
 	if policy, err := c.Setting("maxmemory-policy"); err != nil || policy == "" {
@@ -54,23 +58,23 @@ func TestLive(t *testing.T) {
 		t.Error("a pattern is no setting")
 	}
 	seen := map[string]bool{}
-	if err := c.Keys("a:*", 5000, func(k string) error { seen[k] = true; return nil }); err != nil || len(seen) != 2500 {
+	if err := c.Keys("redis-test:*", 5000, func(k string) error { seen[k] = true; return nil }); err != nil || len(seen) != 2500 {
 		t.Errorf("%d keys, %v", len(seen), err)
 	}
 	n := 0
-	if err := c.Keys("a:*", 10, func(string) error { n++; return nil }); err != nil || n != 10 {
+	if err := c.Keys("redis-test:*", 10, func(string) error { n++; return nil }); err != nil || n != 10 {
 		t.Errorf("%d keys, %v", n, err)
 	}
-	if left, forever, gone, err := c.TTL("a:7"); err != nil || forever || gone || left < 50*time.Second || left > time.Minute {
+	if left, forever, gone, err := c.TTL("redis-test:7"); err != nil || forever || gone || left < 50*time.Second || left > time.Minute {
 		t.Error(left, forever, gone, err)
 	}
 	if _, _, gone, err := c.TTL("absent"); err != nil || !gone {
 		t.Error(gone, err)
 	}
-	if _, err := c.Do("PERSIST", "a:7"); err != nil {
+	if _, err := c.Do("PERSIST", "redis-test:7"); err != nil {
 		t.Error(err)
 	}
-	if _, forever, _, err := c.TTL("a:7"); err != nil || !forever {
+	if _, forever, _, err := c.TTL("redis-test:7"); err != nil || !forever {
 		t.Error(forever, err)
 	}
 }
