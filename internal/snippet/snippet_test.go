@@ -80,7 +80,7 @@ func TestSnippetsPassTheirTests(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 			defer cancel()
 			cmd := exec.CommandContext(ctx, need(t, "DEMARC_TEST_PYTHON"), "-m", "pytest", "-q", "-p", "no:cacheprovider", dir)
 			cmd.Dir = dir
