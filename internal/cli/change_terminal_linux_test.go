@@ -26,7 +26,7 @@ func TestChangeNewAsks(t *testing.T) {
 	cmd, keys, out := atTerminal(t, dir, self, "change", "new")
 	from := 0
 	for _, a := range answers {
-		deadline := time.Now().Add(20 * time.Second)
+		deadline := time.Now().Add(patience)
 		for !strings.Contains(out.String()[from:], a.question) {
 			if time.Now().After(deadline) {
 				t.Fatalf("%q was not asked:\n%s", a.question, out.String())
@@ -57,7 +57,7 @@ func TestChangeNewAsks(t *testing.T) {
 	}
 
 	cmd, _, out = atTerminal(t, dir, self, "change", "new", "Other")
-	for deadline := time.Now().Add(20 * time.Second); !strings.Contains(out.String(), "Topic"); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); !strings.Contains(out.String(), "Topic"); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal(out.String())
 		}

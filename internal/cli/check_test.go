@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -179,7 +180,10 @@ func TestCheckBoundaries(t *testing.T) {
 func TestCheckWatch(t *testing.T) {
 	recorded(t, asked("/old", someTime, 1000, 1000, 5)...) // none of this counts
 	var down atomic.Bool
+	began := make(chan struct{}) // the watch asks only when it has read what stood in the log before
+	var once sync.Once
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		once.Do(func() { close(began) })
 		if down.Load() {
 			w.WriteHeader(503)
 		}
@@ -191,11 +195,11 @@ func TestCheckWatch(t *testing.T) {
 	stop := make(chan struct{})
 	done := make(chan error, 1)
 	go func() {
+		<-began
 		w, err := capture.Create(filepath.Join(capture.Root, "two"), capture.Options{})
 		if err == nil {
 			err = w.Append(asked("/new", time.Now().Add(500*time.Millisecond).UnixNano(), 300, 0, 5))
 		}
-		time.Sleep(time.Second)
 		add := func(path, text string) {
 			f, ferr := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 			if ferr == nil {

@@ -15,7 +15,8 @@ import (
 	"github.com/goccy/go-yaml"
 )
 
-// freePort is one that nothing listens on.
+// freePort is one that nothing listens on, and that nobody else is given for a minute: where a connection has just ended, the system
+// hands out no port, but a server may listen.
 func freePort(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -23,6 +24,16 @@ func freePort(t *testing.T) string {
 		t.Fatal(err)
 	}
 	defer func() { _ = l.Close() }()
+	client, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = client.Close() }()
+	server, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = server.Close() // the side that ends it first keeps the port
 	_, port, err := net.SplitHostPort(l.Addr().String())
 	if err != nil {
 		t.Fatal(err)
@@ -71,7 +82,7 @@ func (c *container) set(name, value string) {
 // python runs Python in the container and returns its output and whether it succeeded.
 func (c *container) python(t *testing.T, args ...string) (string, bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, python(t), args...)
 	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH")}, c.env...)
@@ -82,7 +93,7 @@ func (c *container) python(t *testing.T, args ...string) (string, bool) {
 // serve starts the service in the container, asks it something, and sees its events arrive at the collector.
 func (c *container) serve(t *testing.T, dir string, collector *process) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	t.Cleanup(cancel)
 	cmd := exec.CommandContext(ctx, python(t), write(t, dir, "app.py", "import greeting\n"+service))
 	var out buffer

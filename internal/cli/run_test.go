@@ -76,7 +76,7 @@ type process struct {
 // demarc prepares a demarc process; env is added to the environment.
 func demarc(t *testing.T, dir string, env []string, args ...string) *process {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	t.Cleanup(cancel)
 	p := &process{t: t, dir: dir, cmd: exec.CommandContext(ctx, os.Args[0], args...)}
 	p.cmd.Dir = dir
@@ -120,16 +120,25 @@ func (p *process) run() int {
 	return p.start().wait()
 }
 
+// patience is how long a test waits for what a machine that has time does at once.
+const patience = time.Minute
+
+// eventually waits until ok, and says whether that came.
+func eventually(ok func() bool) bool {
+	for end := time.Now().Add(patience); !ok(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			return false
+		}
+	}
+	return true
+}
+
 // until waits for a text in a stream.
 func (p *process) until(b *buffer, text string) {
 	p.t.Helper()
-	for range 1500 {
-		if strings.Contains(b.String(), text) {
-			return
-		}
-		time.Sleep(10 * time.Millisecond)
+	if !eventually(func() bool { return strings.Contains(b.String(), text) }) {
+		p.t.Fatalf("%q did not come.\nstdout: %s\nstderr: %s", text, p.stdout.String(), p.stderr.String())
 	}
-	p.t.Fatalf("%q did not come.\nstdout: %s\nstderr: %s", text, p.stdout.String(), p.stderr.String())
 }
 
 func (p *process) says(texts ...string) {
@@ -152,6 +161,15 @@ func (p *process) captures() []string {
 		list[i] = filepath.Dir(list[i])
 	}
 	return list
+}
+
+// holds waits until a capture that is being written has a text on disk, and returns all that it has.
+func holds(t *testing.T, dir, text string) (events string) {
+	t.Helper()
+	if !eventually(func() bool { events = exported(t, dir); return strings.Contains(events, text) }) {
+		t.Fatalf("%s did not come into %s:\n%s", text, dir, events)
+	}
+	return events
 }
 
 // exported returns a capture's events as JSON lines.
@@ -218,30 +236,29 @@ func get(t *testing.T, url string) string {
 
 func (p *process) runFile() engine.RunFile {
 	p.t.Helper()
-	for range 500 {
-		if r, err := engine.FindRun(filepath.Join(p.dir, ".demarc")); err == nil {
-			return r
-		}
-		time.Sleep(10 * time.Millisecond)
+	var r engine.RunFile
+	if !eventually(func() (ok bool) {
+		var err error
+		r, err = engine.FindRun(filepath.Join(p.dir, ".demarc"))
+		return err == nil
+	}) {
+		p.t.Fatalf("no run file\n%s", p.stderr.String())
 	}
-	p.t.Fatalf("no run file\n%s", p.stderr.String())
-	return engine.RunFile{}
+	return r
 }
 
 // health waits until the events received are at least n.
 func health(t *testing.T, url string, n int64) engine.Health {
 	t.Helper()
 	var h engine.Health
-	for range 500 {
+	if !eventually(func() bool {
 		if err := json.Unmarshal([]byte(get(t, url+"/health")), &h); err != nil {
 			t.Fatal(err)
 		}
-		if h.Received >= n {
-			return h
-		}
-		time.Sleep(10 * time.Millisecond)
+		return h.Received >= n
+	}) {
+		t.Fatalf("fewer than %d events: %+v", n, h)
 	}
-	t.Fatalf("fewer than %d events: %+v", n, h)
 	return h
 }
 
@@ -531,6 +548,7 @@ import signal, sys, time
 seen = []
 def note(n, f):
     seen.append(n)
+    print("got", int(n), flush=True)
 for n in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGTERM):
     signal.signal(n, note)
 print("ready", flush=True)
@@ -546,9 +564,9 @@ print(*map(int, seen), flush=True)
 		if err := p.cmd.Process.Signal(s); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(200 * time.Millisecond)
+		p.until(&p.stdout, fmt.Sprintf("got %d\n", s))
 	}
-	if code := p.wait(); code != 0 || p.stdout.String() != "ready\n2 1 10 15\n" {
+	if code := p.wait(); code != 0 || !strings.HasSuffix(p.stdout.String(), "got 15\n2 1 10 15\n") {
 		t.Errorf("exit code %d, stdout %q", code, p.stdout.String())
 	}
 }
@@ -575,7 +593,8 @@ func TestMarkOffOn(t *testing.T) {
 	if said := tell(0, "off", "--json"); !strings.Contains(said, `"schema":"demarc.control/1","ok":true,"processes":1`) {
 		t.Error(said)
 	}
-	time.Sleep(500 * time.Millisecond) // the recorder hears the order within its period, and tells its state
+	// The recorder hears the order within its period, and tells its state.
+	was := strings.Count(holds(t, filepath.Join(dir, r.Capture), `"recording":false`), `"recording":true`)
 	n := health(t, r.URL, 5).Received
 	for range 5 {
 		get(t, url)
@@ -586,7 +605,11 @@ func TestMarkOffOn(t *testing.T) {
 	}
 	n = health(t, r.URL, 0).Received
 	tell(0, "on")
-	time.Sleep(500 * time.Millisecond)
+	if !eventually(func() bool {
+		return strings.Count(exported(t, filepath.Join(dir, r.Capture)), `"recording":true`) > was
+	}) {
+		t.Error("the recorder did not tell that it is on")
+	}
 	get(t, url)
 	health(t, r.URL, n+2)
 	if said := tell(1, "mark", strings.Repeat("x", 300)); !strings.Contains(said, "1 to 200 bytes") {
@@ -614,8 +637,7 @@ func TestKilledCollector(t *testing.T) {
 	get(t, url)
 	r := p.runFile()
 	health(t, r.URL, 3)
-	time.Sleep(1200 * time.Millisecond) // what is older than a second is durable
-	orphan := int(serviceStart(t, exported(t, filepath.Join(dir, r.Capture))))
+	orphan := int(serviceStart(t, holds(t, filepath.Join(dir, r.Capture), `"type":"request"`)))
 	defer func() { _ = syscall.Kill(orphan, syscall.SIGKILL) }()
 	if err := p.cmd.Process.Kill(); err != nil {
 		t.Fatal(err)

@@ -170,7 +170,7 @@ func TestFullDisk(t *testing.T) {
 	get(t, url)
 	r := p.runFile()
 	health(t, r.URL, 3)
-	time.Sleep(1200 * time.Millisecond) // what is older than a second is durable
+	holds(t, filepath.Join(dir, r.Capture), `"type":"request"`)
 	limit := unix.Rlimit{Cur: 16, Max: 16}
 	if err := unix.Prlimit(p.cmd.Process.Pid, unix.RLIMIT_FSIZE, &limit, nil); err != nil {
 		t.Fatal(err)
