@@ -74,7 +74,7 @@ func newChooseCommand() *cobra.Command {
 			}
 			if library != "" {
 				file := boundariesOf(rep, chooseCommandLine(dir, cmd))
-				if err := writeSnippet(out, talk, file, library, only, into, asJSON, runBy(rep)); err != nil {
+				if err := writeSnippet(out, talk, file, library, only, into, asJSON, rep); err != nil {
 					return named(cmd, err)
 				}
 			} else if asJSON {

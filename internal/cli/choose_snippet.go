@@ -17,8 +17,8 @@ import (
 )
 
 // writeSnippet prints how the boundaries of a file are put into a service, those of the names given or all, or writes the
-// files into a folder, which is made; a file that stands there is not overwritten. lines says which line runs a statement, where known.
-func writeSnippet(out, talk io.Writer, file *boundary.File, library string, names []string, into string, asJSON bool, lines map[string]string) error {
+// files into a folder, which is made; a file that stands there is not overwritten. The report is the one that the file was made from.
+func writeSnippet(out, talk io.Writer, file *boundary.File, library string, names []string, into string, asJSON bool, rep *forecast.Report) error {
 	list := file.Boundaries
 	if len(names) > 0 {
 		list = nil
@@ -38,7 +38,7 @@ func writeSnippet(out, talk io.Writer, file *boundary.File, library string, name
 	files, err := snippet.Render(library, list)
 	if err != nil {
 		return &fault.Error{What: "cannot write a snippet for " + library, Cause: err, Expected: "boundaries that can be put there in this way",
-			Retry: fault.RetryUseless, Try: snippetTry(library, list, lines)}
+			Retry: fault.RetryUseless, Try: snippetTry(library, list, rep)}
 	}
 	switch {
 	case into != "":
@@ -89,11 +89,14 @@ func runBy(rep *forecast.Report) map[string]string {
 }
 
 // snippetTry says what to do instead where a snippet cannot be written.
-func snippetTry(library string, list []boundary.Boundary, lines map[string]string) string {
-	levels := snippet.Levels(library)
+func snippetTry(library string, list []boundary.Boundary, rep *forecast.Report) string {
+	lines, levels := runBy(rep), snippet.Levels(library)
 	other := func(level string) bool {
 		return !slices.Contains(levels, level) && slices.ContainsFunc(list, func(b boundary.Boundary) bool { return b.Level == level })
 	}
+	asker := slices.IndexFunc(list, func(b boundary.Boundary) bool {
+		return b.Level == boundary.Function && slices.Contains(b.Key, "principal")
+	})
 	switch {
 	case other(boundary.Query):
 		text := "without --level, which chooses among " + levelsInWords(levels)
@@ -104,15 +107,32 @@ func snippetTry(library string, list []boundary.Boundary, lines map[string]strin
 		line := lines[list[i].Name]
 		name := line[:max(strings.LastIndexByte(line, ':'), 0)]
 		return text + fmt.Sprintf("; the statement is run by %s: with observe: {functions: [%q]} in demarc.yaml and a new capture, demarc choose --level function --snippet cashews prints a cache of that function", line, name)
-	case slices.ContainsFunc(list, func(b boundary.Boundary) bool {
-		return b.Level == boundary.Function && slices.Contains(b.Key, "principal")
-	}):
-		return "a capture in which several users ask for the same (observe.principal in demarc.yaml says who asks): the principal stays in the key until answers to different users were compared, " +
-			"and a function whose answer does depend on it gets it as an argument"
+	case asker >= 0:
+		return whoAsks(rep, list[asker].Name)
 	case other(boundary.Function):
 		return "--snippet cashews, fastapi-cache or django, which put a cache around a function; or without --level, which chooses among " + levelsInWords(levels)
 	}
 	return "--boundary NAME for one of them, or another of: " + strings.Join(snippet.Libraries(), ", ")
+}
+
+// whoAsks says what to do where the principal is in the key of a function, which has no request in hand.
+func whoAsks(rep *forecast.Report, name string) string {
+	for i := range rep.Boundaries {
+		if rep.Boundaries[i].Name != name || rep.Boundaries[i].Level != forecast.LevelFunction {
+			continue
+		}
+		for _, in := range rep.Boundaries[i].Inputs {
+			switch {
+			case in.Name != "principal":
+			case in.Use == "key":
+				return fmt.Sprintf("what %s gives differs between users (%d of %d pairs): give it the user as an argument and observe again, or cache the answers around it", name, in.Differ, in.Pairs)
+			default:
+				return fmt.Sprintf("the principal stays in the key of %s: %s. It is left out where several users got the same, or where no request of the whole capture had one: "+
+					"observe.principal in demarc.yaml names the header or cookie that says who asks; then observe several users", name, in.Because)
+			}
+		}
+	}
+	return "a function whose key does not hold the principal"
 }
 
 func writeFiles(talk io.Writer, files []snippet.File, into string) error {

@@ -73,7 +73,7 @@ func TestSnippetOfAFunction(t *testing.T) {
 		args   []string
 	}{
 		{"--snippet cashews, fastapi-cache or django", events, []string{"--snippet", "nginx", "--level", "function"}},
-		{"several users ask for the same", alone, []string{"--snippet", "django"}},
+		{"stays in the key of shop.items:load: no two asked for the same. It is left out where several users got the same", alone, []string{"--snippet", "django"}},
 	} {
 		var f *fault.Error
 		if _, _, err := chooseOf(t, append(c.args, recorded(t, c.events...))...); !errors.As(err, &f) || !strings.Contains(f.Try, c.want) {

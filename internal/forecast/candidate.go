@@ -208,7 +208,7 @@ func (l *log) makeKeys(c *candidate) {
 // sameColumns is the table of inputs of all units, with the columns that the key was found in.
 func (l *log) sameColumns(c *candidate) *inputsOf {
 	t := l.inputsTable(c.units)
-	moved := &inputsOf{names: c.table.names, units: t.units}
+	moved := &inputsOf{names: c.table.names, units: t.units, who: c.table.who}
 	for _, row := range t.rows {
 		to := make([]uint64, len(c.table.names))
 		for from, name := range t.names {
@@ -373,10 +373,15 @@ func (l *log) gate(c *candidate) string {
 	return ""
 }
 
-// privateGate refuses answers that say private where the key has no principal.
+// privateGate refuses answers that say private where the key has no principal, or nobody knows what the principal was: then
+// no hit of the replay can be told from one of somebody else's.
 func (l *log) privateGate(c *candidate) string {
-	if who := slices.Index(c.table.names, principalName); who >= 0 && c.parts.key[who] {
-		return ""
+	who, why := c.table.who, "the principal is not in the key"
+	if who >= 0 && c.parts.key[who] {
+		if c.parts.unsaid != unknownAsker {
+			return ""
+		}
+		why = unknownAsker
 	}
 	n := 0
 	for _, i := range c.units {
@@ -385,7 +390,7 @@ func (l *log) privateGate(c *candidate) string {
 		}
 	}
 	if n > 0 {
-		return fmt.Sprintf("%d of %d answers say private, and the principal is not in the key", n, len(c.units))
+		return fmt.Sprintf("%d of %d answers say private, and %s", n, len(c.units), why)
 	}
 	return ""
 }

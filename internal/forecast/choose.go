@@ -327,8 +327,8 @@ func (l *log) warnings(list []*candidate) []Warning {
 	} else if 20*s.unhashed > s.requests {
 		add("few-hashes", "%s of the requests carry no hash of their answer", share(s.unhashed, s.requests))
 	}
-	if s.requests > 0 && s.anonymous == s.requests {
-		add("no-principals", "who asked is not known: whether answers differ between users cannot be told")
+	if a := &s.askers; a.requests > 0 && a.unknown == a.requests {
+		add("no-principals", "who asked is not known: whether answers differ between users cannot be told; the principal stays in each key, and hits are counted as if all were one user")
 	}
 	if s.requests > 0 && s.events[event.TypeQuery] == 0 {
 		add("no-queries", "no statement was recorded: what an answer rests on, and which write changes it, is not known")

@@ -117,6 +117,7 @@ func (f *Forecast) Add(batch []event.Event) error {
 		if e.Recorder != nil {
 			f.seen.watched(e.Recorder.Hooks)
 		}
+		f.seen.askers.look(e)
 		if e.At >= f.opt.Since {
 			f.add(e)
 		}

@@ -43,6 +43,7 @@ type inputsOf struct {
 	units    []int32     // indices into log.units, by start
 	times    [][][]int64 // of each unit: when what it rests on was written
 	unlikely []bool      // inputs
+	who      int         // column of the principal, -1 for none
 }
 
 // maxCompared is how many units of a boundary are looked at to find its key: those of a few stretches of time.
@@ -68,7 +69,7 @@ const principalName = "principal"
 
 // inputsTable collects the inputs of units, which are answers worth comparing.
 func (l *log) inputsTable(units []int32) *inputsOf {
-	t := &inputsOf{units: units}
+	t := &inputsOf{units: units, who: -1}
 	col := map[uint32]int{}
 	place := func(name uint32) int {
 		c, ok := col[name]
@@ -84,7 +85,10 @@ func (l *log) inputsTable(units []int32) *inputsOf {
 		return c
 	}
 	who := l.names.id(principalName)
-	anyone := slices.ContainsFunc(units, func(u int32) bool { return l.units[u].who != 0 })
+	anyone := slices.ContainsFunc(units, func(u int32) bool { return l.units[u].who != 0 || l.asksUnknown(&l.units[u]) })
+	if anyone { // the first: what comes beyond the limit counts as one input, and this must not be in it
+		t.who = place(who)
+	}
 	var all []uint64
 	for _, i := range units {
 		u := &l.units[i]
@@ -100,7 +104,7 @@ func (l *log) inputsTable(units []int32) *inputsOf {
 			}
 		}
 		if anyone {
-			row[place(who)] = u.who
+			row[t.who] = u.who
 		}
 		all = append(all, row[:len(t.names)]...)
 		t.rows = append(t.rows, all[len(all)-len(t.names):])
@@ -187,6 +191,9 @@ func (l *log) evidence(t *inputsOf, key []bool) *evidence {
 			if t.rows[b][c] == v {
 				continue
 			}
+			if equal && c == t.who && (v == 0 || t.rows[b][c] == 0) {
+				continue // who is not known may be the same one
+			}
 			e.anyWith[c]++
 			e.anyAgainst[c] += diff
 			if clean {
@@ -249,6 +256,9 @@ type keyParts struct {
 
 	who       int // column of the principal, -1 for none
 	principal finding
+	nobody    bool   // no request of the capture had one
+	unsaid    string // why that cannot be said, although none was seen
+	needless  bool   // it is left out for that, without a comparison
 }
 
 // keyParts finds the inputs that decide the answer. It starts with those that name what is asked for and who asks, adds the
@@ -274,7 +284,8 @@ func (l *log) keyParts(t *inputsOf) keyParts {
 	if k.same > 0 {
 		k.chance += float64(k.unstable) / float64(k.same)
 	}
-	k.who = slices.Index(t.names, principalName)
+	k.who = t.who
+	k.nobody, k.unsaid = l.seen.askers.nobody()
 	for c, name := range t.names {
 		k.key[c] = tier(name) == 0 || c == k.who
 	}
@@ -285,13 +296,14 @@ func (l *log) keyParts(t *inputsOf) keyParts {
 		// that merely comes along with a few of the principals would be taken for what makes answers differ.
 		k.key[k.who] = false
 		k.principal = k.finding(t, l.evidence(t, k.key), k.who)
-		k.key[k.who] = !k.principal.enough
+		k.needless = k.nobody && !k.principal.enough && !k.principal.matters && l.withoutRequest(t)
+		k.key[k.who] = !k.principal.enough && !k.needless
 		if !k.key[k.who] {
 			l.removeParts(t, &k, order)
 		}
 	}
 	for _, c := range order { // the likeliest first: what is kept may let others follow from the key
-		if !k.key[c] {
+		if !k.key[c] && !(c == k.who && k.needless) {
 			k.key[c] = l.mustKeep(t, &k, c)
 		}
 	}
@@ -300,6 +312,18 @@ func (l *log) keyParts(t *inputsOf) keyParts {
 		k.inputs = append(k.inputs, l.judge(t, &k, c))
 	}
 	return k
+}
+
+// NoAsker says why the principal is not in the key of a function or statement although no two were compared.
+const NoAsker = "no request had one"
+
+// withoutRequest says whether what stands around the units, if they are cached, has no request in hand that could say who
+// asks. There the principal in the key is no cache at all, and where no request of the whole capture had a principal
+// nothing that was observed can depend on one: it is left out. An answer keeps it all the same: all who do not say who they
+// are share its entries, so that it costs nothing while there are no users, and it is what holds on the day when there are.
+// Statements are as functions: a cache of one stands around the function that runs it.
+func (l *log) withoutRequest(t *inputsOf) bool {
+	return len(t.units) > 0 && l.units[t.units[0]].level != response
 }
 
 // unlikelyInputs are headers, and what has another value each time: neither is blamed while there is another input that
@@ -409,6 +433,12 @@ func (l *log) judge(t *inputsOf, k *keyParts, c int) KeyInput {
 	switch {
 	case inKey && f.matters:
 		in.Use, in.Because = useKey, "answers differ with it"
+	case c == k.who && inKey && k.nobody:
+		in.Use, in.Because = useKept, NoAsker+"; in the key of an answer it costs nothing"
+	case c == k.who && inKey && k.unsaid != "":
+		in.Use, in.Because = useKept, k.unsaid
+	case c == k.who && k.needless:
+		in.Use, in.Because = useIgnored, NoAsker
 	case inKey && !varies && in.Name == principalName:
 		in.Use, in.Because = useKept, "no two asked for the same"
 	case inKey && !varies:

@@ -13,8 +13,8 @@ type seen struct {
 	cut             int       // boundaries beyond the limit
 	requests        int64
 	unhashed        int64 // requests without body_hash
-	anonymous       int64 // requests that do not say who asked
 	unhashedQueries int64
+	askers          askers
 	dropped         int64
 	rate            float64
 	changed         map[uint32]bool // tables that the database's log speaks of
@@ -60,9 +60,6 @@ func (s *seen) look(e *event.Event) {
 		s.requests++
 		if e.Request.BodyHash == 0 {
 			s.unhashed++
-		}
-		if e.Request.Principal == "" {
-			s.anonymous++
 		}
 	}
 	if r := e.Recorder; r != nil {

@@ -53,7 +53,7 @@ func (f *Forecast) Traces(key []string) []Trace {
 			}
 		default:
 			for col, name := range table.names {
-				in[col] = tier(name) <= 1 || name == principalName
+				in[col] = tier(name) <= 1 || col == table.who && slices.ContainsFunc(table.rows, func(row []uint64) bool { return row[col] != 0 })
 			}
 		}
 		for col, name := range table.names {

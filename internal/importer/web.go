@@ -216,15 +216,16 @@ func (o *WebOptions) asked(x *exchange, host string) (principal string, vary []e
 		}
 		vary = append(vary, event.NamedHash{Name: name, Hash: o.Hash(value)})
 	}
-	var authorization string
+	var authorization, key string
 	var cookies []event.Pair
-	seen := false // who asks would be seen if somebody said so
+	seen := false   // who asks would be seen if somebody said so
+	hidden := false // somebody said so, and the log does not tell who
 	add("host", host)
 	for _, h := range x.asked {
 		name := strings.ToLower(h.Name)
 		switch {
 		case name == "authorization":
-			if h.Value != redacted {
+			if hidden = hidden || h.Value == redacted; h.Value != redacted {
 				authorization = h.Value
 			}
 		case name == "cookie":
@@ -234,6 +235,10 @@ func (o *WebOptions) asked(x *exchange, host string) (principal string, vary []e
 				cookies = append(cookies, jar(h.Value)...)
 			}
 		case len(name) > maxName:
+		case strings.HasPrefix(name, "x-api-key"), strings.HasPrefix(name, "x-auth"):
+			if hidden = hidden || h.Value == redacted; h.Value != redacted && (key == "" || strings.HasSuffix(name, "user")) { // rather than a token beside it
+				key = h.Value
+			}
 		case slices.Contains(varyNames, name), strings.HasPrefix(name, "x-") && !slices.ContainsFunc(noise, func(n string) bool { return strings.HasPrefix(name, n) }):
 			if h.Value != redacted {
 				add(name, h.Value)
@@ -248,14 +253,11 @@ func (o *WebOptions) asked(x *exchange, host string) (principal string, vary []e
 		add("cookie."+name, c.Value)
 	}
 	slices.SortFunc(vary, func(a, b event.NamedHash) int { return cmp.Compare(a.Name, b.Name) })
-	who := identity(authorization, cookies)
-	if who == "" {
-		who = x.user
-	}
+	who := cmp.Or(identity(authorization, cookies), x.user, key)
 	switch {
 	case who != "":
 		principal = o.Hash(who).String()
-	case seen:
+	case seen && !hidden:
 		principal = "-"
 	}
 	return principal, vary, cookie

@@ -45,6 +45,8 @@ func safePerUser(b *forecast.Boundary) string {
 		return fmt.Sprintf("Yes: the principal stays in the key, since only %d pairs tell whether answers differ between users (%s).", in.Pairs, in.Because)
 	case in.Use == "follows":
 		return "Yes: one key was never asked for by two users."
+	case in.Because == forecast.NoAsker:
+		return "Yes, as long as there are no users: no request of the whole capture had a principal. Once somebody can sign in, observe again."
 	}
 	return fmt.Sprintf("Yes: in %d pairs of different users (or none) the answers were the same.", in.Pairs)
 }

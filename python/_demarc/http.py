@@ -1,7 +1,8 @@
 """What an HTTP request and its answer tell, for every entry hook: identity, candidate inputs, kept headers.
 
 Identity is looked for in this order: what the framework knows (the entry hook gives it), the header or cookie named in
-the settings, the subject of a JWT, another Authorization value, the session cookie; else the request is anonymous.
+the settings, the subject of a JWT, another Authorization value, the session cookie, a header such as X-Api-Key; else
+the request is anonymous.
 """
 
 import base64
@@ -28,6 +29,7 @@ _VARY = {b"accept-language", b"host", b"accept", b"accept-encoding", b"user-agen
 # Headers whose value is another one on every request: never an input worth a guess.
 _NOISE = (b"x-request-id", b"x-correlation-id", b"x-forwarded-for", b"x-real-ip", b"x-amzn-trace-id", b"x-trace-id",
           b"x-b3-", b"x-datadog-", b"x-cloud-trace", b"x-request-start", b"x-api-key", b"x-auth", b"x-csrf")
+_KEYS = (b"x-api-key", b"x-auth")  # beginnings of headers that say who asks where nothing else does
 SESSION_COOKIES = ("sessionid", "session", "connect.sid", "sid", "_session", "auth", "access_token")
 
 _names = {}  # header name -> text number of the vary name, or None for one that is not kept
@@ -76,15 +78,18 @@ def asked(headers):
 
 
 def _ask(headers):
-    vary, authorization, cookie, named, length = read_headers(headers)
-    return tuple(vary), principal(authorization, cookie, named), cookie is not None, number(length)
+    vary, authorization, cookie, named, length, key = read_headers(headers)
+    who = principal(authorization, cookie, named)
+    if key is not None and who == ANONYMOUS:
+        who = _hash(key)
+    return tuple(vary), who, cookie is not None, number(length)
 
 
 def read_headers(headers):
-    """Looks once through a request's headers. Returns (vary, authorization, cookie, named identity, content length),
-    absent ones None."""
+    """Looks once through a request's headers. Returns (vary, authorization, cookie, named identity, content length, a
+    key that may say who asks), absent ones None."""
     vary = []
-    authorization = cookie = named = length = None
+    authorization = cookie = named = length = key = None
     want = _wanted_header()
     for name, value in headers:
         try:
@@ -101,11 +106,13 @@ def read_headers(headers):
             cookie = value
         elif name == b"content-length":
             length = value
+        elif name.startswith(_KEYS) and (key is None or name.endswith(b"user")):  # rather than a token beside it
+            key = value
         if want is not None and name == want:
             named = value
     if cookie is not None:
         add_cookies(vary, cookie)
-    return vary, authorization, cookie, named, length
+    return vary, authorization, cookie, named, length, key
 
 
 _wanted = None

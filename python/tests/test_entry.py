@@ -130,6 +130,19 @@ def test_identity(collector):
     assert vary[4]["cookie.x"] != vary[5]["cookie.x"] and vary[4]["cookie.sessionid"] == vary[5]["cookie.sessionid"]
 
 
+def test_a_key_in_a_header_says_who_asks_where_nothing_else_does(collector):
+    with serve(collector, *UVICORN, "fastapi_app:app") as (get, _):
+        for headers in ({"X-Api-Key": "one"}, {"X-API-KEY": "two"},
+                        {"X-Auth-Request-Access-Token": "a", "X-Auth-Request-User": "u"},
+                        {"X-Auth-Request-User": "u", "X-Auth-Request-Access-Token": "b"}, {"X-Requested-With": "js"},
+                        {"Cookie": "sessionid=abc", "X-Api-Key": "one"}, {"Cookie": "sessionid=abc"}):
+            get("/a/1", **headers)
+        collector.wait_for(lambda c: len(c.of("request")) == 7)
+    p = [e["principal"] for e in collector.of("request")]
+    assert p[4] == "-" and p[2] == p[3] and p[5] == p[6] and len(set(p)) == 5
+    assert not any("api-key" in name or "x-auth" in name for e in collector.of("request") for name in e["vary"])
+
+
 def test_identity_of_frameworks(collector):
     with serve(collector, *GUNICORN, "django_app:application") as (get, _):
         get("/a/1")
