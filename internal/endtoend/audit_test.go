@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -107,7 +108,10 @@ func copyFile(from, to string) error {
 // audit runs demarc audit over all that the copy has, and probes it while it runs.
 func (a *audited) audit(env ...string) *auditJSON {
 	a.t.Helper()
-	time.Sleep(1200 * time.Millisecond) // until the last event is on disk
+	a.ask("GET", "/health?last=1", "")
+	wait(a.t, "the last request in the capture", func() bool {
+		return slices.ContainsFunc(a.events(), func(e map[string]any) bool { return e["target"] == "/health?last=1" })
+	})
 	cmd := exec.Command(demarc(a.t), "audit", "--json", "--project", a.copy, "--log", a.log, "--probe", a.base, a.capture)
 	cmd.Dir, cmd.Env = a.dir, append(cleanEnv(), env...)
 	var errs strings.Builder

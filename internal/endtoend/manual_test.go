@@ -22,13 +22,14 @@ func TestManual(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	program := demarc(t) // which may have to be built: the port is not to wait for that
 	port := fmt.Sprint(freePort(t))
 	dir := t.TempDir()
 	if err := os.CopyFS(filepath.Join(dir, "conduit"), os.DirFS(filepath.Join(examples(t, "conduit"), "conduit"))); err != nil {
 		t.Fatal(err)
 	}
 	m := &manual{t: t, dir: dir, port: port, env: append(cleanEnv(),
-		"PATH="+filepath.Dir(demarc(t))+":"+filepath.Dir(python)+":"+os.Getenv("PATH"), "PYTHONDONTWRITEBYTECODE=1")}
+		"PATH="+filepath.Dir(program)+":"+filepath.Dir(python)+":"+os.Getenv("PATH"), "PYTHONDONTWRITEBYTECODE=1")}
 	t.Cleanup(m.kill)
 	commands := 0
 	for _, block := range regexp.MustCompile("(?s)```console\n(.*?)```").FindAllStringSubmatch(string(page), -1) {
@@ -84,7 +85,9 @@ func (m *manual) step(command string, expected []string) {
 			}
 			return err == nil
 		})
-		time.Sleep(200 * time.Millisecond)
+		for end := time.Now().Add(20 * time.Second); missing(m.out.String(), expected) != "" && time.Now().Before(end); {
+			time.Sleep(50 * time.Millisecond)
+		}
 		m.expect(command, m.out.String(), expected)
 	default:
 		out, err := m.command(command).CombinedOutput()
@@ -107,6 +110,13 @@ func (m *manual) command(line string) *exec.Cmd {
 
 func (m *manual) expect(command, got string, lines []string) {
 	m.t.Helper()
+	if line := missing(got, lines); line != "" {
+		m.t.Fatalf("%s: the manual promises\n%s\nnot found in\n%s", command, line, got)
+	}
+}
+
+// missing is the first line that is not found behind those before it, empty where all are.
+func missing(got string, lines []string) string {
 	rest := strings.Join(strings.Fields(got), " ")
 	for _, line := range lines {
 		var parts []string
@@ -116,8 +126,9 @@ func (m *manual) expect(command, got string, lines []string) {
 		pattern := strings.Join(parts, ".*?")
 		at := regexp.MustCompile(pattern).FindStringIndex(rest)
 		if at == nil {
-			m.t.Fatalf("%s: the manual promises\n%s\nnot found in\n%s", command, line, got)
+			return line
 		}
 		rest = rest[at[1]:]
 	}
+	return ""
 }

@@ -60,6 +60,8 @@ func examples(t *testing.T, name string) string {
 	return dir
 }
 
+// freePort is a port that nobody else is given for a minute: where a connection has just ended, the system hands out none, but a
+// server may listen.
 func freePort(t *testing.T) int {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -67,6 +69,16 @@ func freePort(t *testing.T) int {
 		t.Fatal(err)
 	}
 	defer l.Close()
+	client, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	server, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	server.Close() // the side that ends it first keeps the port
 	return l.Addr().(*net.TCPAddr).Port
 }
 
@@ -102,6 +114,7 @@ func (l *lockedBuffer) String() string {
 // path answers.
 func observe(t *testing.T, cwd, path string, env, flags, command []string) *service {
 	t.Helper()
+	program := demarc(t) // which may have to be built: the port is not to wait for that
 	port := freePort(t)
 	s := &service{t: t, dir: t.TempDir(), base: fmt.Sprintf("http://127.0.0.1:%d", port)}
 	s.capture = filepath.Join(s.dir, "capture")
@@ -110,11 +123,11 @@ func observe(t *testing.T, cwd, path string, env, flags, command []string) *serv
 	for _, a := range command {
 		args = append(args, strings.ReplaceAll(a, "%d", fmt.Sprint(port)))
 	}
-	s.cmd = exec.Command(demarc(t), args...)
+	s.cmd = exec.Command(program, args...)
 	s.cmd.Dir = cwd
 	s.cmd.Env = append(cleanEnv(), env...)
 	s.cmd.Stdout, s.cmd.Stderr = &s.out, &s.errs
-	s.cmd.WaitDelay = time.Second // where the service outlives demarc, it still holds the pipes
+	s.cmd.WaitDelay = 20 * time.Second // where the service outlives demarc, it still holds the pipes
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := s.cmd.Start(); err != nil {
 		t.Fatal(err)

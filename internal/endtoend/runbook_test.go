@@ -22,6 +22,7 @@ func TestRunbook(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	program := demarc(t) // which may have to be built: the ports are not to wait for that
 	ports := strings.NewReplacer("8001", fmt.Sprint(freePort(t)), "8002", fmt.Sprint(freePort(t)))
 	place := t.TempDir()
 	dir := filepath.Join(place, "shop")
@@ -29,7 +30,7 @@ func TestRunbook(t *testing.T) {
 		copyInto(t, filepath.Join(examples(t, "conduit"), part), filepath.Join(dir, part))
 	}
 	m := &manual{t: t, dir: dir, env: append(cleanEnv(),
-		"PATH="+filepath.Dir(demarc(t))+":"+filepath.Dir(python)+":"+os.Getenv("PATH"), "PYTHONDONTWRITEBYTECODE=1",
+		"PATH="+filepath.Dir(program)+":"+filepath.Dir(python)+":"+os.Getenv("PATH"), "PYTHONDONTWRITEBYTECODE=1",
 		"GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_NOSYSTEM=1", "HOME="+place,
 		"GIT_AUTHOR_NAME=Ada", "GIT_AUTHOR_EMAIL=ada@example.org", "GIT_COMMITTER_NAME=Ada", "GIT_COMMITTER_EMAIL=ada@example.org")}
 	var users []*exec.Cmd

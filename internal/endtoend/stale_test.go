@@ -87,7 +87,7 @@ func checkToldSoon(t *testing.T, s *service, told time.Time) {
 	}
 	after := told.Sub(proved)
 	t.Logf("the finding was told %v after the event that proves it", after.Round(time.Millisecond))
-	if after < 0 || after > 10*time.Second {
+	if after < 0 || after > 30*time.Second {
 		t.Errorf("the finding was told %v after the event that proves it", after)
 	}
 }
@@ -107,9 +107,9 @@ func TestStaleWhileItRuns(t *testing.T) {
 	for range 4 {
 		s.get("/articles/2")
 	}
-	time.Sleep(2500 * time.Millisecond) // until the entry has expired
+	time.Sleep(5500 * time.Millisecond) // until the entry has expired
 	s.get("/articles/2")
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(60 * time.Second)
 	for !strings.Contains(s.errs.String(), "demarc: stale read: forgot, proven · article:{}") {
 		if time.Now().After(deadline) {
 			t.Fatalf("nothing was said while the service ran:\n%s", s.errs.String())

@@ -1,4 +1,4 @@
-"""Articles in SQLite, kept in the process for two seconds. Renaming an article drops its entry; publishing one forgets to."""
+"""Articles in SQLite, kept in the process for five seconds. Renaming an article drops its entry; publishing one forgets to."""
 
 import sqlite3
 
@@ -8,7 +8,7 @@ from fastapi import FastAPI, Header
 db = sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
 db.execute("CREATE TABLE articles (id INTEGER PRIMARY KEY, title TEXT, published INTEGER)")
 db.executemany("INSERT INTO articles VALUES (?, ?, 0)", [(n, f"article {n}") for n in range(1, 6)])
-entries = TTLCache(100, 2)
+entries = TTLCache(100, 5)
 app = FastAPI()
 
 
