@@ -20,7 +20,7 @@ commands:
   backup: cp version "$DEMARC_BACKUP"
   restore: cp "$DEMARC_BACKUP" "$DEMARC_SCRATCH/version" && cmp version "$DEMARC_SCRATCH/version"
   deploy: ./deploy.sh v2
-  health: {run: test -s version, timeout: 1s}
+  health: {run: test -s version, timeout: 20s}
   verify: grep -q v2 version
   rollback: ./deploy.sh v1
 `
@@ -158,7 +158,7 @@ func TestRehearseFailures(t *testing.T) {
 		steps    string // the last ones
 		banner   bool
 	}{
-		"unhealthy before": {"run: test -s version", "run: test -s absent", "not healthy before anything", "v1", "health-before=failed", false},
+		"unhealthy before": {"run: test -s version, timeout: 20s", "run: test -s absent, timeout: 1s", "not healthy before anything", "v1", "health-before=failed", false},
 		"empty backup":     {`cp version "$DEMARC_BACKUP"`, `true >"$DEMARC_BACKUP"`, "the backup failed", "v1", "backup=failed", false},
 		"no backup":        {`cp version "$DEMARC_BACKUP"`, "true", "the backup failed", "v1", "backup=failed", false},
 		"old backup": {`  backup: cp version "$DEMARC_BACKUP"`, "  backup: {run: \"touch -d 2001-01-01 version; true\", artifact: version}",
@@ -173,7 +173,7 @@ func TestRehearseFailures(t *testing.T) {
 		"kills its group": {"./deploy.sh v2", "kill -9 0", "the deploy failed", "v1", "rollback=passed", false},
 		"verify fails":    {"grep -q v2 version", "grep -q v3 version", "verify failed after the deploy", "v1", "rollback=passed", false},
 		"rollback fails":  {"./deploy.sh v1", "echo no way back; exit 4", "the rollback failed on staging: exit 4", "v2", "rollback=failed", true},
-		"rollback breaks": {"./deploy.sh v1", "rm version", "not healthy after the rollback", "", "health-after=failed", true},
+		"rollback breaks": {"20s}\n  verify: grep -q v2 version\n  rollback: ./deploy.sh v1", "2s}\n  verify: grep -q v2 version\n  rollback: rm version", "not healthy after the rollback", "", "health-after=failed", true},
 		"rollback lies":   {"./deploy.sh v1", "true", "the checks are not what they were", "v2", "verify-after=passed", true},
 	} {
 		t.Run(name, func(t *testing.T) {

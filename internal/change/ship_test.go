@@ -151,7 +151,7 @@ func TestShipFailures(t *testing.T) {
 	}{
 		"deploy": {"deploy: ./deploy.sh v2", "deploy: ./deploy.sh v2; " + onProduction, false, 1,
 			"the deploy failed: exit 7; production was rolled back and is healthy", "v1", "rolling production back"},
-		"health": {"test -s version", `test "$DEMARC_ENVIRONMENT $DEMARC_STEP" != "production health"`, false, 1,
+		"health": {"test -s version, timeout: 20s", `'test "$DEMARC_ENVIRONMENT $DEMARC_STEP" != "production health"', timeout: 1s`, false, 1,
 			"not healthy after the deploy: exit 1; production was rolled back", "v1", ""},
 		"kept":        {"deploy: ./deploy.sh v2", "deploy: ./deploy.sh v2; " + onProduction, true, 1, "not rolled back, as asked", "v2", "!!  PRODUCTION IS LEFT"},
 		"no way back": {"rollback: ./deploy.sh v1", "rollback: " + onProduction + "; ./deploy.sh v1", false, 1, "", "v2", ""},
@@ -246,10 +246,15 @@ func TestVerify(t *testing.T) {
 }
 
 func TestInterrupted(t *testing.T) {
-	record := rehearsed(t, strings.Replace(fileService, "deploy: ./deploy.sh v2", `deploy: ./deploy.sh v2; if [ "$DEMARC_ENVIRONMENT" = production ]; then sleep 60; fi`, 1))
+	record := rehearsed(t, strings.Replace(fileService, "deploy: ./deploy.sh v2", `deploy: ./deploy.sh v2; if [ "$DEMARC_ENVIRONMENT" = production ]; then touch begun; sleep 60; fi`, 1))
 	o, s, _ := shipOptions()
 	ctx, cancel := context.WithCancel(t.Context())
-	time.AfterFunc(300*time.Millisecond, cancel)
+	go func() {
+		for _, err := os.Stat("begun"); err != nil && t.Context().Err() == nil; _, err = os.Stat("begun") {
+			time.Sleep(5 * time.Millisecond)
+		}
+		cancel()
+	}()
 	if _, err := Ship(ctx, record, o, s); !errors.Is(err, context.Canceled) {
 		t.Fatal(err)
 	}

@@ -60,8 +60,14 @@ func TestTimeout(t *testing.T) {
 
 func TestCancel(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	r, err := Run(ctx, Spec{Line: "echo begun; sleep 60", Started: func(Process) error {
-		time.AfterFunc(300*time.Millisecond, cancel)
+	file := filepath.Join(t.TempDir(), "begun")
+	r, err := Run(ctx, Spec{Line: "echo begun; touch " + file + "; sleep 60", Started: func(Process) error {
+		go func() {
+			for _, err := os.Stat(file); err != nil && ctx.Err() == nil; _, err = os.Stat(file) {
+				time.Sleep(5 * time.Millisecond)
+			}
+			cancel()
+		}()
 		return nil
 	}})
 	if !errors.Is(err, context.Canceled) || !r.Cancelled || r.Tail != "begun" {
