@@ -56,7 +56,7 @@ counts = {"dropped": 0, "sampled": 0}
 
 
 def emit(event):
-    """Takes one finished event. Never blocks; drops and counts when the buffer is full."""
+    """Takes one finished event, a tuple or list. Never blocks; drops and counts when the buffer is full."""
     if len(buffer) >= BUFFER:
         counts["dropped"] = next(_dropped)
         return
@@ -160,11 +160,12 @@ def _define(s):
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
 _library = {}  # file name -> is it a library's
-_KNOWING = os.path.join(_HERE, "hooks", "cache_fastapi.py"), "asking"  # a function that left in db.asked who asks
-# What is known of code objects by their ids: the object itself for a library's; {instruction: text number} for the
-# service's own, and the object under None; a tuple with it for a hook's that knows who asks. Each holds its object,
+# What is known of the service's own code objects by their ids: {instruction: text number}, and the object under None,
 # so that its id stays its own.
 _codes = {}
+# Code objects of libraries that stand for a line of the service: id -> (the object, the line's number). Where a file
+# has some, _library holds this table for its name.
+_standing = {}
 _CACHE = 20_000
 _MAX_DEPTH = 150
 _STEPS = range(_MAX_DEPTH)
@@ -235,6 +236,8 @@ def _is_library(filename):
         or any(p in filename for p in _PARTS)
         or os.path.abspath(filename).startswith(_PREFIXES)
     )
+    if lib and any(c.co_filename == filename for c, _ in _standing.values()):
+        lib = _standing
     if len(_library) >= _CACHE:
         _library.clear()
     _library[filename] = lib
@@ -251,27 +254,28 @@ def code(depth=2):
     """The innermost line of the service's own code on the stack, as the number of the text module:function:line.
 
     Frames of the standard library, of installed packages and of the recorder are passed over; where only those are
-    on the stack, or between here and a hook that knows who asks (db.asked), the answer is None. Code that SQLAlchemy
-    runs in a greenlet is followed to the task that waits.
+    on the stack the answer is None. Code that SQLAlchemy runs in a greenlet is followed to the task that waits. depth:
+    frames between this function and the first that is looked at, each of which costs as much as a small function.
     """
     global _greenlet
-    f = _getframe(depth)
-    codes = _codes
+    try:
+        f = _getframe(depth)
+    except ValueError:  # a thread that was started with the hooked function itself
+        return None
+    library = _library
     let = None
     for _ in _STEPS:
         c = f.f_code
-        known = codes.get(id(c))
-        if known is not c:
-            if known is None:
-                known = _learn_code(c)
-            if known is not c:
-                if type(known) is tuple:
-                    return None
-                n = known.get(f.f_lasti)
-                if n is None:
-                    qual = getattr(c, "co_qualname", c.co_name)
-                    n = known[f.f_lasti] = text("%s:%s:%d" % (f.f_globals.get("__name__", "?"), qual, f.f_lineno))
-                return n
+        try:
+            known = library[c.co_filename]
+        except KeyError:
+            known = _is_library(c.co_filename)
+        if known is not True:
+            if known is False:
+                return _line(f, c)
+            standing = known.get(id(c))
+            if standing is not None:
+                return standing[1]
         f = f.f_back
         if f is None:
             if let is None:
@@ -289,17 +293,30 @@ def code(depth=2):
     return None
 
 
-def _learn_code(c):
-    if not is_library(c.co_filename):
-        known = {None: c}
-    elif c.co_name == _KNOWING[1] and os.path.abspath(c.co_filename) == _KNOWING[0]:
-        known = (c,)
-    else:
-        known = c
-    if len(_codes) >= _CACHE:
-        _codes.clear()
-    _codes[id(c)] = known
-    return known
+def _line(f, c):
+    """The number of the line at which a frame of the service's own code stands."""
+    try:
+        known = _codes[id(c)]
+        return known[f.f_lasti]
+    except KeyError:
+        pass
+    known = _codes.get(id(c))
+    if known is None:
+        if len(_codes) >= _CACHE:
+            _codes.clear()
+        known = _codes[id(c)] = {None: c}
+    qual = getattr(c, "co_qualname", c.co_name)
+    n = known[f.f_lasti] = text("%s:%s:%d" % (f.f_globals.get("__name__", "?"), qual, f.f_lineno))
+    return n
+
+
+def stand_for(function, line):
+    """Lets a library's function, of which there is one for each that the service gave it, stand for a line of the
+    service: `code` answers with its number where it meets the function. The function's code becomes its own."""
+    if len(_standing) < _CACHE:
+        c = function.__code__ = function.__code__.replace()
+        _standing[id(c)] = c, line
+        _library.pop(c.co_filename, None)
 
 
 def code_of(fn):

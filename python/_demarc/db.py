@@ -10,13 +10,16 @@ at most PARAMS parameters are hashed, of an executemany those of the first SETS 
 """
 
 import contextvars
+import datetime
 import functools
+import itertools
 import marshal
 import re
+import uuid
 
 from _demarc import core, hashing
-from _demarc.core import code, emit, failed, next_id, next_seq, now, sampled_out, state, text
-from _demarc.hashing import hash_params, hash_stored
+from _demarc.core import QUERY, code, current, emit, failed, next_id, next_seq, now, sampled_out, state, text
+from _demarc.hashing import hash_params
 from _demarc.redact import sql
 
 KNOWN = 5_000
@@ -27,7 +30,12 @@ RESULT_ROWS = 500  # larger results have no hash
 RESULT_CELLS = 5_000  # nor have those with more values
 RESULT_SIZE = 256 << 10  # or that are longer, all together, in bytes
 AT_ONCE = 25  # rows
+READ_SIZE = 32 << 10  # bytes, as marshal writes them, of results that are kept, to tell when the same is read again
+READ_BYTES = 4 << 20  # of all that are kept
+READ_ROOM = 400  # bytes that one of them takes beside
 NAMES = 2_000
+
+TEXT, HASHES, RESULT = 8, 9, 13  # where these stand in the event of a query
 
 IDLE, OPEN, FAILED = 0, 1, 2  # what a probe answers; None: it cannot say now
 READ, WRITE, SAVE, PREPARE, BEGIN, COMMIT, ROLLBACK, COMMIT_PREPARED, ROLLBACK_PREPARED = range(9)
@@ -41,7 +49,8 @@ asked = contextvars.ContextVar("demarc_asked", default=None)
 class Conn:
     """What is known of one connection: its database and role, and the transaction that is open on it."""
 
-    __slots__ = ("db", "role", "isolation", "probe", "txn", "failed", "logical", "prepared", "since")
+    __slots__ = ("db", "role", "isolation", "probe", "txn", "failed", "logical", "prepared", "since",
+                 "options")
 
     def __init__(self, db, probe=None, role=None):
         self.db = text(db)
@@ -52,6 +61,7 @@ class Conn:
         self.failed = False  # the server will answer a commit with a rollback
         self.logical = False  # open as the framework sees it; only asked where there is no probe
         self.prepared = None  # number of a transaction prepared for two-phase commit
+        self.options = None  # of the framework's connection, from which isolation was read
         self.since = 0  # when the last statement that the driver sent on its own account was answered
 
 
@@ -198,22 +208,36 @@ def counted(sets):
 
 
 def wanted(statement):
-    """Whether a statement's result is worth a hash: one that only reads and will be recorded."""
+    """Whether a statement's result is worth to be looked at: one that only reads and may be recorded."""
     if type(statement) is not str or kind(statement) != READ:
         return False
-    if state.sampling:
-        ctx = core.current.get()
-        return ctx is None or ctx.keep or bool(ctx.fills)
-    return True
+    ctx = current.get() if state.sampling else None
+    return ctx is None or ctx.keep or bool(ctx.fills)
 
 
-def result_hash(rows):
+_read = {}  # (number of a statement, hashes of its parameters) -> (the rows that it read last, their hash, size)
+_read_size = 0  # bytes of all that _read holds, about
+_FIXED = frozenset((str, int, float, bool, bytes, type(None), datetime.datetime, datetime.date, uuid.UUID))
+_values = itertools.chain.from_iterable
+
+
+def result_hash(rows, event):
     """The hash of a result, a list or deque of rows: of their values as marshal writes them, and where one is of a type
     that it does not know, as they show themselves. None for a result beyond the bounds, or with an object in it that
-    shows its address. Not more than AT_ONCE rows are copied beyond the bounds."""
+    shows its address. Not more than AT_ONCE rows are copied beyond the bounds.
+
+    event is that of the statement. Most statements read again what they read before, and comparing rows takes a
+    fraction of the time of hashing them, so the last ones of each are kept, if their values cannot change. Rows that
+    are equal have one hash then, although a 1 may have become a 1.0.
+    """
     count = len(rows)
     if count > RESULT_ROWS:
         return None
+    if type(rows) is not list:
+        rows = list(rows)
+    last = _read.get((event[TEXT], event[HASHES]))
+    if last is not None and last[0] == rows:
+        return last[1]
     if count:
         kind = type(rows[0])
         if kind is not tuple:
@@ -223,21 +247,31 @@ def result_hash(rows):
                 rows = [tuple(row) for row in rows]  # asyncpg's Record, sqlite3's Row, named tuples
             else:
                 rows = [(v,) for v in rows]
+            if last is not None and last[0] == rows:
+                return last[1]
         if count * len(rows[0]) > RESULT_CELLS:
             return None
-    if type(rows) is not list:
-        rows = list(rows)
-    if count <= AT_ONCE:
-        shown = _shown(rows)
-        return hash_stored(shown) if shown is not None and len(shown) <= RESULT_SIZE else None
     parts, size = [], 0
-    for i in range(0, count, AT_ONCE):
-        shown = _shown(rows[i : i + AT_ONCE])
+    for i in range(0, count or 1, AT_ONCE):
+        shown = _shown(rows if count <= AT_ONCE else rows[i : i + AT_ONCE])
         if shown is None or size + len(shown) > RESULT_SIZE:
             return None
         size += len(shown)
         parts.append(shown)
-    return hashing.hash_bytes(b"".join(parts))
+    digest = hashing.hash_bytes(parts[0] if len(parts) == 1 else b"".join(parts))
+    if size <= READ_SIZE and type(event[TEXT]) is int and _FIXED.issuperset(map(type, _values(rows))):
+        _keep(rows, digest, event, last, size)
+    return digest
+
+
+def _keep(rows, digest, event, last, size):
+    global _read_size
+    size += READ_ROOM + len(event[HASHES] or b"")
+    _read_size += size - (last[2] if last is not None else 0)
+    if _read_size > READ_BYTES:
+        _read.clear()
+        _read_size = size
+    _read[event[TEXT], event[HASHES]] = rows[:], digest, size
 
 
 def _shown(rows):
@@ -248,115 +282,105 @@ def _shown(rows):
         return None if " at 0x" in shown else shown.encode("utf-8", "surrogatepass")
 
 
-class Rows:
-    """The rows of one statement as the service fetches them, and where in the statement's event their hash goes.
+# ---- rows as they are fetched ---------------------------------------------------------------------------------------
+#
+# A cursor hands out its rows after the event of its statement was made. So the hash is written into the event when the
+# last row was handed out; an event that was sent before then does without. One row that was fetched alone counts as the
+# whole result unless another one is asked for. What is known of a statement's rows meanwhile is one of these:
+#
+#     the event               that `query` gave: nothing was fetched yet
+#     (the event, [row, …])   what was fetched so far, at most RESULT_ROWS rows
+#     None                    there is nothing more to come, or too much
+#
+# Each function below takes it, as it is after the last, and gives the next.
 
-    A cursor hands out its rows after the event was made. So the event carries `slot`, eight zero bytes (not known),
-    which are filled in when the last row was handed out; an event that was sent before then keeps them. One row that
-    was fetched alone counts as the whole result unless another one is asked for. Not more than RESULT_ROWS rows are
-    held meanwhile.
-    """
 
-    __slots__ = ("slot", "held")
+def one(fetched, row):
+    """One row was fetched, None for the end."""
+    if type(fetched) is list:
+        fetched[RESULT] = result_hash([] if row is None else [row], fetched)
+        return None if row is None else (fetched, [row])
+    event, rows = fetched
+    if row is not None:
+        rows.append(row)
+        event[RESULT] = None
+        return fetched if len(rows) <= RESULT_ROWS else None
+    if len(rows) > 1:
+        event[RESULT] = result_hash(rows, event)
+    return None
 
-    def __init__(self):
-        self.slot = bytearray(8)
-        self.held = ()  # None when there is nothing more to come, or too much
 
-    def rest(self, rows):
-        """All rows that were left."""
-        held = self.held
-        if held is None:
-            return
-        self.held = None
-        if held:
-            if not rows and len(held) == 1:
-                return  # whose hash is there
-            if len(held) + len(rows) > RESULT_ROWS:
-                return
-            rows = [*held, *rows]
-        self.slot[:] = result_hash(rows) or hashing.ZERO
+def rest(fetched, rows):
+    """All rows that were left were fetched."""
+    if type(fetched) is list:
+        fetched[RESULT] = result_hash(rows, fetched)
+        return
+    event, before = fetched
+    if rows or len(before) > 1:  # else its hash is there
+        event[RESULT] = None if len(before) + len(rows) > RESULT_ROWS else result_hash([*before, *rows], event)
 
-    def one(self, row):
-        """One row, None for the end."""
-        held = self.held
-        if held is None:
-            return
-        if row is None:
-            self.rest(())
-        elif not held:
-            self.held = [row]
-            self.slot[:] = result_hash(self.held) or hashing.ZERO
-        else:
-            held.append(row)
-            self.slot[:] = hashing.ZERO
-            if len(held) > RESULT_ROWS:
-                self.held = None
 
-    def some(self, rows, wanted):
-        """Some rows, where `wanted` were asked for: fewer than that are the last."""
-        if len(rows) < wanted or not rows:
-            self.rest(rows)
-        elif self.held is not None:
-            self.slot[:] = hashing.ZERO
-            self.held = [*self.held, *rows]
-            if len(self.held) > RESULT_ROWS:
-                self.held = None
+def some(fetched, rows, wanted):
+    """Some rows were fetched, where `wanted` were asked for: fewer than that are the last."""
+    if len(rows) < wanted or not rows:
+        return rest(fetched, rows)
+    event, before = (fetched, ()) if type(fetched) is list else fetched
+    event[RESULT] = None
+    return (event, [*before, *rows]) if len(before) + len(rows) <= RESULT_ROWS else None
 
 
 def fetching(base, hook):
     """(fetchone, fetchmany, fetchall, __iter__) for a subclass of a driver's cursor: those of the base, which also tell
-    the rows to the cursor's _demarc_rows, where there are some. What next() takes from a cursor is not seen."""
-    one, many, every, ahead = base.fetchone, base.fetchmany, base.fetchall, base.__next__
+    the rows to what _demarc_rows knows, if it does. What next() takes from a cursor is not seen."""
+    fetch_one, fetch_many, fetch_all, ahead = base.fetchone, base.fetchmany, base.fetchall, base.__next__
 
-    @functools.wraps(one)
+    @functools.wraps(fetch_one)
     def fetchone(self):
-        row = one(self)
+        row = fetch_one(self)
         fetched = self._demarc_rows
         if fetched is not None:
             try:
-                fetched.one(row)
+                self._demarc_rows = one(fetched, row)
             except Exception:
                 failed(hook)
         return row
 
-    @functools.wraps(many)
+    @functools.wraps(fetch_many)
     def fetchmany(self, *args, **kwargs):
-        rows = many(self, *args, **kwargs)
+        rows = fetch_many(self, *args, **kwargs)
         fetched = self._demarc_rows
         if fetched is not None:
             try:
-                fetched.some(rows, args[0] if args else kwargs.get("size", self.arraysize))
+                self._demarc_rows = some(fetched, rows, args[0] if args else kwargs.get("size", self.arraysize))
             except Exception:
                 failed(hook)
         return rows
 
-    @functools.wraps(every)
+    @functools.wraps(fetch_all)
     def fetchall(self):
-        rows = every(self)
+        rows = fetch_all(self)
         fetched = self._demarc_rows
         if fetched is not None:
             try:
-                fetched.rest(rows)
+                self._demarc_rows = rest(fetched, rows)
             except Exception:
                 failed(hook)
         return rows
 
     def __iter__(self):
-        fetched = self._demarc_rows
-        return self if fetched is None or fetched.held is None else each(self, fetched)
+        return self if self._demarc_rows is None else each(self)
 
-    def each(cursor, fetched):
-        while fetched.held is not None:
+    def each(cursor):
+        while cursor._demarc_rows is not None:
             try:
                 row = ahead(cursor)
             except StopIteration:
                 row = None
             try:
-                fetched.one(row)
+                cursor._demarc_rows = one(cursor._demarc_rows, row)
             except Exception:
                 failed(hook)
-                fetched.held = None
+                cursor._demarc_rows = None
             if row is None:
                 return
             yield row
@@ -365,19 +389,19 @@ def fetching(base, hook):
     return fetchone, fetchmany, fetchall, __iter__
 
 
-def query(conn, raw, start, end, statement, params, rows=None, error=None, many=None, result=None, depth=4):
-    """Records one statement that the database answered, or refused, between start and end.
+def query(conn, raw, start, end, statement, params, rows=None, error=None, many=None, held=None, depth=4):
+    """Records one statement that the database answered, or refused, between start and end. Gives its event where it
+    reads and its rows are still to be fetched.
 
     raw is what conn.probe wants; rows below zero is not known; many is the sets of an executemany (a list, or
-    Counted), and params is then left out; result is the hash of the rows, or the slot of Rows for it. depth says how
-    many frames between
-    core.code and the service's code are known to be the recorder's or the library's: this function, its caller and
-    the hook at least, each of which costs time to look at.
+    Counted), and params is then left out; held are the rows, a list or deque, if they are there. depth says how many
+    frames between core.code and the service's code are known to be the recorder's or the library's: this function, its
+    caller and the hook at least, each of which costs time to look at.
     """
     if type(statement) is not str:
         statement = plain(statement)
     number, does = _known.get(statement) or _learn(statement)
-    ctx = core.current.get()
+    ctx = current.get()
     txn = conn.txn
     after = None
     probe = conn.probe
@@ -413,40 +437,42 @@ def query(conn, raw, start, end, statement, params, rows=None, error=None, many=
         if does == BEGIN and error is None:
             return
         conn.failed = error is not None and status == FAILED
+    trace = parent = names = count = hashes = None
     alone = False  # a read outside every request is sampled by what it asks
-    if ctx is None:
-        trace = parent = None
-        alone = does == READ and state.sampling
-    else:
+    if ctx is not None:
         trace, parent = ctx.trace, ctx.span
-        if does == READ and state.sampling and not ctx.keep and not ctx.fills:
+        if state.sampling and does == READ and not ctx.keep and not ctx.fills:
             sampled_out()
-            return
-    names = None
-    count = None
-    if many is not None:
+            return None
+    elif state.sampling:
+        alone = does == READ
+    if params and many is None:
+        if type(params) is tuple and len(params) <= PARAMS:
+            hashes = hash_params(params)
+        else:
+            hashes, names = _hashes(params)
+    elif many is not None:
         count = many.count if type(many) is Counted else len(many)
         hashes, names = _hashes_of_many(many.first if type(many) is Counted else many)
-    elif not params:
-        hashes = None
-    elif type(params) is tuple and len(params) <= PARAMS:
-        hashes = hash_params(params)
-    else:
-        hashes, names = _hashes(params)
     if alone and not core.keep(hashing.hash_bytes(statement.encode("utf-8", "surrogatepass") + (hashes or b""))):
         sampled_out()
-        return
+        return None
     line = code(depth)
     if line is None:
         line = asked.get()
-    emit((
-        core.QUERY, start, end - start, next_seq(), trace, None, parent, conn.db, number, hashes, names,
-        rows if rows is not None and rows >= 0 else None, None, result, txn, conn.role, count,
-        error_name(error) if error is not None else None, line,
-    ))
+    event = [
+        QUERY, start, end - start, next_seq(), trace, None, parent, conn.db, number, hashes, names,
+        rows if rows is not None and rows >= 0 else None, None, None, txn, conn.role, count,
+        None if error is None else error_name(error), line,
+    ]
+    reads = does == READ and error is None and many is None
+    if reads and held is not None:
+        event[RESULT] = result_hash(held, event)
+    emit(event)
     if after is not None:
         conn.txn, conn.failed = None, False
         _txn(conn, ctx, after, txn, start, end - start, None)
+    return event if reads and held is None else None
 
 
 def _controlled(conn, ctx, kind, start, end, error):
@@ -518,7 +544,7 @@ def ended(conn, raw, op, start, error=None, txn=None):
         conn.failed = conn.logical = False
     if failed and op == "commit" and error is None:
         op = "rollback"  # PostgreSQL's answer to the commit of a transaction in which a statement failed
-    _txn(conn, core.current.get(), op, txn, start, end - start, error)
+    _txn(conn, current.get(), op, txn, start, end - start, error)
 
 
 # ---- what the drivers say of a transaction --------------------------------------------------------------------------

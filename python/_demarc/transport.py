@@ -377,13 +377,8 @@ def collect(last=False):
 
 def taken(n):
     """Takes up to n events from the buffer."""
-    take, out = buffer.popleft, []
-    try:
-        for _ in range(n):
-            out.append(take())
-    except IndexError:
-        pass
-    return out
+    take = buffer.popleft
+    return [take() for _ in range(min(n, len(buffer)))]  # which nobody else takes from
 
 
 def set_rate(rate):
@@ -395,7 +390,8 @@ def set_rate(rate):
 
 def dumps(defs, events):
     """One batch as marshal version 2. ValueError when something in it cannot be written."""
-    return marshal.dumps((0, defs, events), 2)
+    # Events of queries are lists, so that the hash of what is fetched later can be put into them.
+    return marshal.dumps((0, defs, list(map(tuple, events))), 2)
 
 
 def plain(v):

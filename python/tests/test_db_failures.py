@@ -38,7 +38,7 @@ INJECTED = {
     "results": ("result_hash", "marshal"),
     "everything": (
         "query", "begin", "ended", "emit", "code", "sql", "hash_params", "counted", "text", "plain", "kind", "wanted",
-        "Conn", "observed_class", "role_of", "level_name", "result_hash", "Rows",
+        "Conn", "observed_class", "role_of", "level_name", "result_hash", "one", "rest", "some",
     ),
 }
 

@@ -34,16 +34,13 @@ def _record(raw, start, statement, params, error, rows=None, many=None, returned
         if NAME in state.disabled:
             return
         conn = raw._demarc
-        digest = None
         if returned is not None:
-            if db.wanted(statement):
-                digest = db.result_hash(returned)
             rows = len(returned)
         elif status:
             rows = _count(status)
             if conn.txn is not None and status.startswith("ROLLBACK"):
                 conn.failed = True  # also for a commit that the server answered so
-        db.query(conn, raw, start, end, statement, params, rows, error, many, digest)
+        db.query(conn, raw, start, end, statement, params, rows, error, many, returned)
         if error is not None and conn.txn is not None:
             conn.failed = getattr(error, "sqlstate", None) is not None
     except Exception:

@@ -51,11 +51,9 @@ def _record(cursor, start, statement, params, error, many=None):
             rows = cursor.cursor.rowcount
             if conn.probe is db.probe_sqlite and rows is not None and rows >= 0 and cursor.cursor.description:
                 rows = None  # RETURNING: counted by SQLite only as the rows are fetched
-        result = None
-        if error is None and many is None and getattr(cursor.cursor, "name", None) is None and db.wanted(statement):
-            fetched = cursor.__dict__["_demarc_rows"] = db.Rows()
-            result = fetched.slot
-        db.query(conn, wrapper.connection, start, end, statement, params, rows, error, many, result)
+        event = db.query(conn, wrapper.connection, start, end, statement, params, rows, error, many)
+        if event is not None and getattr(cursor.cursor, "name", None) is None:
+            cursor.__dict__["_demarc_rows"] = event
     except Exception:
         failed(NAME)
 
@@ -68,19 +66,22 @@ def _fetches(original):
         found = original(self, name)
         if not name.startswith("fetch"):
             return found
-        fetched = self.__dict__.get("_demarc_rows")
-        if fetched is None or fetched.held is None:
+        if self.__dict__.get("_demarc_rows") is None:
             return found
 
         def fetch(*args, **kwargs):
             got = found(*args, **kwargs)
             try:
+                fetched = self.__dict__["_demarc_rows"]
+                if fetched is None:
+                    return got
                 if name == "fetchone":
-                    fetched.one(got)
+                    fetched = db.one(fetched, got)
                 elif name == "fetchall":
-                    fetched.rest(got)
+                    fetched = db.rest(fetched, got)
                 else:
-                    fetched.some(got, args[0] if args else kwargs.get("size", self.cursor.arraysize))
+                    fetched = db.some(fetched, got, args[0] if args else kwargs.get("size", self.cursor.arraysize))
+                self.__dict__["_demarc_rows"] = fetched
             except Exception:
                 failed(NAME)
             return got

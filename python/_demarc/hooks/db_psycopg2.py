@@ -40,12 +40,10 @@ def _record(cursor, start, statement, params, error, many=None):
             return
         if type(statement) is not str:
             statement = _text(statement, raw)
-        result = None
-        if error is None and many is None and cursor.name is None and db.wanted(statement):
-            fetched = cursor._demarc_rows = db.Rows()
-            result = fetched.slot
         rows = cursor.rowcount if error is None else None
-        db.query(conn, raw, start, end, statement, params, rows, error, many, result)
+        event = db.query(conn, raw, start, end, statement, params, rows, error, many)
+        if event is not None and cursor.name is None:
+            cursor._demarc_rows = event
     except Exception:
         failed(NAME)
 

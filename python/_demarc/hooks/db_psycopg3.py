@@ -18,12 +18,12 @@ RESULT_CELLS = 1_000  # each is asked for by a call of its own
 
 
 def _result(cursor):
-    """The hash of the result that a cursor holds, as the server sent it; None where it does not hold all of it."""
+    """The result that a cursor holds, as the server sent it; None where it does not hold all of it, or too much."""
     held = cursor.pgresult
     if held is None or held.status != TUPLES or held.ntuples * held.nfields > RESULT_CELLS:
         return None
     columns, value = range(held.nfields), held.get_value
-    return db.result_hash([tuple([value(i, k) for k in columns]) for i in range(held.ntuples)])
+    return [tuple([value(i, k) for k in columns]) for i in range(held.ntuples)]
 
 
 def _record(cursor, conn, start, statement, params, error, many=None, copied=False, holds=False):

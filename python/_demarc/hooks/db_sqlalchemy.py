@@ -13,6 +13,8 @@ from _demarc.core import failed, now, state
 
 NAME = "sqlalchemy"
 _observed = set()  # classes of dialects
+# Frames from core.code to the first that may be the service's own, for a statement given as text and for one compiled.
+DEPTH = COMPILED = 6
 
 
 def _of_adapter(probe):
@@ -75,6 +77,7 @@ def _conn_of(dialect, root):
         info = dialect._demarc
         level = root._execution_options.get("isolation_level") or info.isolation
         conn.isolation = db.level_name(level) if level else None
+        conn.options = root._execution_options
         if conn.probe is None and conn.isolation == "autocommit":
             conn.logical = False
     return conn, fairy.dbapi_connection
@@ -85,31 +88,30 @@ def _record(dialect, cursor, start, statement, params, context, error, many=None
     try:
         if NAME in state.disabled:
             return
-        fairy = context.root_connection._dbapi_connection
+        root = context.root_connection
+        fairy = root._dbapi_connection
         try:
             conn = fairy._connection_record._demarc
             raw = fairy.dbapi_connection
         except AttributeError:
             conn = None
-        if conn is None or conn.txn is None:
-            conn, raw = _conn_of(dialect, context.root_connection)
+        if conn is None or conn.txn is None and (conn.options is not root._execution_options or conn.probe is None):
+            conn, raw = _conn_of(dialect, root)
             if conn is None:
                 return
         rows = cursor.rowcount
         info = dialect._demarc
         if info.sqlite and rows is not None and rows >= 0 and cursor.description is not None:
             rows = -1  # RETURNING: counted by SQLite only as the rows are fetched
-        result = None
-        if error is None and not context._is_server_side:  # whose cursor gives rows as it is asked for them
+        held = None
+        if info.held and error is None and not context._is_server_side:
+            held = list(cursor._rows)
             if info.buffered and rows < 0:
-                rows = len(cursor._rows) if cursor.description else -1
-            if many is None and db.wanted(statement):
-                if info.held:
-                    result = db.result_hash(cursor._rows)
-                else:
-                    fetched = context._demarc = db.Rows()
-                    result = fetched.slot
-        db.query(conn, raw, start, end, statement, params, rows, error, many, result, 6)
+                rows = len(held) if cursor.description else -1
+        depth = DEPTH if context.compiled is None else COMPILED
+        event = db.query(conn, raw, start, end, statement, params, rows, error, many, held, depth)
+        if event is not None and not context._is_server_side:  # whose cursor gives rows as it is asked for them
+            context._demarc = event
         if error is not None and info.server_errors and conn.txn is not None:
             conn.failed = getattr(error, "sqlstate", None) is not None
     except Exception:
@@ -172,36 +174,36 @@ def _observe_fetches(cls):
     one, many, every = cls.fetchone, cls.fetchmany, cls.fetchall
 
     @functools.wraps(one)
-    def fetchone(self, result, dbapi_cursor, *args, **kwargs):
-        row = one(self, result, dbapi_cursor, *args, **kwargs)
-        fetched = getattr(result.context, "_demarc", None)
-        if fetched is not None:
-            try:
-                fetched.one(row)
-            except Exception:
-                failed(NAME)
+    def fetchone(self, result, dbapi_cursor, hard_close=False):
+        row = one(self, result, dbapi_cursor, hard_close)
+        try:
+            context = result.context
+            if context._demarc is not None:
+                context._demarc = db.one(context._demarc, row)
+        except Exception:
+            failed(NAME)
         return row
 
     @functools.wraps(many)
     def fetchmany(self, result, dbapi_cursor, size=None):
         rows = many(self, result, dbapi_cursor, size)
-        fetched = getattr(result.context, "_demarc", None)
-        if fetched is not None:
-            try:
-                fetched.some(rows, size or getattr(dbapi_cursor, "arraysize", 1))
-            except Exception:
-                failed(NAME)
+        try:
+            context = result.context
+            if context._demarc is not None:
+                context._demarc = db.some(context._demarc, rows, size or getattr(dbapi_cursor, "arraysize", 1))
+        except Exception:
+            failed(NAME)
         return rows
 
     @functools.wraps(every)
     def fetchall(self, result, dbapi_cursor):
         rows = every(self, result, dbapi_cursor)
-        fetched = getattr(result.context, "_demarc", None)
-        if fetched is not None:
-            try:
-                fetched.rest(rows)
-            except Exception:
-                failed(NAME)
+        try:
+            context = result.context
+            if context._demarc is not None:
+                context._demarc = db.rest(context._demarc, rows)
+        except Exception:
+            failed(NAME)
         return rows
 
     cls.fetchone, cls.fetchmany, cls.fetchall = fetchone, fetchmany, fetchall
@@ -358,9 +360,14 @@ def patch(module):
 
     engine_class.__new__ = staticmethod(__new__)
 
-    from sqlalchemy.engine import cursor as engine_cursor  # already imported by the engine, and so is the next
+    from sqlalchemy.engine import cursor as engine_cursor  # already imported by the engine, and so are the next
+    from sqlalchemy.engine import interfaces
     from sqlalchemy.pool import base as pool_base
 
+    global COMPILED
+    if hasattr(module.base.Connection, "_exec_single_context"):
+        COMPILED = 8  # since SQLAlchemy 2: _execute_clauseelement, _execute_on_connection and Connection.execute
+    interfaces.ExecutionContext._demarc = None
     _observe_fetches(engine_cursor.CursorFetchStrategy)
 
     record_class = pool_base._ConnectionRecord

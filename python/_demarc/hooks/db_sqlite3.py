@@ -37,11 +37,9 @@ def _record(cursor, start, statement, params, error, many=None):
         rows = cursor.rowcount
         if rows >= 0 and cursor.description is not None:
             rows = -1  # RETURNING: counted by SQLite only as the rows are fetched
-        result = None
-        if error is None and many is None and cursor.description is not None and db.wanted(statement):
-            fetched = cursor._demarc_rows = db.Rows()
-            result = fetched.slot
-        db.query(conn, raw, start, end, statement, params, rows, error, many, result)
+        event = db.query(conn, raw, start, end, statement, params, rows, error, many)
+        if event is not None and cursor.description is not None:
+            cursor._demarc_rows = event
     except Exception:
         failed(hook)
 
