@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/demarc-dev/demarc/internal/boundary"
+	"github.com/demarc-dev/demarc/internal/config"
 	"github.com/demarc-dev/demarc/internal/fault"
 	"github.com/demarc-dev/demarc/internal/forecast"
 	"github.com/demarc-dev/demarc/internal/snippet"
@@ -35,7 +36,11 @@ func writeSnippet(out, talk io.Writer, file *boundary.File, library string, name
 			list = append(list, b)
 		}
 	}
-	files, err := snippet.Render(library, list)
+	conf, err := config.Load("demarc choose", "")
+	if err != nil {
+		return err
+	}
+	files, err := snippet.Render(library, list, snippet.Asker(conf.Observe.Principal))
 	if err != nil {
 		return &fault.Error{What: "cannot write a snippet for " + library, Cause: err, Expected: "boundaries that can be put there in this way",
 			Retry: fault.RetryUseless, Try: snippetTry(library, list, rep)}

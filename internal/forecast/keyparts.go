@@ -303,7 +303,7 @@ func (l *log) keyParts(t *inputsOf) keyParts {
 		}
 	}
 	for _, c := range order { // the likeliest first: what is kept may let others follow from the key
-		if !k.key[c] && !(c == k.who && k.needless) {
+		if !k.key[c] && (c != k.who || !k.needless) {
 			k.key[c] = l.mustKeep(t, &k, c)
 		}
 	}

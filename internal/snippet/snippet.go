@@ -66,8 +66,18 @@ type place struct {
 // selector is a table with the sets of columns by which its rows are told apart, in the words of the target's language.
 type selector struct{ Table, Columns string }
 
+// Asker is where the settings say that the identity of who asks stands: a header or a cookie, or neither. It counts beside
+// what says so in any case.
+type Asker struct{ Header, Cookie string }
+
+// credentials are beginnings of the names of headers that say who asks: those in which the recorder looks for it.
+var credentials = []string{"authorization", "x-api-key", "x-auth"}
+
+// sessionCookies are cookies that do.
+var sessionCookies = []string{"sessionid", "session", "session_id", "connect.sid", "sid", "_session", "auth", "access_token"}
+
 // Render writes the files that put the boundaries there. An error says why one cannot be put there in this way.
-func Render(library string, list []boundary.Boundary) ([]File, error) {
+func Render(library string, list []boundary.Boundary, who Asker) ([]File, error) {
 	if !slices.Contains(Libraries(), library) {
 		return nil, fmt.Errorf("there is no snippet %q, only %s", library, strings.Join(Libraries(), ", "))
 	}
@@ -82,7 +92,20 @@ func Render(library string, list []boundary.Boundary) ([]File, error) {
 		ResponseRows         bool // one of the answers drops by row
 		Selectors            []selector
 		VersionSeconds       int64
+		// Names of headers, or their beginnings, and of cookies, as tuples; and all as variables of nginx.
+		Credentials, Cookies, Variables string
 	}{Library: library, VersionSeconds: 3600}
+	for _, name := range []string{who.Header, who.Cookie} {
+		if name != "" && !plain.MatchString(name) {
+			return nil, fmt.Errorf("observe.principal names %q, which holds other signs than letters, digits and _ . * -", name)
+		}
+	}
+	headers, cookies := with(credentials, strings.ToLower(who.Header)), with(sessionCookies, who.Cookie)
+	data.Credentials, data.Cookies = tuple(headers), "(\n    "+strings.Join(quoted(cookies), ",\n    ")+",\n)"
+	for _, name := range with([]string{"authorization", "x-api-key", "x-auth-token", "x-auth-user", "x-auth-request-user"}, strings.ToLower(who.Header)) {
+		data.Variables += "$http_" + strings.NewReplacer("-", "_", ".", "_", "*", "_").Replace(name) + " "
+	}
+	data.Variables += "$http_cookie"
 	words := boundary.Words(list)
 	for i, b := range list {
 		p, err := placeOf(library, b)
@@ -115,6 +138,22 @@ func Render(library string, list []boundary.Boundary) ([]File, error) {
 		out = append(out, File{f[0], text.String()})
 	}
 	return out, nil
+}
+
+func quoted(list []string) []string {
+	var all []string
+	for _, s := range list {
+		all = append(all, strconv.Quote(s))
+	}
+	return all
+}
+
+// with is a list with one more name, if there is one that is not in it.
+func with(list []string, name string) []string {
+	if name == "" || slices.Contains(list, name) {
+		return list
+	}
+	return append(slices.Clone(list), name)
 }
 
 var (

@@ -71,7 +71,7 @@ func TestSnippetsPassTheirTests(t *testing.T) {
 			t.Parallel()
 			library, _, _ := strings.Cut(name, " ")
 			dir := t.TempDir()
-			files, err := Render(library, list)
+			files, err := Render(library, list, Asker{Header: "X-Tenant", Cookie: "tenant"})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -106,7 +106,7 @@ func TestRefused(t *testing.T) {
 		"the table":        {Name: "GET /a", Level: boundary.Response, TTL: 1e9, InvalidateOn: drops("a\"")},
 		"dropped by write": {Name: "GET /a", Level: boundary.Response, TTL: 1e9, InvalidateOn: drops("a")},
 	} {
-		if _, err := Render("nginx", []boundary.Boundary{b}); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := Render("nginx", []boundary.Boundary{b}, Asker{}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, %q was expected", b.Name, err, want)
 		}
 	}
@@ -118,14 +118,17 @@ func TestRefused(t *testing.T) {
 		"has arg.*0 in its key":           {Name: "shop:f", Level: boundary.Function, TTL: 1e9, Key: []string{"arg.*0"}},
 		"has no lifetime":                 {Name: "shop:f", Level: boundary.Function},
 	} {
-		if _, err := Render("cashews", []boundary.Boundary{b}); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := Render("cashews", []boundary.Boundary{b}, Asker{}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, %q was expected", b.Name, err, want)
 		}
 	}
-	if _, err := Render("memcached", []boundary.Boundary{tags}); err == nil || !strings.Contains(err.Error(), "only cashews") {
+	if _, err := Render("memcached", []boundary.Boundary{tags}, Asker{}); err == nil || !strings.Contains(err.Error(), "only cashews") {
 		t.Errorf("an unknown library: %v", err)
 	}
-	if _, err := Render("cashews", nil); err == nil {
+	if _, err := Render("cashews", []boundary.Boundary{tags}, Asker{Header: "X-\"A"}); err == nil || !strings.Contains(err.Error(), "observe.principal names") {
+		t.Errorf("a header with a quote: %v", err)
+	}
+	if _, err := Render("cashews", nil, Asker{}); err == nil {
 		t.Error("nothing was rendered without an error")
 	}
 }
