@@ -41,6 +41,13 @@ NUMBERS = {
 }
 
 
+def free_port():
+    """A port that nobody else is given for a minute: where a connection has just ended, none is handed out."""
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()):
+        server.accept()[0].close()
+        return server.getsockname()[1]
+
+
 class Collector:
     """Listens until closed. `events` grows as frames arrive; `hellos`, `stats` and `goodbyes` hold the JSON frames."""
 
@@ -48,7 +55,8 @@ class Collector:
         self.dir = tempfile.mkdtemp(prefix="demarc-test-")
         self.path = os.path.join(self.dir, "sock")
         self.events, self.hellos, self.stats, self.goodbyes, self.bad = [], [], [], [], []
-        self.conns = []
+        self.conns, self.readers = [], []
+        self.passed = threading.Event()
         self.lock = threading.Lock()
         self.answer = {"wire": 1, "ok": True, "recording": True, "rate": 1.0}
         self.listen()
@@ -95,9 +103,11 @@ class Collector:
                 conn, _ = server.accept()
             except OSError:
                 return
+            reader = threading.Thread(target=self._serve, args=(conn,), daemon=True)
             with self.lock:
                 self.conns.append(conn)
-            threading.Thread(target=self._serve, args=(conn,), daemon=True).start()
+            reader.start()
+            self.readers.append(reader)
 
     def _serve(self, conn):
         f = conn.makefile("rb")
@@ -128,6 +138,8 @@ class Collector:
                     self.stats.append({**json.loads(payload), "proc": hello["proc"]})
                 elif kind == "X":
                     self.goodbyes.append({**json.loads(payload), "proc": hello["proc"]})
+                elif kind == "M":  # of settle
+                    self.passed.set()
         except OSError:
             pass
         except Exception as e:
@@ -148,7 +160,7 @@ class Collector:
         base = {k: v for k, v in os.environ.items() if not k.startswith(("DEMARC", "PYTEST_", "COV_"))}
         return {**base, "PYTHONPATH": path, "DEMARC_CONFIG": config, "PYTHONDONTWRITEBYTECODE": "1", **more}
 
-    def run(self, code, *args, python=sys.executable, timeout=60, check=True, cwd=None, **env):
+    def run(self, code, *args, python=sys.executable, timeout=100, check=True, cwd=None, **env):
         """Runs Python code in an observed process to its end; gives the finished process."""
         p = subprocess.run([python, "-c", code, *args], env=self.env(**env), capture_output=True, text=True,
                            timeout=timeout, cwd=cwd or self.dir)
@@ -157,19 +169,24 @@ class Collector:
         self.settle()
         return p
 
-    def settle(self, quiet=0.3, limit=5.0):
-        """Waits until nothing has arrived for a while."""
+    def settle(self, quiet=15, limit=60.0):
+        """Waits until all is read that ended processes sent; where others run on, until nothing came in some looks."""
+        self.passed.clear()
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as s:
+                s.connect(self.path)
+                s.sendall(struct.pack("<IB", 0, ord("M")))
+                self.passed.wait(limit)  # whoever connected before this was accepted before it
+        except OSError:
+            pass  # it has hung up
         end = time.monotonic() + limit
-        last, since = -1, time.monotonic()
-        while time.monotonic() < end:
+        last, same = -1, 0
+        while time.monotonic() < end and same < quiet and any(r.is_alive() for r in self.readers):
             n = len(self.events) + len(self.goodbyes) + len(self.stats)
-            if n != last:
-                last, since = n, time.monotonic()
-            elif time.monotonic() - since > quiet:
-                return
+            last, same = n, same + 1 if n == last else 0
             time.sleep(0.02)
 
-    def wait_for(self, condition, limit=10.0):
+    def wait_for(self, condition, limit=60.0):
         """Waits until condition(self) is true."""
         end = time.monotonic() + limit
         while time.monotonic() < end:

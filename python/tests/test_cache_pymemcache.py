@@ -6,18 +6,18 @@ import socket
 import subprocess
 import time
 
+from collector import free_port
+
 
 @contextlib.contextmanager
 def memcached():
     """A memcached of the test's own; gives its port."""
     program = shutil.which("memcached")
     assert program, "no memcached on the path (Debian: apt-get install memcached)"
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
+    port = free_port()
     p = subprocess.Popen([program, "-l", "127.0.0.1", "-p", str(port), "-U", "0", "-m", "8", "-u", "nobody"])
     try:
-        end = time.monotonic() + 10
+        end = time.monotonic() + 60
         while True:
             try:
                 socket.create_connection(("127.0.0.1", port)).close()
@@ -28,7 +28,7 @@ def memcached():
         yield port
     finally:
         p.terminate()
-        p.wait(timeout=10)
+        p.wait(timeout=60)
 
 
 HEAD = """

@@ -6,6 +6,7 @@ import subprocess
 import time
 
 import pytest
+from collector import free_port
 
 
 @pytest.fixture
@@ -336,7 +337,7 @@ def test_cluster(collector, tmp_path):
                                "--cluster-enabled", "yes", "--cluster-port", str(free_port()),
                                "--dir", str(tmp_path)], stdout=subprocess.DEVNULL)
     try:
-        for _ in range(100):
+        for _ in range(600):
             try:
                 socket.create_connection(("127.0.0.1", port)).close()
                 break
@@ -345,7 +346,7 @@ def test_cluster(collector, tmp_path):
         run(collector, tmp_path, CLUSTER, "127.0.0.1:%d" % port)
     finally:
         server.terminate()
-        server.wait(timeout=20)
+        server.wait(timeout=60)
     assert brief(collector) == [
         ("get", "a", False), ("set", "a", 5000), ("get", "a", True), ("delete", "a", 1),
         ("set", "{p}1", None), ("get", "{p}1", True), ("set", "b", None), ("get", "b", True), ("get", "b", True),
@@ -354,16 +355,11 @@ def test_cluster(collector, tmp_path):
     assert not any(s["failures"] for s in collector.stats), collector.stats[-1]
 
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
 def test_sampling_keeps_a_key_always_or_never(collector, tmp_path, redis_url):
     collector.answer["rate"] = 0.5
-    text = "import time\nNUMBER = 0\ndef main():\n" \
-           "    r = redis.from_url(URL); r.flushdb(); time.sleep(1)\n" \
+    text = "import time\nfrom _demarc import core\nNUMBER = 0\ndef main():\n" \
+           "    while core.state.rate == 1: time.sleep(0.01)\n" \
+           "    r = redis.from_url(URL); r.flushdb()\n" \
            "    for n in range(3):\n" \
            "        for i in range(40):\n" \
            "            if r.get('k%d' % i) is None: r.set('k%d' % i, 1)\n"
@@ -418,5 +414,6 @@ def test_a_failing_hook_steps_aside(collector, tmp_path, redis_url):
 
 def test_off_is_off(collector, tmp_path, redis_url):
     collector.answer["recording"] = False
-    run(collector, tmp_path, "import time\ndef main():\n    time.sleep(1); redis.from_url(URL).get('x')\n", redis_url)
+    run(collector, tmp_path, "import time\nfrom _demarc import core\ndef main():\n"
+        "    while core.state.on: time.sleep(0.01)\n    redis.from_url(URL).get('x')\n", redis_url)
     assert not collector.of("cache")

@@ -31,13 +31,13 @@ for name in {names!r}:
     setattr(db, name, boom)
 """
 INJECTED = {
-    "emit": ("emit",),
+    "emit": ("emit", "push"),
     "code": ("code",),
     "sql": ("sql", "_known"),
     "hashing": ("hash_params",),
     "results": ("result_hash", "marshal"),
     "everything": (
-        "query", "begin", "ended", "emit", "code", "sql", "hash_params", "counted", "text", "plain", "kind", "wanted",
+        "query", "begin", "ended", "emit", "push", "code", "sql", "hash_params", "counted", "text", "plain", "kind", "wanted",
         "Conn", "observed_class", "role_of", "level_name", "result_hash", "one", "rest", "some",
     ),
 }
@@ -76,7 +76,7 @@ def test_the_program_prints_the_same(collector, tmp_path, bare, program, injecte
 
 def test_a_hook_that_keeps_failing_steps_aside(collector):
     p = collector.run(
-        BREAK.format(names=("emit",))
+        BREAK.format(names=("emit", "push"))
         + """
 import sqlite3
 c = sqlite3.connect(":memory:")

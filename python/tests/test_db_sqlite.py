@@ -309,7 +309,8 @@ def test_reads_outside_requests_are_sampled_by_what_they_ask(collector):
     collector.answer = {"wire": 1, "ok": True, "recording": True, "rate": 0.25}
     collector.run("""
 import sqlite3, time
-time.sleep(0.5)
+from _demarc import core
+while core.state.rate == 1: time.sleep(0.01)
 c = sqlite3.connect(":memory:", isolation_level=None)
 c.execute("CREATE TABLE t (a)")
 for i in range(50): c.execute("INSERT INTO t VALUES (?)", (i,))

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+from collector import free_port
 
 APPS = Path(__file__).parent / "apps"
 BIN = Path(sys.executable).parent
@@ -21,14 +22,12 @@ BIN = Path(sys.executable).parent
 @contextlib.contextmanager
 def serve(collector, *command, stop=signal.SIGINT, **env):
     """Runs a server under observation on a free port; gives (request function, process)."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
+    port = free_port()
     command = [str(BIN / command[0]), *(c.format(port=port) for c in command[1:])]
     p = subprocess.Popen(command, env=collector.env(PYTHONPATH=str(APPS), **env), cwd=APPS,
                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
     try:
-        end = time.monotonic() + 30
+        end = time.monotonic() + 60
         while True:
             try:
                 socket.create_connection(("127.0.0.1", port)).close()
@@ -40,7 +39,7 @@ def serve(collector, *command, stop=signal.SIGINT, **env):
                 time.sleep(0.05)
 
         def get(target, **headers):
-            c = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+            c = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
             c.request("GET", target, headers={"Accept-Encoding": "gzip", **headers})
             r = c.getresponse()
             body = r.read()
@@ -52,7 +51,7 @@ def serve(collector, *command, stop=signal.SIGINT, **env):
         if p.poll() is None:
             os.killpg(p.pid, stop)
         try:
-            p.communicate(timeout=15)
+            p.communicate(timeout=60)
         except subprocess.TimeoutExpired:
             os.killpg(p.pid, signal.SIGKILL)
             p.communicate()

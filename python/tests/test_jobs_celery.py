@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -59,11 +58,11 @@ from starlette.testclient import TestClient
 import tasks
 
 def page(request):
-    print(tasks.add.delay(1, 2).get(timeout=30))
-    print(tasks.slow.apply_async().get(timeout=30))
+    print(tasks.add.delay(1, 2).get(timeout=80))
+    print(tasks.slow.apply_async().get(timeout=80))
     for task in (tasks.boom, tasks.again):
         try:
-            task.delay().get(timeout=30)
+            task.delay().get(timeout=80)
         except Exception as e:
             print(type(e).__name__)
     return PlainTextResponse("ok")
@@ -75,20 +74,19 @@ print(TestClient(Starlette(routes=[Route("/", page)])).get("/").text)
 @pytest.mark.parametrize("pool", ["prefork", "solo"])
 def test_tasks(collector, tmp_path, redis_url, pool):
     (tmp_path / "tasks.py").write_text(TASKS)
-    url = redis_url.rpartition("/")[0] + "/14"
     celery = Path(sys.executable).parent / "celery"
     worker = subprocess.Popen([str(celery), "-A", "tasks", "worker", "-P", pool, "-c", "1", "-Q", "celery,later",
                                "--without-gossip", "--without-mingle", "--without-heartbeat", "-l", "warning"],
-                              env=collector.env(URL=url), cwd=tmp_path, stdout=subprocess.PIPE,
+                              env=collector.env(URL=redis_url), cwd=tmp_path, stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, text=True, start_new_session=True)
     try:
-        out = collector.run(CLIENT, cwd=tmp_path, URL=url, timeout=100).stdout
+        out = collector.run(CLIENT, cwd=tmp_path, URL=redis_url).stdout
         assert out.split() == ["3", "slow", "ValueError", "KeyError", "ok"]
-        time.sleep(0.6)  # more than two rounds of the sender
+        collector.wait_for(lambda c: len(c.of("request", kind="job")) == 5 and len(c.of("task")) == 14)
     finally:
         worker.send_signal(signal.SIGTERM)
         try:
-            said = worker.communicate(timeout=30)[0]
+            said = worker.communicate(timeout=60)[0]
         except subprocess.TimeoutExpired:
             os.killpg(worker.pid, signal.SIGKILL)
             said = worker.communicate()[0]

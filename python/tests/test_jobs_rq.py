@@ -64,9 +64,8 @@ cls(["mail"], connection=Redis.from_url(os.environ["URL"])).work(burst=True, log
 @pytest.mark.parametrize("worker", ["Worker", "SimpleWorker"])
 def test_jobs(collector, tmp_path, redis_url, worker):
     (tmp_path / "work.py").write_text(WORK)
-    url = redis_url.rpartition("/")[0] + "/13"
-    assert collector.run(CLIENT, cwd=tmp_path, URL=url).stdout == "ok\n"
-    collector.run(WORKER, worker, cwd=tmp_path, URL=url)
+    assert collector.run(CLIENT, cwd=tmp_path, URL=redis_url).stdout == "ok\n"
+    collector.run(WORKER, worker, cwd=tmp_path, URL=redis_url)
     (request,) = collector.of("request", kind="http")
     enqueued = collector.of("task", op="enqueue")
     assert [(e["name"], e["queue"], e["trace"]) for e in enqueued] == [
@@ -123,6 +122,6 @@ for owner, name in ((hook, "_new"), (hook, "_name"), (jobs, "Job"), (jobs.Job, "
 
 def test_synchronous_queue_and_a_failing_hook(collector, tmp_path, redis_url):
     (tmp_path / "work.py").write_text(WORK)
-    out = collector.run(SYNC, cwd=tmp_path, URL=redis_url.rpartition("/")[0] + "/12").stdout.splitlines()
+    out = collector.run(SYNC, cwd=tmp_path, URL=redis_url).stdout.splitlines()
     assert "finished" in out[0] and "failed" in out[0]
     assert len(out) == 7 and all(line.endswith(" True True") for line in out[1:]), out

@@ -100,10 +100,10 @@ for line in sys.stdin:
     collector.hang_up()
     ask("/alone", 21_000)
     collector.listen()
-    collector.wait_for(lambda c: len(c.of("request", target="/alone")) >= 19_000, limit=15)
+    collector.wait_for(lambda c: len(c.of("request", target="/alone")) >= 19_000)
     ask("/two")
     collector.wait_for(lambda c: c.of("request", target="/two"))
-    out, err = p.communicate(timeout=20)
+    out, err = p.communicate(timeout=60)
     collector.settle()
     first, again = collector.hellos
     assert err == "" and again["op"] == "reconnect" and again["proc"] == first["proc"]
@@ -116,7 +116,7 @@ def test_no_collector_at_all(tmp_path, collector):
     env = collector.env()
     collector.hang_up()
     p = subprocess.run([sys.executable, "-c", REQUESTS + "get('/x'); print('done')"], env=env, capture_output=True,
-                       text=True, timeout=20)
+                       text=True, timeout=60)
     collector.listen()
     assert (p.returncode, p.stdout, p.stderr) == (0, "done\n", "")
 
@@ -147,7 +147,7 @@ for line in sys.stdin:
     collector.wait_for(lambda c: c.stats[-1]["recording"] is True)
     ask("/3")
     collector.wait_for(lambda c: c.of("request", target="/3"))
-    p.communicate(timeout=20)
+    p.communicate(timeout=60)
     assert [e["target"] for e in collector.of("request")] == ["/1", "/3"]
 
 
@@ -188,8 +188,10 @@ def test_boot_parses_on_every_python():
 
 def test_sampling_keeps_a_key_always_or_never(collector):
     collector.answer = {"wire": 1, "ok": True, "recording": True, "rate": 0.25}
-    collector.run("import time; time.sleep(0.5)\n" + REQUESTS + "for i in range(2000): get('/%d' % (i % 400))",
-                  config={"max_rate": 0})
+    collector.run(REQUESTS + """
+while core.state.rate == 1: time.sleep(0.01)
+for i in range(2000): get("/%d" % (i % 400))
+""", config={"max_rate": 0})
     seen = {}
     for e in collector.of("request"):
         seen[e["target"]] = seen.get(e["target"], 0) + 1
