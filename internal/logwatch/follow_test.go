@@ -32,7 +32,7 @@ func (s *sink) String() string {
 // waitFor waits until the sink holds exactly want.
 func waitFor(t *testing.T, s *sink, want string) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); s.String() != want; time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); s.String() != want; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("read %q, want %q", s.String(), want)
 		}

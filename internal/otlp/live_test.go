@@ -123,7 +123,7 @@ func TestLive(t *testing.T) {
 func runShop(t *testing.T, python string, env []string) {
 	t.Helper()
 	port := freePort(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	bin := filepath.Dir(python)
 	cmd := exec.CommandContext(ctx, filepath.Join(bin, "opentelemetry-instrument"), python, "-m", "uvicorn", "shop:app", "--port", port)
@@ -183,6 +183,8 @@ func runShop(t *testing.T, python string, env []string) {
 	}
 }
 
+// freePort is a port that nobody else is given for a minute: where a connection has just ended, the system hands out none, but a
+// server may listen.
 func freePort(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -190,6 +192,16 @@ func freePort(t *testing.T) string {
 		t.Fatal(err)
 	}
 	defer func() { _ = l.Close() }()
+	client, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = client.Close() }()
+	server, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = server.Close() // the side that ends it first keeps the port
 	_, port, err := net.SplitHostPort(l.Addr().String())
 	if err != nil {
 		t.Fatal(err)

@@ -77,7 +77,7 @@ func serve(t *testing.T, o Options, sink Sink) (s *Server, grpcAddr, httpAddr st
 	}
 	grpcAddr, httpAddr = listen(s.ServeGRPC), listen(s.ServeWeb)
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		if err := s.Close(ctx); err != nil {
 			t.Error(err)

@@ -95,11 +95,10 @@ func start(t *testing.T, dir string, env []string, args ...string) *process {
 // says waits for a text on standard error.
 func (p *process) says(text string) {
 	p.t.Helper()
-	for range 3000 {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		if strings.Contains(p.err.String(), text) {
 			return
 		}
-		time.Sleep(5 * time.Millisecond)
 	}
 	p.t.Fatalf("%q did not come:\n%s", text, p.err.String())
 }
