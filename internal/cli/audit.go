@@ -309,7 +309,8 @@ func readAudited(ctx context.Context, stderr io.Writer, e *audit.Evidence, dir s
 		return err
 	}
 	e.Capture, e.Traffic = dir, audit.NewTraffic(mask)
-	d := stale.New(opt)
+	d, pace := stale.New(opt), letGarbageLie()
+	defer pace.end()
 	bar := counting(stderr, r.Info().Events)
 	bar.Describe("reading")
 	defer func() { _ = bar.Finish() }()
@@ -317,6 +318,7 @@ func readAudited(ctx context.Context, stderr io.Writer, e *audit.Evidence, dir s
 		if err = cmp.Or(err, ctx.Err()); err != nil {
 			return err
 		}
+		pace.batch()
 		for i := range batch {
 			e.Traffic.Add(&batch[i])
 		}

@@ -132,11 +132,13 @@ func detect(ctx context.Context, stderr io.Writer, r *capture.Reader, dir, since
 	bar := counting(stderr, r.Info().Events)
 	bar.Describe("reading")
 	defer func() { _ = bar.Finish() }()
-	d := stale.New(opt)
+	d, pace := stale.New(opt), letGarbageLie()
+	defer pace.end()
 	for batch, err := range r.Batches() {
 		if err = cmp.Or(err, ctx.Err()); err != nil {
 			return nil, err
 		}
+		pace.batch()
 		from := 0
 		for i := range batch {
 			if p := batch[i].Process; alive && p != nil && p.Op == "exit" {

@@ -116,7 +116,7 @@ func (d *Detector) ahead(r *rec) {
 	slot := d.wheel.slotOf(r.at)
 	if d.wheel.late(slot) {
 		d.enter(a)
-		d.release(early.x)
+		d.release(early.x, early.kind)
 		return
 	}
 	d.wheel.put(&early, slot)

@@ -94,7 +94,8 @@ type Detector struct {
 	hosts      map[string]int // how often each was ahead of all others
 	onTrial    bool           // one of them is
 
-	inputs     map[uint64]*[]input
+	inputs     index[sharedInputs]
+	lastInputs *sharedInputs
 	inputsOf   []input // of the request being taken
 	traces     index[trace]
 	oldest     traceList // the last used at its end
@@ -102,8 +103,10 @@ type Detector struct {
 	fillers    traceList // the same, that filled as well
 	lastTrace  *trace
 	freeTraces []*trace
+	idle       deeds // of all that did nothing but hit once
+	freeDeeds  []*deeds
 	ended      queue[endedTrace]
-	txns       map[uint64]*txn
+	txns       index[txn]
 	txnRing    queue[uint64]
 	lastTxn    *txn
 	lastTxnOf  uint64 // hash of its name
@@ -141,7 +144,7 @@ type Detector struct {
 	waiting   map[*caller][]*key
 
 	looks   map[lookKey]*lookalike
-	groups  map[uint64]*group
+	groups  index[group]
 	groupOf map[uint64][]*group
 
 	stories []*story
@@ -164,10 +167,10 @@ func New(opt Options) *Detector {
 	opt = opt.withDefaults()
 	d := &Detector{
 		opt: opt, sharded: opt.Shards > 1,
-		sources: map[event.Source]*source{}, procs: map[string]*proc{}, txns: map[uint64]*txn{},
-		inputs: map[uint64]*[]input{}, jobs: map[uint64]*job{}, texts: map[textKey]*stmt{}, tables: map[string]*table{}, xids: map[uint64]*txn{},
+		sources: map[event.Source]*source{}, procs: map[string]*proc{},
+		jobs: map[uint64]*job{}, texts: map[textKey]*stmt{}, tables: map[string]*table{}, xids: map[uint64]*txn{},
 		stores: map[[2]string]*store{}, places: map[place]*place{}, everSet: map[uint64]bool{}, suspects: map[*key]bool{},
-		waiting: map[*caller][]*key{}, looks: map[lookKey]*lookalike{}, groups: map[uint64]*group{}, groupOf: map[uint64][]*group{},
+		waiting: map[*caller][]*key{}, looks: map[lookKey]*lookalike{}, groupOf: map[uint64][]*group{},
 		young: map[uint64]bool{}, sums: map[string]*sum{}, reached: map[string]bool{}, hosts: map[string]int{},
 		made: map[uint64]made{},
 	}
@@ -254,22 +257,23 @@ func (d *Detector) asked(r *rec) {
 	if r.failed {
 		return
 	}
+	did := d.does(t)
 	var again read // lists of a statement before it
-	if n := len(t.reads); n < cap(t.reads) && n < maxReads {
-		again = t.reads[:n+1][n]
+	if n := len(did.reads); n < cap(did.reads) && n < maxReads {
+		again = did.reads[:n+1][n]
 	}
 	q := read{at: r.at, end: r.end, stmt: r.x.stmt, txn: r.x.txn, result: r.x.result, role: r.x.role, rows: r.n, hasPKs: len(r.x.pks) > 0}
 	q.params, q.names = append(again.params[:0], r.x.params...), append(again.names[:0], r.x.names...)
 	q.pks = append(again.pks[:0], r.x.pks...)
-	if len(t.reads) >= maxReads {
-		t.reads = lastOf(t.reads, q, maxReads)
+	if len(did.reads) >= maxReads {
+		did.reads = lastOf(did.reads, q, maxReads)
 		if t.traced() {
 			d.reach("statements of a trace")
 		}
 		return
 	}
-	t.reads = append(t.reads, q)
-	t.used = max(t.used, int32(len(t.reads)))
+	did.reads = append(did.reads, q)
+	did.used = max(did.used, int32(len(did.reads)))
 }
 
 // blame notes which writes a delete belongs to: for the lag of its families, and for who drops what.

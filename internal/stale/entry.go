@@ -175,7 +175,7 @@ func (d *Detector) got(r *rec) {
 		if r.tr.who.done {
 			d.touched(&t, r.tr.who)
 		} else {
-			r.tr.touch = append(r.tr.touch, t)
+			d.touch(r.tr, t)
 		}
 	}
 }
@@ -357,10 +357,10 @@ func (d *Detector) deleted(r *rec) {
 	if r.by == byKey {
 		x.key, x.keyID, x.fam = r.x.delKey, r.x.delID, r.x.delFam
 	}
-	if len(x.tr.dels) < maxOfTrace {
-		x.tr.dels = append(x.tr.dels, x)
+	if did := d.does(x.tr); len(did.dels) < maxOfTrace {
+		did.dels = append(did.dels, x)
 	} else if !x.tr.traced() {
-		x.tr.dels = lastOf(x.tr.dels, x, maxOfTrace)
+		did.dels = lastOf(did.dels, x, maxOfTrace)
 	}
 	first := !d.sharded || d.opt.Shard == 0
 	var fams []*family

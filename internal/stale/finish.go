@@ -59,7 +59,7 @@ func (d *Detector) partial() *partial {
 func (p *partial) report() *Report {
 	r := &Report{Schema: Schema, From: p.from, To: p.to, Findings: []Finding{}, Lookalikes: []Lookalike{}, Families: []Family{},
 		Routes: []Route{}, Marks: append([]Mark{}, p.marks...), raw: p}
-	for _, g := range p.groups {
+	for g := range p.groups.all {
 		if g.keys >= unstableFills && g.hits == 0 {
 			p.looks = append(p.looks, &lookalike{cause: UnstableKey, fam: g.fam, key: g.key, at: 1, count: g.fills})
 		}

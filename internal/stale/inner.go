@@ -51,8 +51,9 @@ func (d *Detector) innerHits(tr *trace, r *rec, id uint64) []innerHit {
 		}
 		list = append(list, h)
 	}
-	for i := range tr.touch {
-		t := &tr.touch[i]
+	hits := tr.touches()
+	for i := range hits {
+		t := &hits[i]
 		if t.k.dead || t.k.e.serial != t.serial || t.story != nil {
 			continue
 		}
@@ -114,7 +115,8 @@ func (d *Detector) hitClosed(k *key, r *rec) {
 		(innerValue{uint64(e.val), e.form}).other(innerValue{uint64(r.val), r.form}) {
 		return
 	}
-	r.tr.inner = append(r.tr.inner, innerHit{k.id, e.reads, r.at, r.end})
+	did := d.does(r.tr)
+	did.inner = append(did.inner, innerHit{k.id, e.reads, r.at, r.end})
 }
 
 // setElsewhere remembers the reads behind an entry that another shard judges.
@@ -148,5 +150,6 @@ func (d *Detector) hitElsewhere(r *rec) {
 		delete(d.made, r.x.keyID)
 		return
 	}
-	r.tr.inner = append(r.tr.inner, innerHit{r.x.keyID, m.reads, r.at, r.end})
+	did := d.does(r.tr)
+	did.inner = append(did.inner, innerHit{r.x.keyID, m.reads, r.at, r.end})
 }

@@ -183,7 +183,7 @@ func (d *Detector) unpin(r *rec) {
 			d.evictOne()
 		}
 	}
-	d.release(r.x)
+	d.release(r.x, r.kind)
 }
 
 func (d *Detector) takeCache(r *rec, c *event.Cache) bool {

@@ -140,7 +140,7 @@ func (d *Detector) overtaken(k *key, r *rec) {
 		d.keep(m.before)
 	}
 	if r.tr != nil && len(r.tr.touch) < maxOfTrace {
-		r.tr.touch = append(r.tr.touch, touch{k: k, n: int32(r.n), story: m.before})
+		d.touch(r.tr, touch{k: k, n: int32(r.n), story: m.before})
 	}
 }
 
@@ -433,7 +433,7 @@ func (d *Detector) aliased(k *key, r *rec) bool {
 	s.last = max(s.last, r.at)
 	d.judged += r.n
 	if r.tr != nil && len(r.tr.touch) < maxOfTrace {
-		r.tr.touch = append(r.tr.touch, touch{k: k, serial: k.e.serial, n: int32(r.n), story: m.alias})
+		d.touch(r.tr, touch{k: k, serial: k.e.serial, n: int32(r.n), story: m.alias})
 	}
 	return true
 }

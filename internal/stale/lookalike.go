@@ -75,6 +75,7 @@ func (d *Detector) stampede(k *key, old *entry, r *rec) {
 
 // group is all that was filled in one store for one question: a route and its parameters, at one line.
 type group struct {
+	id    uint64 // hash of all that
 	fam   *family
 	key   string
 	keys  int64 // first fills
@@ -94,7 +95,8 @@ func (d *Detector) unstable(k *key, r *rec, fill, first bool) {
 	if !fill || r.tr == nil || len(r.tr.asked) >= maxOfTrace {
 		return
 	}
-	r.tr.asked = append(r.tr.asked, asked{k: k, first: first, code: r.code})
+	did := d.does(r.tr)
+	did.asked = append(did.asked, asked{k: k, first: first, code: r.code})
 }
 
 // question adds up what a request filled for the first time and hit. Hits are counted from the second key on that one
@@ -110,18 +112,18 @@ func (d *Detector) question(t *trace) {
 	id := mix(mix(uint64(w.route), 12), w.target)
 	for _, a := range t.asked {
 		g := mix(mix(id, a.k.st.id), uint64(a.code))
-		x := d.groups[g]
+		x := d.groups.get(g)
 		if x == nil {
 			if !a.first {
 				continue
 			}
-			if len(d.groups) >= maxGroups {
-				clear(d.groups)
+			if d.groups.n >= maxGroups {
+				d.groups = index[group]{}
 				clear(d.groupOf)
 				d.reach("questions")
 			}
-			x = &group{fam: a.k.fam, key: a.k.name}
-			d.groups[g] = x
+			x = &group{id: g, fam: a.k.fam, key: a.k.name}
+			d.groups.put(g, x)
 		}
 		x.fills++
 		if a.first {
@@ -131,16 +133,19 @@ func (d *Detector) question(t *trace) {
 			}
 		}
 	}
-	for i := range t.touch {
+	hits := t.touches()
+	for i := range hits {
 		if len(d.groupOf) == 0 {
 			break
 		}
-		for _, x := range d.groupOf[mix(id, t.touch[i].k.st.id)] {
+		for _, x := range d.groupOf[mix(id, hits[i].k.st.id)] {
 			x.hits++
 		}
 	}
-	clear(t.asked)
-	t.asked = t.asked[:0]
+	if did := t.deeds; len(did.asked) > 0 {
+		clear(did.asked)
+		did.asked = did.asked[:0]
+	}
 }
 
 // lookalikes lists what was counted, and the stories that turned out to be one.

@@ -11,7 +11,7 @@ type partial struct {
 	fams     map[string]*family
 	verdicts []*told
 	looks    []*lookalike
-	groups   map[uint64]*group
+	groups   index[group]
 	cov      Coverage
 	counts   counts
 	sums     []*sum
@@ -36,7 +36,7 @@ func Merge(reports ...*Report) *Report {
 	if len(reports) == 1 {
 		return reports[0]
 	}
-	all := &partial{fams: map[string]*family{}, groups: map[uint64]*group{}, procs: map[string]int64{}, reached: map[string]bool{}}
+	all := &partial{fams: map[string]*family{}, procs: map[string]int64{}, reached: map[string]bool{}}
 	for i, r := range reports {
 		p := r.raw
 		if p == nil {
@@ -56,11 +56,11 @@ func Merge(reports ...*Report) *Report {
 		all.verdicts = append(all.verdicts, p.verdicts...)
 		all.looks = append(all.looks, p.looks...)
 		all.sums = append(all.sums, p.sums...)
-		for g, x := range p.groups {
-			to := all.groups[g]
+		for x := range p.groups.all {
+			to := all.groups.get(x.id)
 			if to == nil {
-				to = &group{fam: x.fam, key: x.key}
-				all.groups[g] = to
+				to = &group{id: x.id, fam: x.fam, key: x.key}
+				all.groups.put(x.id, to)
 			}
 			to.add(x)
 		}

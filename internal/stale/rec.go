@@ -48,32 +48,37 @@ const byJob = 1
 
 // aside is what few records have; it is used again.
 type aside struct {
-	st           *store // of a delete, and of what another shard judges
-	txn          *txn
-	stmt         *stmt
-	in           *[]input
+	txn    *txn
+	stmt   *stmt
+	in     *[]input
+	ahead  *ahead
+	xid    uint64
+	many   int64
+	result event.Hash
+	role   uint8
+	iso    uint8
+	params []event.Hash
+	names  []string
+	pks    []event.Hash
+	rest
+}
+
+// rest is what statements, transactions and requests never have.
+type rest struct {
+	st           *store   // of a delete, and of what another shard judges
 	texts        []string // tags; columns of a change
-	params       []event.Hash
-	names        []string
 	tag, pattern string
 	name, op     string // of a task
 	err          string
 	ttlEff       int64
-	many         int64
-	result       event.Hash
 	table        string
-	pks          []event.Hash
-	xid          uint64
 	colsKnown    bool
-	role         uint8
-	iso          uint8
+	errored      bool
 	delKey       string
 	delID        uint64
 	keyID        uint64 // of a key that another shard judges
 	delFam       *family
-	ahead        *ahead
 	job          *job
-	errored      bool
 }
 
 func cut(s string, n int) string {
@@ -92,11 +97,20 @@ func (d *Detector) aside() *aside {
 	return &aside{}
 }
 
-func (d *Detector) release(x *aside) {
+// release takes back the aside of a record of that kind. Each field is set by itself: to overwrite all of it costs much while garbage is
+// collected.
+func (d *Detector) release(x *aside, kind uint8) {
 	if x == nil || len(d.free) >= 4096 {
 		return
 	}
-	clear(x.texts)
-	*x = aside{texts: x.texts[:0], params: x.params[:0], names: x.names[:0], pks: x.pks[:0]}
+	x.txn, x.stmt, x.in, x.ahead = nil, nil, nil, nil
+	x.xid, x.many, x.result, x.role, x.iso = 0, 0, 0, 0, 0
+	x.params, x.names, x.pks = x.params[:0], x.names[:0], x.pks[:0]
+	switch kind {
+	case kRead, kWrite, kOther, kBegin, kCommit, kRollback, kAhead, kRequest:
+	default:
+		clear(x.texts)
+		x.rest = rest{texts: x.texts[:0]}
+	}
 	d.free = append(d.free, x)
 }

@@ -153,7 +153,7 @@ func (d *Detector) readsBehind(tr *trace, r *rec) (out *reads, role uint8, t *tx
 			s.deps = append(s.deps, x)
 		}
 	}
-	if r.fill != 0 && (len(tr.touch) > 0 || len(tr.inner) > 0) {
+	if r.fill != 0 && (len(tr.touches()) > 0 || len(tr.inner) > 0) {
 		id := uint64(0)
 		if r.key != nil {
 			id = r.key.id

@@ -61,30 +61,25 @@ func newInput(name uint32, value uint64) input {
 
 func (i input) name() uint32 { return uint32(i >> 48) }
 
-// trace is a request or a job, or what stands for it. What every request needs stands together, at the beginning.
+// trace is a request or a job, or what stands for it: 192 bytes, so that each begins where a line of the processor's caches does, and
+// what every step looks at is the first of three.
 type trace struct {
-	h      uint64
-	who    *caller
-	prev   *trace
-	next   *trace
+	h    uint64
+	who  *caller
+	prev *trace
+	next *trace
+	*deeds
+	last   int64 // when it was last used, in the time of what is judged
 	pins   int32
 	gen    uint32
-	used   int32 // places in reads that were used
-	alone  bool  // it stands for what a process did in no trace
-	over   bool  // its request has ended, and it is among those that are forgotten first
-	kept   bool  // something else may point to it
-	filled bool  // an entry may point to who
-	last   int64 // when it was last used, in the time of what is judged
-	touch  []touch
-	one    [1]touch // the place of the first touch
+	alone  bool     // it stands for what a process did in no trace
+	over   bool     // its request has ended, and it is among those that are forgotten first
+	kept   bool     // something else may point to it
+	filled bool     // an entry may point to who
+	hit    bool     // it did, once, as one says
 	own    caller   // who, until an entry may point to it
-	parent *trace   // that enqueued the job
-	reads  []read
-	asked  []asked
-	writes []*write
-	dels   []*del
-	tasks  []*job
-	inner  []innerHit // on keys of other shards, and on dropped entries
+	one    [1]touch // the place of the only touch
+	_      [12]byte
 }
 
 // read is a statement that a trace sent, until a set shows what it was for.
@@ -113,11 +108,11 @@ const keepReads = 2e9
 
 func (d *Detector) dropReads() {
 	for d.ended.n() > 0 && (d.ended.first().at < d.now-keepReads || d.ended.n() > d.opt.MaxTraces) {
-		if e := d.ended.pop(); e.t.gen == e.gen {
-			if e.t.kept {
-				e.t.reads = nil
+		if e := d.ended.pop(); e.t.gen == e.gen && len(e.t.reads) > 0 {
+			if did := e.t.deeds; e.t.kept {
+				did.reads = nil
 			} else {
-				e.t.reads = e.t.reads[:0]
+				did.reads = did.reads[:0]
 				d.over(e.t)
 			}
 		}
@@ -152,8 +147,8 @@ func (d *Detector) trace(id string) *trace {
 			d.freeTraces = d.freeTraces[:n-1]
 			t.h = h
 		} else {
-			t = &trace{h: h}
-			t.who, t.touch = &t.own, t.one[:0]
+			t = &trace{h: h, deeds: &d.idle}
+			t.who = &t.own
 		}
 		t.who.name(id)
 		d.traces.put(h, t)
@@ -231,6 +226,7 @@ func (d *Detector) over(t *trace) {
 		return
 	}
 	d.oldest.remove(t)
+	d.undo(t)
 	t.over = true
 	list, most := &d.hitters, maxHitters
 	if t.filled {
@@ -243,31 +239,14 @@ func (d *Detector) over(t *trace) {
 }
 
 // reuse keeps a trace for the next one, where nothing else can point to it. It may still point to the last key that it
-// read. Each field is set by itself: to overwrite all of it costs much while garbage is collected.
+// read.
 func (d *Detector) reuse(t *trace) {
 	if t.kept || t.parent != nil || len(d.freeTraces) >= 4096 {
 		return
 	}
-	if len(t.touch) > 1 {
-		clear(t.touch)
-	}
-	clear(t.asked)
-	if cap(t.reads) > 16 {
-		t.reads = nil
-	}
-	used := t.reads[:min(int(t.used), cap(t.reads))]
-	for i := range used {
-		if q := &used[i]; cap(q.params) > 16 || cap(q.pks) > 16 || cap(q.names) > 16 {
-			*q = read{}
-		} else {
-			q.stmt, q.txn = nil, nil
-		}
-	}
-	clear(t.inner)
-	t.inner = t.inner[:0]
-	t.reads, t.touch, t.asked = t.reads[:0], t.touch[:0], t.asked[:0]
+	d.undo(t)
 	t.gen++
-	t.used, t.last, t.over, t.filled = 0, 0, false, false
+	t.last, t.over, t.filled, t.hit = 0, false, false, false
 	if t.who != &t.own {
 		t.who = &t.own
 	}
@@ -295,7 +274,7 @@ func (d *Detector) context(r *rec) *trace {
 	}
 	p := r.src.proc
 	if p.alone == nil {
-		p.alone = &trace{h: mix(p.id, 5), alone: true, kept: true}
+		p.alone = &trace{h: mix(p.id, 5), deeds: &d.idle, alone: true, kept: true}
 		p.alone.who = &p.alone.own
 	}
 	return p.alone
@@ -349,7 +328,8 @@ func (d *Detector) task(r *rec) {
 	case "enqueue":
 		j.enqAt, j.from, j.src, j.errored = r.at, r.tr, r.src, r.x.errored
 		if r.tr != nil && len(r.tr.tasks) < maxOfTrace {
-			r.tr.tasks = append(r.tr.tasks, j)
+			w := d.does(r.tr)
+			w.tasks = append(w.tasks, j)
 		}
 	case "start":
 		j.began, j.tr = true, r.tr
@@ -361,7 +341,7 @@ func (d *Detector) task(r *rec) {
 		return
 	}
 	if j.began && j.from != nil && r.tr != nil && r.tr != j.from && !j.from.startedBy(r.tr) {
-		r.tr.parent = j.from
+		d.does(r.tr).parent = j.from
 	}
 }
 
@@ -405,17 +385,19 @@ func (d *Detector) request(r *rec) {
 	if len(r.tr.reads) > 0 {
 		d.ended.push(endedTrace{r.tr, r.tr.gen, r.end})
 	}
-	for i := range r.tr.touch {
-		d.touched(&r.tr.touch[i], w)
+	hits := r.tr.touches()
+	for i := range hits {
+		d.touched(&hits[i], w)
 	}
-	if len(r.tr.touch) > 1 {
-		clear(r.tr.touch)
-	}
-	r.tr.touch = r.tr.touch[:0]
-	clear(r.tr.inner)
-	r.tr.inner = r.tr.inner[:0]
-	if r.tr.kept {
-		r.tr.touch, r.tr.asked, r.tr.inner = nil, nil, nil
+	r.tr.hit = false
+	if did := r.tr.deeds; did != &d.idle {
+		if r.tr.kept {
+			did.touch, did.asked, did.inner = nil, nil, nil
+		} else {
+			clear(did.touch)
+			clear(did.inner)
+			did.touch, did.inner = did.touch[:0], did.inner[:0]
+		}
 	}
 	if len(d.waiting) > 0 {
 		d.fickleTurn(r.tr.who)
@@ -432,15 +414,28 @@ func (d *Detector) shared(in []input) *[]input {
 	for _, v := range in {
 		h = mix(h, uint64(v))
 	}
-	if have := d.inputs[h]; have != nil && slices.Equal(*have, in) {
-		return have
+	if last := d.lastInputs; last != nil && last.h == h && slices.Equal(last.in, in) {
+		return &last.in
 	}
-	if len(d.inputs) >= maxNames {
-		clear(d.inputs)
+	have := d.inputs.get(h)
+	if have == nil || !slices.Equal(have.in, in) {
+		if have != nil {
+			d.inputs.delete(h)
+		}
+		if d.inputs.n >= maxNames {
+			d.inputs = index[sharedInputs]{}
+		}
+		have = &sharedInputs{h, slices.Clone(in)}
+		d.inputs.put(h, have)
 	}
-	kept := slices.Clone(in)
-	d.inputs[h] = &kept
-	return &kept
+	d.lastInputs = have
+	return &have.in
+}
+
+// sharedInputs are inputs with their hash.
+type sharedInputs struct {
+	h  uint64
+	in []input
 }
 
 // others are the inputs of a request beside the target and the identity.

@@ -48,15 +48,15 @@ func (d *Detector) txn(id string) *txn {
 	if d.lastTxn != nil && d.lastTxnOf == h {
 		return d.lastTxn
 	}
-	if t := d.txns[h]; t != nil {
+	if t := d.txns.get(h); t != nil {
 		d.lastTxn, d.lastTxnOf = t, h
 		return t
 	}
 	d.txnSerial++
 	t := &txn{serial: d.txnSerial}
-	d.txns[h] = t
+	d.txns.put(h, t)
 	if d.txnRing.push(h); d.txnRing.n() > d.opt.MaxTraces {
-		delete(d.txns, d.txnRing.pop())
+		d.txns.delete(d.txnRing.pop())
 	}
 	d.lastTxn, d.lastTxnOf = t, h // it is the last that will be forgotten
 	return t

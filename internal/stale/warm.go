@@ -15,8 +15,11 @@ func (d *Detector) warm(list []rec) {
 		if k := r.key; k != nil {
 			sum += uint64(k.pins) + uint64(k.e.slot)
 		}
+		if r.x != nil {
+			sum += r.x.xid
+		}
 		if t := r.tr; t != nil {
-			sum += uint64(t.pins) + t.own.target + uint64(len(t.reads))
+			sum += uint64(t.pins) + t.own.target + uint64(t.one[0].serial)
 			if r.kind == kRequest && t.next != nil && t.prev != nil {
 				sum += t.prev.h + t.next.h
 				if d.hitters.n >= maxHitters && gone != &d.hitters.head {
@@ -35,6 +38,10 @@ func (d *Detector) warm(list []rec) {
 				sum += w.principal
 			}
 		}
+	}
+	ended := d.ended.all() // whose statements will be dropped
+	for i := range ended[:min(len(ended), len(list)/2)] {
+		sum += uint64(ended[i].t.gen)
 	}
 	d.seen += sum
 }

@@ -279,8 +279,8 @@ func (d *Detector) commit(w *write, at, end int64) {
 		if w.tr.who.done {
 			d.joined(w)
 		}
-		if len(w.tr.writes) < maxOfTrace {
-			w.tr.writes = append(w.tr.writes, w)
+		if did := d.does(w.tr); len(did.writes) < maxOfTrace {
+			did.writes = append(did.writes, w)
 		}
 		for _, x := range w.tr.dels {
 			d.pairUp(w, x)
