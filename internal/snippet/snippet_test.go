@@ -60,16 +60,20 @@ var (
 	rates = boundary.Boundary{Name: "shop.rates:rates", Level: boundary.Function, TTL: boundary.TTL(time.Second), Invalidation: boundary.None}
 )
 
-// Each snippet does what it says: its own tests pass on a real Redis, or in a real nginx.
+// Each snippet does what it says: its own tests pass on a real Redis, or in a real nginx; and with the oldest Python and SQLAlchemy there are.
 func TestSnippetsPassTheirTests(t *testing.T) {
 	redis := need(t, "DEMARC_TEST_REDIS")
 	for name, list := range map[string][]boundary.Boundary{
 		"cashews": {articles, lists, comments, stock, rates}, "fastapi-cache": {articles, comments, prices},
-		"cashews functions": {prices}, "django": {articles, lists, tags, prices, rates}, "nginx": {tags, mine},
+		"cashews functions": {prices}, "cashews 1.4": {stock}, "django": {articles, lists, tags, prices, rates}, "nginx": {tags, mine},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			library, _, _ := strings.Cut(name, " ")
+			python := "DEMARC_TEST_PYTHON"
+			if strings.HasSuffix(name, "1.4") {
+				python = "DEMARC_TEST_SQLALCHEMY14_PYTHON"
+			}
 			dir := t.TempDir()
 			files, err := Render(library, list, Asker{Header: "X-Tenant", Cookie: "tenant"})
 			if err != nil {
@@ -82,7 +86,7 @@ func TestSnippetsPassTheirTests(t *testing.T) {
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 			defer cancel()
-			cmd := exec.CommandContext(ctx, need(t, "DEMARC_TEST_PYTHON"), "-m", "pytest", "-q", "-p", "no:cacheprovider", dir)
+			cmd := exec.CommandContext(ctx, need(t, python), "-m", "pytest", "-q", "-p", "no:cacheprovider", dir)
 			cmd.Dir = dir
 			cmd.Env = append(os.Environ(), "REDIS_URL="+redis)
 			if library != "nginx" { // whose temporary folder no other pytest may close to its workers
