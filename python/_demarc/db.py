@@ -18,7 +18,7 @@ import re
 import uuid
 
 from _demarc import core, hashing
-from _demarc.core import QUERY, code, current, emit, failed, next_id, next_seq, now, sampled_out, state, text
+from _demarc.core import buffer, code, current, emit, failed, next_id, next_seq, now, sampled_out, state, text
 from _demarc.hashing import hash_params
 from _demarc.redact import sql
 
@@ -33,8 +33,10 @@ AT_ONCE = 25  # rows
 READ_SIZE = 32 << 10  # bytes, as marshal writes them, of results that are kept, to tell when the same is read again
 READ_BYTES = 4 << 20  # of all that are kept
 READ_ROOM = 400  # bytes that one of them takes beside
+READ_CELL = 50  # and each of its values
 NAMES = 2_000
 
+push = buffer.append
 TEXT, HASHES, RESULT = 8, 9, 13  # where these stand in the event of a query
 
 IDLE, OPEN, FAILED = 0, 1, 2  # what a probe answers; None: it cannot say now
@@ -230,14 +232,15 @@ def result_hash(rows, event):
     fraction of the time of hashing them, so the last ones of each are kept, if their values cannot change. Rows that
     are equal have one hash then, although a 1 may have become a 1.0.
     """
-    count = len(rows)
-    if count > RESULT_ROWS:
-        return None
-    if type(rows) is not list:
-        rows = list(rows)
     last = _read.get((event[TEXT], event[HASHES]))
     if last is not None and last[0] == rows:
         return last[1]
+    count = len(rows)
+    if count > RESULT_ROWS:
+        return None
+    given = rows
+    if type(rows) is not list:
+        rows = list(rows)
     if count:
         kind = type(rows[0])
         if kind is not tuple:
@@ -247,8 +250,8 @@ def result_hash(rows, event):
                 rows = [tuple(row) for row in rows]  # asyncpg's Record, sqlite3's Row, named tuples
             else:
                 rows = [(v,) for v in rows]
-            if last is not None and last[0] == rows:
-                return last[1]
+        if rows is not given and last is not None and last[0] == rows:
+            return last[1]
         if count * len(rows[0]) > RESULT_CELLS:
             return None
     parts, size = [], 0
@@ -266,7 +269,7 @@ def result_hash(rows, event):
 
 def _keep(rows, digest, event, last, size):
     global _read_size
-    size += READ_ROOM + len(event[HASHES] or b"")
+    size += READ_ROOM + len(event[HASHES] or b"") + (READ_CELL * len(rows) * len(rows[0]) if rows else 0)
     _read_size += size - (last[2] if last is not None else 0)
     if _read_size > READ_BYTES:
         _read.clear()
@@ -398,9 +401,12 @@ def query(conn, raw, start, end, statement, params, rows=None, error=None, many=
     frames between core.code and the service's code are known to be the recorder's or the library's: this function, its
     caller and the hook at least, each of which costs time to look at.
     """
-    if type(statement) is not str:
-        statement = plain(statement)
-    number, does = _known.get(statement) or _learn(statement)
+    try:
+        number, does = _known[statement]
+    except (KeyError, TypeError):
+        if type(statement) is not str:
+            statement = plain(statement)
+        number, does = _known.get(statement) or _learn(statement)
     ctx = current.get()
     txn = conn.txn
     after = None
@@ -461,18 +467,20 @@ def query(conn, raw, start, end, statement, params, rows=None, error=None, many=
     if line is None:
         line = asked.get()
     event = [
-        QUERY, start, end - start, next_seq(), trace, None, parent, conn.db, number, hashes, names,
+        core.QUERY, start, end - start, next_seq(), trace, None, parent, conn.db, number, hashes, names,
         rows if rows is not None and rows >= 0 else None, None, None, txn, conn.role, count,
         None if error is None else error_name(error), line,
     ]
-    reads = does == READ and error is None and many is None
-    if reads and held is not None:
+    if held is not None and does == READ and error is None and many is None:
         event[RESULT] = result_hash(held, event)
-    emit(event)
+    if len(buffer) < core.BUFFER:
+        push(event)
+    else:
+        emit(event)  # which drops it
     if after is not None:
         conn.txn, conn.failed = None, False
         _txn(conn, ctx, after, txn, start, end - start, None)
-    return event if reads and held is None else None
+    return None if does != READ or error is not None or many is not None or held is not None else event
 
 
 def _controlled(conn, ctx, kind, start, end, error):

@@ -376,9 +376,10 @@ def collect(last=False):
 
 
 def taken(n):
-    """Takes up to n events from the buffer."""
+    """Takes up to n events from the buffer. Those of queries are lists there, so that the hash of what is fetched later
+    can be put into them; each is gone before the next is taken, for the garbage collector counts what is left."""
     take = buffer.popleft
-    return [take() for _ in range(min(n, len(buffer)))]  # which nobody else takes from
+    return [tuple(take()) for _ in range(min(n, len(buffer)))]  # which nobody else takes from
 
 
 def set_rate(rate):
@@ -390,8 +391,7 @@ def set_rate(rate):
 
 def dumps(defs, events):
     """One batch as marshal version 2. ValueError when something in it cannot be written."""
-    # Events of queries are lists, so that the hash of what is fetched later can be put into them.
-    return marshal.dumps((0, defs, list(map(tuple, events))), 2)
+    return marshal.dumps((0, defs, events), 2)
 
 
 def plain(v):

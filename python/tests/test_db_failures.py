@@ -37,8 +37,8 @@ INJECTED = {
     "hashing": ("hash_params",),
     "results": ("result_hash", "marshal"),
     "everything": (
-        "query", "begin", "ended", "emit", "push", "code", "sql", "hash_params", "counted", "text", "plain", "kind", "wanted",
-        "Conn", "observed_class", "role_of", "level_name", "result_hash", "one", "rest", "some",
+        "query", "begin", "ended", "emit", "push", "code", "sql", "hash_params", "counted", "text", "plain", "kind",
+        "wanted", "Conn", "observed_class", "role_of", "level_name", "result_hash", "one", "rest", "some",
     ),
 }
 

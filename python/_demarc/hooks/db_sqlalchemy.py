@@ -89,16 +89,13 @@ def _record(dialect, cursor, start, statement, params, context, error, many=None
         if NAME in state.disabled:
             return
         root = context.root_connection
-        fairy = root._dbapi_connection
-        try:
-            conn = fairy._connection_record._demarc
-            raw = fairy.dbapi_connection
-        except AttributeError:
-            conn = None
-        if conn is None or conn.txn is None and (conn.options is not root._execution_options or conn.probe is None):
+        fairy, conn, raw = root._demarc
+        if conn is None or fairy is not root._dbapi_connection or conn.txn is None and (
+                conn.options is not root._execution_options or conn.probe is None):
             conn, raw = _conn_of(dialect, root)
             if conn is None:
                 return
+            root._demarc = root._dbapi_connection, conn, raw
         rows = cursor.rowcount
         info = dialect._demarc
         if info.sqlite and rows is not None and rows >= 0 and cursor.description is not None:
@@ -178,8 +175,10 @@ def _observe_fetches(cls):
         row = one(self, result, dbapi_cursor, hard_close)
         try:
             context = result.context
-            if context._demarc is not None:
-                context._demarc = db.one(context._demarc, row)
+            fetched = context._demarc
+            if fetched is not None:
+                one_only = row is None and type(fetched) is tuple and len(fetched[1]) == 1
+                context._demarc = None if one_only else db.one(fetched, row)
         except Exception:
             failed(NAME)
         return row
@@ -207,6 +206,25 @@ def _observe_fetches(cls):
         return rows
 
     cls.fetchone, cls.fetchmany, cls.fetchall = fetchone, fetchmany, fetchall
+
+
+def _observe_detach(cls):
+    """What is known of a connection goes with it when it leaves its pool."""
+    original = cls.detach
+
+    @functools.wraps(original)
+    def detach(self):
+        conn = None
+        try:
+            conn = _pooled(self)
+        except Exception:
+            failed(NAME)
+        result = original(self)
+        if conn is not None:
+            self.__dict__["_demarc"] = conn
+        return result
+
+    cls.detach = detach
 
 
 def _pooled(fairy):
@@ -368,8 +386,10 @@ def patch(module):
     if hasattr(module.base.Connection, "_exec_single_context"):
         COMPILED = 8  # since SQLAlchemy 2: _execute_clauseelement, _execute_on_connection and Connection.execute
     interfaces.ExecutionContext._demarc = None
+    module.base.Connection._demarc = None, None, None  # what its pool gave, the state, the driver's connection
     _observe_fetches(engine_cursor.CursorFetchStrategy)
 
+    _observe_detach(pool_base._ConnectionFairy)
     record_class = pool_base._ConnectionRecord
     connect = record_class._ConnectionRecord__connect
 
