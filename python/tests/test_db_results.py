@@ -227,3 +227,52 @@ def test_django(collector, tmp_path, where):
     assert len(lists) == 3 and None not in lists and lists[0] == lists[1] != lists[2], lists
     assert all("result_hash" in e for e in reads), reads
     healthy(collector)
+
+
+AGAIN = """
+import datetime, marshal
+from _demarc import db, hashing
+
+def event(params=b"p" * 8, number=7):
+    e = [None] * 19
+    e[db.TEXT], e[db.HASHES] = number, params
+    return e
+
+def fresh(rows):
+    db._read.clear()
+    return db.result_hash(rows, event())
+
+day = datetime.date(2026, 1, 2)
+for rows in ([], [(1, "a")], [(i, "text %d" % i, None, 2.5, b"x", True) for i in range(60)], [(day, day)]):
+    digest = fresh(rows)
+    assert len(digest) == 8 and len(db._read) == 1, rows
+    again = [tuple(list(row)) for row in rows]
+    assert db.result_hash(again, event()) is digest, "looked up"
+    assert db.result_hash(again, event(b"q" * 8)) == digest, "hashed, under other parameters"
+    again.append((9, "z"))
+    assert db.result_hash(again, event()) != digest and db.result_hash(rows, event()) == digest
+
+held = [(1, ["a"])]  # what the service may change is not kept
+digest = fresh(held)
+assert not db._read
+held[0][1].append("b")
+assert fresh(held) != digest
+mine = [(1, "a")]
+digest = fresh(mine)
+mine.append((2, "b"))  # nor is its own list
+assert db.result_hash([(1, "a")], event()) == digest != db.result_hash(mine, event())
+
+for i in range(60_000):
+    db.result_hash([(i, "x" * (i % 90))], event(number=i))
+    assert db._read_size <= db.READ_BYTES and len(db._read) <= db.READ_BYTES / db.READ_ROOM
+db.result_hash([("x" * db.READ_SIZE,)], event(number=-1))
+assert (-1, b"p" * 8) not in db._read
+db.result_hash([(1, "a")], event(number="a text, as the table of texts is full"))
+assert all(type(number) is int for number, _ in db._read)
+print("again")
+"""
+
+
+def test_a_result_that_is_read_again(collector):
+    """Equal results have one hash whether it was looked up or taken, and what is kept for that has its bounds."""
+    assert collector.run(AGAIN).stdout == "again\n"
