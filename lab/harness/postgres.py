@@ -8,7 +8,7 @@ import subprocess
 import time
 from pathlib import Path
 
-SECONDS = 20
+SECONDS = 60
 
 _COLUMN = re.compile(r"(\w+)\[[^\]]+\]:('(?:[^']|'')*'|\S+)")
 _CHANGE = re.compile(r"table public\.(\w+): (INSERT|UPDATE|DELETE): (.*)", re.S)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Optional
 
 from kit import Failure, environment
+from kit.servers import free_port
 
 from harness.forward import Forward
 from harness.postgres import Database, Log, Replica
@@ -24,7 +25,7 @@ from harness.services import SHARED, Service
 from harness.stage import Stage
 
 READY_SECONDS = 60
-STOP_SECONDS = 20
+STOP_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def observe(bench: Bench, service: Service, fixed: bool, databases: Callable[[],
     urls = databases()
     servers = {"postgres": urls["DEMARC_TEST_POSTGRES"], "redis": urls["DEMARC_TEST_REDIS"]}
     servers["sqlite"] = str(folder / "service.db")
-    ports = [_free_port() for _ in range(service.processes)]
+    ports = [free_port() for _ in range(service.processes)]
     stage = Stage(fixed, ports, gates, Database(bench.psql, servers["postgres"]), servers["redis"])
     _schema(service, [stage.database], servers["sqlite"])
     with contextlib.ExitStack() as stack:
@@ -159,12 +160,6 @@ def _schema(service: Service, databases: list[Database], sqlite: Optional[str]) 
         connection = sqlite3.connect(sqlite)
         connection.executescript(file.read_text())
         connection.close()
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 def _wait_until_open(observed: subprocess.Popen, port: int, log: Path) -> None:

@@ -15,8 +15,8 @@ from typing import Optional
 from harness.forward import Forward
 from harness.postgres import Database, Replica
 
-ANSWER_SECONDS = 40
-GATE_SECONDS = 20
+ANSWER_SECONDS = 120
+GATE_SECONDS = 60
 
 
 class Wrong(Exception):

@@ -10,7 +10,7 @@ import time
 
 _FOLDER = os.environ.get("LAB_GATES")
 _POLL = 0.005
-_LONGEST = 30.0
+_LONGEST = 90.0
 
 
 def gate(name):

@@ -246,8 +246,8 @@ def _start_postgres(programs: Path, folder: Path, owner: dict) -> int:
     with open(home / "data" / "postgresql.conf", "a") as settings:
         settings.write(_PG_SETTINGS)
     for attempt in range(5):  # between asking for a free port and using it, somebody else may take it
-        port = _free_port()
-        answer = _pg_ctl(programs, folder, owner, "-t", "60", "-l", home / "log", "-o", f"-p {port}", "start")
+        port = free_port()
+        answer = _pg_ctl(programs, folder, owner, "-t", "120", "-l", home / "log", "-o", f"-p {port}", "start")
         if answer.returncode == 0:
             return port
         log = (home / "log").read_text(errors="replace") if (home / "log").exists() else ""
@@ -276,14 +276,14 @@ def _pg_ctl(programs: Path, folder: Path, owner: dict, *args: object) -> subproc
 
 def _start_redis(program: Path, folder: Path) -> tuple[subprocess.Popen, int]:
     for _ in range(5):
-        port = _free_port()
+        port = free_port()
         argv = [str(program), "--bind", "127.0.0.1", "--port", str(port), "--save", "", "--appendonly", "no"]
         argv += ["--protected-mode", "no", "--dir", str(folder), "--databases", str(REDIS_DATABASES)]
         with open(folder / "redis.log", "wb") as log:
             process = subprocess.Popen(
                 argv, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=folder
             )
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while process.poll() is None and time.monotonic() < deadline:
             if _answers_ping(port):
                 return process, port
@@ -322,9 +322,11 @@ def _plain_environment(folder: Path) -> dict[str, str]:
     return {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(folder), "LC_ALL": "C", "TZ": "UTC"}
 
 
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
+def free_port() -> int:
+    """A port that nobody else is given for a minute: where a connection has just ended, the system hands out none, but
+    a server may listen."""
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()):
+        listener.accept()[0].close()
         return listener.getsockname()[1]
 
 

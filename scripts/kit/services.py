@@ -9,7 +9,6 @@ import http.client
 import http.cookiejar
 import json
 import re
-import socket
 import sqlite3
 import time
 import urllib.error
@@ -96,12 +95,6 @@ class Client:
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, *_: object) -> None:
         return None
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 def basic(user: str, password: str = PASSWORD) -> str:

@@ -31,9 +31,10 @@ def command(module, *arguments, env=None):
 
 
 def free_port():
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return taken.getsockname()[1]
+    """A port that nobody else is given for a minute, since a connection on it has just ended."""
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()):
+        server.accept()[0].close()
+        return server.getsockname()[1]
 
 
 @pytest.fixture
@@ -55,11 +56,11 @@ def serving(env, log):
             stderr=output,
         )
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while True:
             assert server.poll() is None and time.monotonic() < deadline, Path(log).read_text()
             with contextlib.suppress(OSError):
-                connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+                connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
                 connection.request("GET", "/health")
                 assert json.loads(connection.getresponse().read()) == {"ok": True}
                 break

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 FIXED = "LAB_FIXED" in os.environ
 
-cache.setup(os.environ["LAB_REDIS"])
+cache.setup(os.environ["LAB_REDIS"], socket_timeout=20)
 
 
 class Change(BaseModel):

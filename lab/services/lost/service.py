@@ -19,7 +19,7 @@ from redis.retry import Retry
 FIXED = "LAB_FIXED" in os.environ
 
 app = Flask(__name__)
-cache = redis.Redis.from_url(os.environ["LAB_REDIS"], socket_timeout=0.3, retry=Retry(NoBackoff(), 0))
+cache = redis.Redis.from_url(os.environ["LAB_REDIS"], socket_timeout=2, retry=Retry(NoBackoff(), 0))
 log = logging.getLogger("service")
 undeleted = set()
 lock = threading.Lock()

@@ -56,7 +56,7 @@ class Course(models.Model):
         db_table = "courses"
 
 
-@cache_page(2)
+@cache_page(5)
 def course(request, pk):
     found = Course.objects.get(pk=pk)
     return JsonResponse({"title": found.title, "seats": found.seats})
