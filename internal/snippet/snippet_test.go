@@ -88,10 +88,11 @@ func TestSnippetsPassTheirTests(t *testing.T) {
 			defer cancel()
 			cmd := exec.CommandContext(ctx, need(t, python), "-m", "pytest", "-q", "-p", "no:cacheprovider", dir)
 			cmd.Dir = dir
-			cmd.Env = append(os.Environ(), "REDIS_URL="+redis)
-			if library != "nginx" { // whose temporary folder no other pytest may close to its workers
-				cmd.Env = append(cmd.Env, "PYTEST_DEBUG_TEMPROOT="+dir)
+			temp := dir // not the one that all pytests share, and close to others
+			if library == "nginx" {
+				temp = openFolder(t)
 			}
+			cmd.Env = append(os.Environ(), "REDIS_URL="+redis, "PYTEST_DEBUG_TEMPROOT="+temp)
 			out, err := cmd.CombinedOutput()
 			if err != nil || strings.Contains(string(out), "skipped") {
 				t.Fatalf("%v\n%s", err, out)
@@ -99,6 +100,20 @@ func TestSnippetsPassTheirTests(t *testing.T) {
 			t.Logf("%s", out)
 		})
 	}
+}
+
+// openFolder is a temporary folder that everybody may enter: nginx's workers are another user where root starts it.
+func openFolder(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "demarc-nginx-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return dir
 }
 
 func TestRefused(t *testing.T) {
