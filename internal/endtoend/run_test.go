@@ -24,6 +24,7 @@ var binary = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
+	built = dir
 	path := filepath.Join(dir, "demarc")
 	out, err := exec.Command("go", "build", "-o", path, "github.com/demarc-dev/demarc/cmd/demarc").CombinedOutput()
 	if err != nil {
@@ -31,6 +32,16 @@ var binary = sync.OnceValues(func() (string, error) {
 	}
 	return path, nil
 })
+
+var built string // the binary's folder, empty where no test wanted it
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if built != "" {
+		_ = os.RemoveAll(built)
+	}
+	os.Exit(code)
+}
 
 func demarc(t *testing.T) string {
 	t.Helper()

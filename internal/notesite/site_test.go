@@ -297,7 +297,7 @@ func TestSiteInABrowser(t *testing.T) {
 	defer cancel()
 	ctx, cancel := chromedp.NewContext(allocator)
 	defer cancel()
-	ctx, cancel = context.WithTimeout(ctx, 2*time.Minute)
+	ctx, cancel = context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
 	var requests, dialogs []string
 	chromedp.ListenTarget(ctx, func(e any) {
