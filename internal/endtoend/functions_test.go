@@ -16,7 +16,7 @@ import (
 // TestFunctionOfAServiceWithoutUsers: a function is chosen without the principal in its key, since no request had one; what is printed
 // for it passes its own tests, and put into the service it hits and drops.
 func TestFunctionOfAServiceWithoutUsers(t *testing.T) {
-	python, redis := need(t, "DEMARC_TEST_PYTHON"), need(t, "DEMARC_TEST_REDIS")
+	python, redis := need(t, "DEMARC_TEST_PYTHON"), need(t, "DEMARC_TEST_REDIS")+"?socket_timeout=60&socket_connect_timeout=60"
 	app, err := filepath.Abs(filepath.Join("testdata", "prices"))
 	if err != nil {
 		t.Fatal(err)
@@ -66,7 +66,7 @@ func TestFunctionOfAServiceWithoutUsers(t *testing.T) {
 	}
 	into := filepath.Join(dir, "boundaries")
 	s.do("choose", "--snippet", "cashews", "--level", "function", "--into", into, s.capture)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, python, "-m", "pytest", "-q", "-p", "no:cacheprovider", into)
 	cmd.Dir, cmd.Env = into, append(cleanEnv(), "REDIS_URL="+redis, "PYTEST_DEBUG_TEMPROOT="+dir)
