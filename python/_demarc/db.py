@@ -217,7 +217,7 @@ def wanted(statement):
     return ctx is None or ctx.keep or bool(ctx.fills)
 
 
-_read = {}  # (number of a statement, hashes of its parameters) -> (the rows that it read last, their hash, size)
+_read = {}  # (number of a statement, hashes of its parameters) -> (the rows that it read last or None, hash, size)
 _read_size = 0  # bytes of all that _read holds, about
 _FIXED = frozenset((str, int, float, bool, bytes, type(None), datetime.datetime, datetime.date, uuid.UUID))
 _values = itertools.chain.from_iterable
@@ -228,9 +228,9 @@ def result_hash(rows, event):
     that it does not know, as they show themselves. None for a result beyond the bounds, or with an object in it that
     shows its address. Not more than AT_ONCE rows are copied beyond the bounds.
 
-    event is that of the statement. Most statements read again what they read before, and comparing rows takes a
-    fraction of the time of hashing them, so the last ones of each are kept, if their values cannot change. Rows that
-    are equal have one hash then, although a 1 may have become a 1.0.
+    event is that of the statement. Many statements read again what they read before, and comparing rows takes a
+    fraction of the time of hashing them, so what a statement read twice in a row is kept, if the values cannot change.
+    Rows that are equal have one hash then, although a 1 may have become a 1.0.
     """
     last = _read.get((event[TEXT], event[HASHES]))
     if last is not None and last[0] == rows:
@@ -262,19 +262,24 @@ def result_hash(rows, event):
         size += len(shown)
         parts.append(shown)
     digest = hashing.hash_bytes(parts[0] if len(parts) == 1 else b"".join(parts))
-    if size <= READ_SIZE and type(event[TEXT]) is int and _FIXED.issuperset(map(type, _values(rows))):
+    if size <= READ_SIZE and type(event[TEXT]) is int:
         _keep(rows, digest, event, last, size)
     return digest
 
 
 def _keep(rows, digest, event, last, size):
     global _read_size
-    size += READ_ROOM + len(event[HASHES] or b"") + (READ_CELL * len(rows) * len(rows[0]) if rows else 0)
-    _read_size += size - (last[2] if last is not None else 0)
+    room = READ_ROOM + len(event[HASHES] or b"")
+    if last is None or last[1] != digest or not _FIXED.issuperset(map(type, _values(rows))):
+        rows = None
+    else:
+        room += size + READ_CELL * len(rows) * (len(rows[0]) if rows else 0)
+        rows = rows[:]
+    _read_size += room - (last[2] if last is not None else 0)
     if _read_size > READ_BYTES:
         _read.clear()
-        _read_size = size
-    _read[event[TEXT], event[HASHES]] = rows[:], digest, size
+        _read_size = room
+    _read[event[TEXT], event[HASHES]] = rows, digest, room
 
 
 def _shown(rows):

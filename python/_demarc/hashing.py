@@ -19,6 +19,8 @@ MAX_DEPTH = 40
 _CACHE = 20_000
 _CACHED_LEN = 200  # characters; longer texts are hashed each time
 _WORD = 1 << 63
+PIECE = 2_047  # bytes
+ALONE = 16 << 10
 
 _base = hashlib.blake2b(digest_size=8, key=b"\0" * 32)
 _cache = {}
@@ -37,9 +39,22 @@ def set_key(key):
 def hash_bytes(b):
     """The keyed hash of bytes, never zero."""
     h = _base.copy()
-    h.update(b)
+    if len(b) <= PIECE:
+        h.update(b)
+    else:
+        feed(h, b)
     d = h.digest()
     return d if d != ZERO else ONE
+
+
+def feed(h, b):
+    """Hashes bytes that are longer than PIECE, up to ALONE in pieces: of more than PIECE, hashlib lets go of the
+    interpreter's lock, which costs more than hashing them and wakes who waits for it."""
+    if len(b) > ALONE:
+        h.update(b)
+        return
+    for i in range(0, len(b), PIECE):
+        h.update(b[i : i + PIECE])
 
 
 def hash_stored(b):

@@ -87,7 +87,10 @@ class Recording(Ctx):
         h = self.hash
         if h is None:
             h = self.hash = hashing._base.copy()
-        h.update(chunk)
+        if len(chunk) <= hashing.PIECE:
+            h.update(chunk)
+        else:
+            hashing.feed(h, chunk)
 
     def complete(self):
         """The last piece is out. The event waits for the application's return where an error may still turn up."""
