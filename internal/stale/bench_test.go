@@ -2,6 +2,7 @@ package stale_test
 
 import (
 	"fmt"
+	"runtime/debug"
 	"strconv"
 	"syscall"
 	"testing"
@@ -141,10 +142,12 @@ func cpu() time.Duration {
 }
 
 // BenchmarkAdd is the speed of the state machine: one operation is one event. cpu-ns/op is processor time, with that of
-// the collection of garbage.
+// the collection of garbage: at Go's own pace (gc=100), as while a service runs, and at that of the commands that read a capture (gc=400).
 func BenchmarkAdd(b *testing.B) {
-	for _, keys := range []int{100, 100_000} {
-		b.Run(fmt.Sprintf("keys=%d", keys), func(b *testing.B) {
+	for _, c := range []struct{ keys, percent int }{{100, 100}, {100_000, 100}, {100, 400}, {100_000, 400}} {
+		keys := c.keys
+		b.Run(fmt.Sprintf("keys=%d/gc=%d", keys, c.percent), func(b *testing.B) {
+			defer debug.SetGCPercent(debug.SetGCPercent(c.percent))
 			traffic, d := newBusy(keys), stale.New(stale.Options{})
 			for range 20 {
 				if err := d.Add(traffic.traffic(max(keys/10, 10_000))); err != nil {
