@@ -38,7 +38,7 @@ commands:
   backup: ./step.sh 'cp version "$DEMARC_BACKUP"'
   restore: ./step.sh 'cmp version "$DEMARC_BACKUP"'
   deploy: ./step.sh 'echo half >version; sleep 0.02; echo v2 >version'
-  health: {run: "./step.sh 'grep -q v version'", timeout: 2s}
+  health: {run: "./step.sh 'grep -q v version'", timeout: 20s}
   verify: ./step.sh 'grep -q v2 version'
   rollback: ./step.sh 'echo half >version; sleep 0.02; echo v1 >version'
 `
