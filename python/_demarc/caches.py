@@ -126,20 +126,6 @@ class Outer:
         self.whole = whole
 
 
-class Direct(Outer):
-    """The slot of a call that comes down to one command or pipeline of a client, of which only the times are wanted:
-    start and end are 0 where none was seen."""
-
-    __slots__ = ("start", "end")
-
-    def __init__(self, owner):
-        self.owner = owner
-        self.ops = []
-        self.silent = False
-        self.whole = True
-        self.start = self.end = 0
-
-
 outer = contextvars.ContextVar("demarc_outer", default=None)
 
 
@@ -234,51 +220,6 @@ def record(op, layer, store, key, start, end, hit=None, value=NOTHING, form=None
         redact.key(tag) if tag is not None else None, redact.key(pattern) if pattern is not None else None, removed,
         None, error_name(error) if error is not None else None, ctx.txn[0] if ctx is not None else None, fill, line,
     ))
-
-
-def got(store, key, start, end, value):
-    """What `take` and `record` do for one key that was read outside any cache API, in one piece: it is the commonest
-    operation by far, and after a wait for a server every function that is entered is a walk through cold memory.
-    False when it is not as simple as that."""
-    if state.sampling or outer.get() is not None:
-        return False
-    ctx = current.get()
-    if value is None:
-        digest = form = kind = size = None
-        missed(ctx, store, key, end)
-    elif type(value) is bytes or type(value) is str:
-        digest, kind, size = raw(value)
-        form = RAW
-    else:
-        return False
-    trace = span = txn = None
-    if ctx is not None:
-        trace, span, txn = ctx.trace, ctx.span, ctx.txn[0]
-    emit((
-        core.CACHE, start, end - start, next_seq(), trace, None, span, GET, SHARED, store, redact.key(key), None,
-        value is not None, digest, form, kind, size, None, None, None, None, None, None, None, None, txn, None,
-        code(4) or asked.get(),
-    ))
-    return True
-
-
-def put(store, key, start, end, value, ttl):
-    """The same for one key that was set to a text or bytes."""
-    if outer.get() is not None or type(value) is not str and type(value) is not bytes:
-        return False
-    ctx = current.get()
-    trace = span = txn = None
-    if ctx is None:
-        fills = _thread.fills
-    else:
-        trace, span, txn, fills = ctx.trace, ctx.span, ctx.txn[0], ctx.fills
-    digest, kind, size = raw(value)
-    emit((
-        core.CACHE, start, end - start, next_seq(), trace, None, span, SET, SHARED, store, redact.key(key), None, None,
-        digest, RAW, kind, size, ttl, None, None, None, None, None, None, None, txn,
-        fills.pop((store, key), None) if fills else None, code(4) or asked.get(),
-    ))
-    return True
 
 
 def missed(ctx, store, key, at):

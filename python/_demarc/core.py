@@ -159,13 +159,14 @@ def _define(s):
 # ---- the code line that asked ---------------------------------------------------------------------------------------
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
-_library = {}  # file name -> is it a library's
+_library = {}  # file name -> is it a library's: True, False, or _standing
 # What is known of the service's own code objects by their ids: {instruction: text number}, and the object under None,
 # so that its id stays its own.
 _codes = {}
-# Code objects of libraries that stand for a line of the service: id -> (the object, the line's number). Where a file
-# has some, _library holds this table for its name.
+# Code objects of libraries that stand for a line of the service: id -> (the object, the line's number); and the names
+# of their files, for which _library holds this table.
 _standing = {}
+_standing_in = set()
 _CACHE = 20_000
 _MAX_DEPTH = 150
 _STEPS = range(_MAX_DEPTH)
@@ -236,7 +237,7 @@ def _is_library(filename):
         or any(p in filename for p in _PARTS)
         or os.path.abspath(filename).startswith(_PREFIXES)
     )
-    if lib and any(c.co_filename == filename for c, _ in _standing.values()):
+    if lib and filename in _standing_in:
         lib = _standing
     if len(_library) >= _CACHE:
         _library.clear()
@@ -247,7 +248,7 @@ def _is_library(filename):
 def is_library(filename):
     """Whether a file belongs to the standard library, an installed package or the recorder."""
     lib = _library.get(filename)
-    return _is_library(filename) if lib is None else lib
+    return (_is_library(filename) if lib is None else lib) is not False
 
 
 def code(depth=2):
@@ -272,7 +273,10 @@ def code(depth=2):
             known = _is_library(c.co_filename)
         if known is not True:
             if known is False:
-                return _line(f, c)
+                try:
+                    return _codes[id(c)][f.f_lasti]
+                except KeyError:
+                    return _learn_line(f, c)
             standing = known.get(id(c))
             if standing is not None:
                 return standing[1]
@@ -293,13 +297,8 @@ def code(depth=2):
     return None
 
 
-def _line(f, c):
+def _learn_line(f, c):
     """The number of the line at which a frame of the service's own code stands."""
-    try:
-        known = _codes[id(c)]
-        return known[f.f_lasti]
-    except KeyError:
-        pass
     known = _codes.get(id(c))
     if known is None:
         if len(_codes) >= _CACHE:
@@ -316,6 +315,7 @@ def stand_for(function, line):
     if len(_standing) < _CACHE:
         c = function.__code__ = function.__code__.replace()
         _standing[id(c)] = c, line
+        _standing_in.add(c.co_filename)
         _library.pop(c.co_filename, None)
 
 

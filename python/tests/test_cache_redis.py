@@ -396,10 +396,11 @@ def main():
     want = answers()
     for owner, name in ((hook, "_store"), (hook, "_key"), (hook, "_word"), (hook, "_take"), (hook, "_learn_script"),
                         (hook, "text"), (caches, "record"), (caches, "emit"), (caches, "code"), (caches, "missed"),
-                        (caches, "got"), (caches, "put"), (caches.redact, "key"), (caches.hashing, "hash_stored")):
+                        (hook, "_show"), (hook, "raw"), (caches.redact, "key"), (caches.hashing, "hash_stored")):
         original = getattr(owner, name)
         before = sum(core.state.failures.values())
         setattr(owner, name, fail)
+        hook._shown.clear()
         got = answers()
         setattr(owner, name, original)
         core.state.disabled.clear()

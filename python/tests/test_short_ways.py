@@ -4,6 +4,19 @@ SAME = """
 import enum
 from _demarc import caches, core, hashing
 from _demarc.caches import CANONICAL, GET, LOCAL, RAW, SET, SHARED, record
+from _demarc.hooks import cache_redis
+
+class Client:
+    class connection_pool:
+        _demarc = 7
+
+cache_redis.now = lambda: 12
+
+def got(value):
+    cache_redis._got((Client, "GET", "k"), value, 10)
+
+def put(value, *ttl):
+    cache_redis._put((Client, "SET", "k", value, *ttl), True, 10)
 
 def event(function, *args, **kwargs):
     core.buffer.clear()
@@ -14,16 +27,16 @@ def event(function, *args, **kwargs):
 
 def compare(ctx):
     for value in ("x" * 30, b"y" * 300, "[]", b"", b"null", "\\u00e9"):
-        assert event(caches.got, 7, "k", 10, 12, value) == event(record, GET, SHARED, 7, "k", 10, 12, True, value, RAW)
+        assert event(got, value) == event(record, GET, SHARED, 7, "k", 10, 12, True, value, RAW)
         for missed in (False, True):
             told = []
-            for put in (lambda: caches.put(7, "k", 10, 12, value, 9000),
+            for way in (lambda: put(value, "EX", 9),
                         lambda: record(SET, SHARED, 7, "k", 10, 12, None, value, RAW, 9000)):
                 if missed:
                     caches.missed(ctx, 7, "k", 4)
-                told.append(event(put))
+                told.append(event(way))
             assert told[0] == told[1] and told[0][-1] == (4 if missed else None), told
-    assert event(caches.got, 7, "k", 10, 12, None) == event(record, GET, SHARED, 7, "k", 10, 12, False)
+    assert event(got, None) == event(record, GET, SHARED, 7, "k", 10, 12, False)
     for value in ({"a": 1}, object(), "x", None):
         assert event(caches.local_hit, 7, "k", 10, value, 3) == event(
             record, GET, LOCAL, 7, "k", 10, 10, True, form=CANONICAL, digest=hashing.hash_value(value), line=3)

@@ -24,6 +24,7 @@ NAME = "cachetools"
 MANY = 10_000  # caches that are observed at a time
 NUMBERS = 100  # of caches of one line; more share the last number
 SHOWN = 64  # parts of a key that are shown
+CLASSES = 1_000  # of caches that are remembered
 
 _infos = {}  # id of a cache -> _Info
 _numbers = {}  # line -> numbers in use
@@ -93,6 +94,8 @@ def _register(cache):
 def _key(k):
     if type(k) is str:
         return k
+    if type(k) is int:
+        return str(k)
     if isinstance(k, tuple):
         return _call(k[:SHOWN])
     return argument(k)
@@ -148,20 +151,23 @@ def _got(info, self, key, at, hit, value):
 
 def _getitem(original):
     def __getitem__(self, key, *rest, **named):
-        info = _observed(self)
+        info = _observed(self) if state.on else None
         if info is None:
             return original(self, key, *rest, **named) if rest or named else original(self, key)
-        missing = False
+        missing = quiet = False
         try:
             at = now()
+            quiet = _quiet(type(self)) is not None and not rest and not named
             # A cache may compute what is missing.
-            missing = type(self).__missing__ is not _plain_missing and key not in self
+            missing = not quiet and type(self).__missing__ is not _plain_missing and key not in self
             if missing:
                 _got(info, self, key, at, False, None)
         except Exception:
             failed(NAME)
         try:
-            if missing:
+            if quiet:
+                value = original(self, key)
+            elif missing:
                 value = original(self, key, *rest, **named)
             else:
                 value = _run(self, "get", original, (key, *rest), named)
@@ -179,14 +185,78 @@ def _getitem(original):
             failed(NAME)
         return value
 
+    _originals[__getitem__] = original
     return __getitem__
+
+
+_originals = {}  # wrapper of a __getitem__ -> the original
+_classes = {}  # class -> its original __getitem__, where that and what it asks are cachetools' own; None for others
+_CALLED = {"__getitem__", "get", "super", "pop", "popitem", "expire"}  # by a __getitem__ that does more than to look up
+
+
+def _quiet(cls):
+    """The original __getitem__ of a class in which a look-up comes to no other operation on the cache; else None."""
+    try:
+        return _classes[cls]
+    except KeyError:
+        pass
+    getitem = None
+    parts = [next(c for c in cls.__mro__ if n in c.__dict__) for n in ("__getitem__", "__contains__", "__missing__")]
+    if all(c.__module__.partition(".")[0] == "cachetools" for c in parts) and cls.__missing__ is _plain_missing:
+        getitem = _originals.get(cls.__getitem__)
+        if getitem is not None and not _CALLED.isdisjoint(getitem.__code__.co_names):
+            getitem = None
+    if len(_classes) >= CLASSES:
+        _classes.clear()
+    _classes[cls] = getitem
+    return getitem
+
+
+def _plain_get(self, key, default=None):
+    if key in self:
+        return self[key]
+    else:
+        return default
+
+
+def _is_plain(get):
+    """Whether a method does what the function above does."""
+    a, b = getattr(get, "__code__", None), _plain_get.__code__
+    return a is not None and get.__defaults__ == (None,) and (a.co_code, a.co_names, a.co_varnames, a.co_argcount) == (
+        b.co_code, b.co_names, b.co_varnames, b.co_argcount)
+
+
+def _short_get(original):
+    """A wrapper of a get that is known line by line: it does itself what the original does, so that a look-up enters
+    one hook and not two."""
+    general = _get(original)
+
+    def get(self, key, default=None):
+        getitem = info = None
+        try:
+            getitem = _quiet(type(self))
+            info = _observed(self) if state.on else None
+        except Exception:
+            failed(NAME)
+        if getitem is None:
+            return general(self, key, default)
+        hit = key in self
+        value = getitem(self, key) if hit else default
+        if info is not None:
+            try:
+                _got(info, self, key, now(), hit, value)
+            except Exception:
+                failed(NAME)
+        return value
+
+    return get
 
 
 def _get(original):
     def get(self, key, default=None, *rest, **named):
-        info = _observed(self)
+        info = _observed(self) if state.on else None
         if info is None:
-            return original(self, key, default, *rest, **named)
+            return original(self, key, default, *rest, **named) if rest or named else original(self, key, default)
         before = _inside.running
         _inside.running = self, "get"
         try:
@@ -338,6 +408,8 @@ def patch(module):
         for name, wrapper in _WRAPPERS.items():
             original = getattr(cls, name, None) if cls is base else cls.__dict__.get(name)
             if original is not None and callable(original):
+                if name == "get" and cls is base and _is_plain(original):
+                    wrapper = _short_get
                 wrapped = wrapper(original)
                 # Defaults hold the base's methods: whoever looks at the signature sees what was there.
                 setattr(cls, name, functools.update_wrapper(wrapped, original))

@@ -1,19 +1,20 @@
 """fastapi-cache2: what its backends do, with the function that is decorated as the code that asked.
 
-Above a decorated endpoint stands no code of the service, so the decorator leaves the function's line. A namespace is
-cleared by a script that names no keys: it is told as a delete by pattern.
+Above a decorated endpoint stands no code of the service, so the decorator's function stands for the endpoint's line.
+What is read from Redis comes down to one pipeline, and is told where the client's hook sees that: no function is
+entered for it alone, for after a wait each is a walk through cold memory. A namespace is cleared by a script that names
+no keys: it is told as a delete by pattern.
 """
 
 import functools
-import inspect
 import json
 
-from _demarc import hashing
-from _demarc.caches import CANONICAL, DELETE, GET, LOCAL, NOTHING, SET, SHARED, Direct, outer, record
-from _demarc.core import code, code_of, failed, now, state, text
+from _demarc import core, hashing, redact
+from _demarc.caches import CANONICAL, DELETE, GET, LOCAL, NOTHING, RAW, SET, SHARED, kind_of, outer, record
+from _demarc.core import code, code_of, current, failed, next_seq, stand_for, state, text
 from _demarc.db import asked
 from _demarc.hooks import cache_redis
-from _demarc.libraries import Did, argument, milliseconds, tell, wrap
+from _demarc.libraries import Did, argument, milliseconds, wrap
 
 NAME = "fastapi_cache"
 
@@ -81,62 +82,58 @@ def _did_clear(backend, args, kwargs, result, error):
 _METHODS = {"get": _did_get, "get_with_ttl": _did_get_with_ttl, "set": _did_set, "clear": _did_clear}
 
 
-def _reading(cls, method, did):
-    """Puts a short way in front of a method of a class that reads one key: as the client's pipeline has nothing to tell
-    that the backend does not know, only its times are taken from it."""
-    general = cls.__dict__.get(method)
-    original = getattr(general, "__wrapped__", None)
-    if not inspect.iscoroutinefunction(original):
-        return
-
-    @functools.wraps(original)
-    async def read(self, *args, **kwargs):
-        if not state.on:
-            return await original(self, *args, **kwargs)
-        if (state.sampling or kwargs or len(args) != 1 or type(args[0]) is not str or outer.get() is not None
-                or NAME in state.disabled or getattr(self, "redis", None) is None):
-            return await general(self, *args, **kwargs)
-        slot = token = None
-        try:
-            slot = Direct(self)
-            token = outer.set(slot)
-        except Exception:
-            failed(NAME)
-        start = now()
-        try:
-            result = await original(self, *args)
-        except BaseException as e:
-            _told(self, args, slot, token, start, did, None, e)
-            raise
-        _told(self, args, slot, token, start, did, result, None)
-        return result
-
-    setattr(cls, method, read)
+_READS = {"redis", "pipeline", "is_cluster", "ttl", "get", "execute"}  # names in the method that reads from Redis
 
 
-def _told(backend, args, slot, token, start, did, result, error):
-    """Tells of a key that was read."""
-    if token is None:
-        return
-    outer.reset(token)
+def _by_pipeline(cls, method):
+    """Has the client's hook tell of a method that reads one key by one pipeline; False for any other method."""
+    if cls.__module__ != "fastapi_cache.backends.redis" or not cache_redis.piped:
+        return False
+    c = getattr(cls.__dict__.get(method), "__code__", None)
+    if c is None or method != "get_with_ttl" or not _READS.issuperset(c.co_names):
+        return False
+    cache_redis.readers[id(c)] = c, _did_read
+    return True
+
+
+def _did_read(pipeline, stack, answers, error, start, end):
+    """Tells of a key that was read by a pipeline of TTL and GET, as record does it; False inside another API's call."""
     try:
-        key, place = args[0], _place(backend)
-        if error is None and not slot.ops:
-            data = result[1] if did is _did_get_with_ttl else result
-            end = slot.end
-            if end:
-                start = slot.start
-            else:
-                end = now()
+        if NAME in state.disabled or outer.get() is not None or len(stack) != 2 or len(stack[1]) != 2:
+            return False
+        key = stack[1][1]
+        if type(key) is not str:
+            return False
+        store = cache_redis._store(pipeline)
+        line = code(5) or asked.get()  # beside the hook's functions stands the method
+        if error is not None or answers is None:
+            record(GET, SHARED, store, key, start, end, error=error, line=line)
+            return True
+        data = answers[1]
+        if data is None or state.sampling:
             value, digest = _value(data)
-            if data is None or digest is not None:
-                record(GET, SHARED, place[1], key, start, end, data is not None, value, CANONICAL,
-                       line=code(3) or asked.get(), size=None if data is None else len(data), digest=digest)
-                return
-            slot.ops.append((place[1], ((GET, key, True, data, None, None, None),), start, end, None))
-        tell(slot, place, did(backend, args, {}, result, error), start, error)
+            record(GET, SHARED, store, key, start, end, data is not None, value, CANONICAL, line=line,
+                   size=None if data is None else len(data), digest=digest)
+            return True
+        found = _seen.get(data)
+        value, digest = _value(data) if found is None else found
+        form = CANONICAL
+        if digest is None:
+            digest = hashing.hash_value(value)
+            if digest is None:
+                digest, form = hashing.hash_stored(data), RAW
+        ctx = current.get()
+        trace = span = txn = None
+        if ctx is not None:
+            trace, span, txn = ctx.trace, ctx.span, ctx.txn[0]
+        core.emit((
+            core.CACHE, start, end - start, next_seq(), trace, None, span, GET, SHARED, store, redact.key(key), None,
+            True, digest, form, kind_of(value), len(data), None, None, None, None, None, None, None, None, txn, None,
+            line,
+        ))
     except Exception:
         failed(NAME)
+    return True
 
 
 def patch_types(module):
@@ -147,9 +144,8 @@ def patch_types(module):
         super(base, cls).__init_subclass__(**kwargs)
         try:
             for method, did in _METHODS.items():
-                wrap(cls, method, NAME, did, _place)
-            for method in ("get", "get_with_ttl"):
-                _reading(cls, method, _METHODS[method])
+                if not _by_pipeline(cls, method):
+                    wrap(cls, method, NAME, did, _place)
         except Exception:
             failed(NAME)
 
@@ -167,22 +163,10 @@ def patch_decorator(module):
         def decorated(function):
             inner = decorate(function)
             try:
-                line = code_of(function)
+                stand_for(inner, code_of(function))
             except Exception:
                 failed(NAME)
-                return inner
-
-            @functools.wraps(inner)
-            async def asking(*args, **kwargs):  # the name that core.code knows
-                if not state.on:
-                    return await inner(*args, **kwargs)
-                token = asked.set(line)
-                try:
-                    return await inner(*args, **kwargs)
-                finally:
-                    asked.reset(token)
-
-            return asking
+            return inner
 
         return decorated
 

@@ -14,14 +14,18 @@ import functools
 import hashlib
 import re
 
-from _demarc import caches
-from _demarc.caches import CLEAR, DELETE, EXPIRE, GET, NOTHING, SET, Counted, Direct, Op, outer
-from _demarc.core import failed, now, state, text
+from _demarc import caches, core, redact
+from _demarc.caches import CLEAR, DELETE, EXPIRE, GET, NOTHING, RAW, SET, SHARED, VALUE, Counted, Op, outer, raw
+from _demarc.core import _getframe, code, current, failed, next_seq, now, state, text
+from _demarc.db import asked
+from _demarc.hashing import _short
 
 NAME = "redis"
 NAMES = 1_000  # spellings of commands that are remembered
 SCRIPTS = 500  # scripts that are
 MANY = 5_000  # keys of one command or pipeline
+KEYS = 20_000  # keys that are remembered
+KEY = 512  # characters of the longest of them
 
 # Keys of RQ, of Celery's broker and result backend.
 QUEUES = ("rq:", "_kombu.", "unacked", "celery-task-meta-", "celery-taskset-meta-", "chord-unlock-")
@@ -394,33 +398,118 @@ def _cluster(client):
 # ---- one command -----------------------------------------------------------------------------------------------------
 
 
-def _record(client, handler, args, result, error, start):
+def _record(args, handler, result, error, start):
+    """Tells of any command. args: the client, then the command's."""
     end = now()
     try:
         if NAME in state.disabled or type(error).__name__ == "NoScriptError":
             return  # nothing was run; redis-py loads the script and asks again
-        if error is None and _simple(client, handler, args, result, start, end):
-            return
-        ops = handler(args, result, error is not None)
+        ops = handler(args[1:], result, error is not None)
         if ops:
-            _take(client, ops, start, end, error)
+            _take(args[0], ops, start, end, error)
     except Exception:
         failed(NAME)
 
 
-def _simple(client, handler, args, result, start, end):
-    """Records the commonest commands in one go; False for any other."""
-    if handler is _get:
-        key = args[1]
-        return type(key) is str and not _queues(key) and caches.got(_store(client), key, start, end, result)
-    if handler is _set and result is True:
-        n, key, ttl = len(args), args[1], None
-        if n == 5 and args[3] == "EX" and type(args[4]) is int:
-            ttl = args[4] * 1000
-        elif n != 3:
-            return False
-        return type(key) is str and not _queues(key) and caches.put(_store(client), key, start, end, args[2], ttl)
-    return False
+# The two commonest commands in one piece each: after a wait for a server every function that is entered is a walk
+# through cold memory. They give what _record gives, and leave to it what is not as simple.
+
+
+def _got(args, value, start):
+    """Tells of a GET that was answered."""
+    end = now()
+    try:
+        cls = type(value)
+        if (len(args) != 3 or type(args[2]) is not str or (cls is not bytes and cls is not str and value is not None)
+                or state.sampling or outer.get() is not None or NAME in state.disabled):
+            _record(args, _get, value, None, start)
+            return
+        client, _, key = args
+        shown = _shown.get(key)
+        if shown is None:
+            shown = _show(key)
+            if shown is None:
+                return
+        try:
+            store = client.connection_pool._demarc
+        except AttributeError:
+            store = _store(client)
+        trace = span = txn = digest = form = kind = size = None
+        ctx = current.get()
+        if ctx is not None:
+            trace, span, txn = ctx.trace, ctx.span, ctx.txn[0]
+        if value is None:
+            caches.missed(ctx, store, key, end)
+        else:
+            form = RAW
+            size = len(value)
+            digest = _short.get(value) if size > 7 and cls is bytes else None
+            if digest is None:
+                digest, kind, size = raw(value)
+            else:
+                kind = VALUE
+        core.emit((
+            core.CACHE, start, end - start, next_seq(), trace, None, span, GET, SHARED, store, shown, None,
+            value is not None, digest, form, kind, size, None, None, None, None, None, None, None, None, txn, None,
+            code(3) or asked.get(),
+        ))
+    except Exception:
+        failed(NAME)
+
+
+def _put(args, result, start):
+    """Tells of a SET that was answered."""
+    end = now()
+    try:
+        n, ttl = len(args), None
+        if n == 6 and args[4] == "EX" and type(args[5]) is int:
+            ttl = args[5] * 1000
+        elif n != 4:
+            n = 0
+        if (not n or result is not True or type(args[2]) is not str or type(args[3]) not in _PLAIN
+                or outer.get() is not None or NAME in state.disabled):
+            _record(args, _set, result, None, start)
+            return
+        client, key, value = args[0], args[2], args[3]
+        shown = _shown.get(key)
+        if shown is None:
+            shown = _show(key)
+            if shown is None:
+                return
+        try:
+            store = client.connection_pool._demarc
+        except AttributeError:
+            store = _store(client)
+        trace = span = txn = None
+        ctx = current.get()
+        if ctx is None:
+            fills = caches._thread.fills
+        else:
+            trace, span, txn, fills = ctx.trace, ctx.span, ctx.txn[0], ctx.fills
+        digest, kind, size = raw(value)
+        core.emit((
+            core.CACHE, start, end - start, next_seq(), trace, None, span, SET, SHARED, store, shown, None, None,
+            digest, RAW, kind, size, ttl, None, None, None, None, None, None, None, txn,
+            fills.pop((store, key), None) if fills else None, code(3) or asked.get(),
+        ))
+    except Exception:
+        failed(NAME)
+
+
+_PLAIN = frozenset((str, bytes))
+_shown = {}  # keys that are no queue's -> as they may be kept
+
+
+def _show(key):
+    """A key as it may be kept, None for a queue's."""
+    if _queues(key):
+        return None
+    shown = redact.key(key)
+    if len(key) <= KEY:
+        if len(_shown) >= KEYS:
+            _shown.clear()
+        _shown[key] = shown
+    return shown
 
 
 def _queues(key):
@@ -443,17 +532,27 @@ def _sync(cls, method):
     original = getattr(cls, method)
 
     @functools.wraps(original)
-    def execute_command(self, *args, **options):
-        handler = _command(args[0]) if state.on and args else None
+    def execute_command(*args, **options):  # the client is among args, which are passed on as they came
+        if not state.on:
+            return original(*args, **options)
+        try:
+            handler = _spelled[args[1]]
+        except Exception:
+            handler = _command(args[1]) if len(args) > 1 else None
         if handler is None:
-            return original(self, *args, **options)
+            return original(*args, **options)
         start = now()
         try:
-            result = original(self, *args, **options)
+            result = original(*args, **options)
         except BaseException as e:
-            _record(self, handler, args, None, e, start)
+            _record(args, handler, None, e, start)
             raise
-        _record(self, handler, args, result, None, start)
+        if handler is _get:
+            _got(args, result, start)
+        elif handler is _set:
+            _put(args, result, start)
+        else:
+            _record(args, handler, result, None, start)
         return result
 
     setattr(cls, method, execute_command)
@@ -463,17 +562,27 @@ def _async(cls, method):
     original = getattr(cls, method)
 
     @functools.wraps(original)
-    async def execute_command(self, *args, **options):
-        handler = _command(args[0]) if state.on and args else None
+    async def execute_command(*args, **options):  # the client is among args, which are passed on as they came
+        if not state.on:
+            return await original(*args, **options)
+        try:
+            handler = _spelled[args[1]]
+        except Exception:
+            handler = _command(args[1]) if len(args) > 1 else None
         if handler is None:
-            return await original(self, *args, **options)
+            return await original(*args, **options)
         start = now()
         try:
-            result = await original(self, *args, **options)
+            result = await original(*args, **options)
         except BaseException as e:
-            _record(self, handler, args, None, e, start)
+            _record(args, handler, None, e, start)
             raise
-        _record(self, handler, args, result, None, start)
+        if handler is _get:
+            _got(args, result, start)
+        elif handler is _set:
+            _put(args, result, start)
+        else:
+            _record(args, handler, result, None, start)
         return result
 
     setattr(cls, method, execute_command)
@@ -482,13 +591,20 @@ def _async(cls, method):
 # ---- pipelines -------------------------------------------------------------------------------------------------------
 
 
+# Methods of libraries that read one key by one pipeline: id of the method's code -> (the code, what tells of it
+# instead: a function of pipeline, commands, answers, error, start and end, which is false where it leaves that to this
+# hook).
+readers = {}
+piped = False  # whether the asyncio client's pipelines are hooked
+
+
 def _queued(pipeline):
     """The commands that wait in a pipeline, copied: execute clears them. None when nothing is to be observed."""
     try:
         # A cluster's pipeline keeps them in its strategy.
         stack = getattr(pipeline, "command_stack", None) or getattr(
             getattr(pipeline, "_execution_strategy", None), "_command_queue", None)
-        if not stack or NAME in state.disabled:
+        if not stack or (NAME in state.disabled and not readers):
             return None
         pipeline.__dict__.pop("_demarc_answers", None)
         return [c[0] if type(c) is tuple else c.args for c in stack[:MANY]]
@@ -500,6 +616,12 @@ def _queued(pipeline):
 def _piped(pipeline, stack, answers, error, start):
     end = now()
     try:
+        if readers:
+            reader = readers.get(id(_getframe(2).f_code))
+            if reader is not None and reader[1](pipeline, stack, answers, error, start, end):
+                return
+        if NAME in state.disabled:
+            return
         if error is not None:
             answers = pipeline.__dict__.pop("_demarc_answers", None)
         if answers is not None and len(answers) < len(stack):
@@ -522,17 +644,17 @@ def _pipeline(cls):
     original = cls.execute
 
     @functools.wraps(original)
-    def execute(self, *args, **kwargs):
-        stack = _queued(self) if state.on else None
+    def execute(*args, **kwargs):
+        stack = _queued(args[0]) if state.on else None
         if stack is None:
-            return original(self, *args, **kwargs)
+            return original(*args, **kwargs)
         start = now()
         try:
-            result = original(self, *args, **kwargs)
+            result = original(*args, **kwargs)
         except BaseException as e:
-            _piped(self, stack, None, e, start)
+            _piped(args[0], stack, None, e, start)
             raise
-        _piped(self, stack, result, None, start)
+        _piped(args[0], stack, result, None, start)
         return result
 
     cls.execute = execute
@@ -543,23 +665,17 @@ def _async_pipeline(cls):
     original = cls.execute
 
     @functools.wraps(original)
-    async def execute(self, *args, **kwargs):
-        slot = outer.get() if state.on else None
-        if type(slot) is Direct:
-            slot.start = now()
-            result = await original(self, *args, **kwargs)
-            slot.end = now()
-            return result
-        stack = _queued(self) if state.on else None
+    async def execute(*args, **kwargs):
+        stack = _queued(args[0]) if state.on else None
         if stack is None:
-            return await original(self, *args, **kwargs)
+            return await original(*args, **kwargs)
         start = now()
         try:
-            result = await original(self, *args, **kwargs)
+            result = await original(*args, **kwargs)
         except BaseException as e:
-            _piped(self, stack, None, e, start)
+            _piped(args[0], stack, None, e, start)
             raise
-        _piped(self, stack, result, None, start)
+        _piped(args[0], stack, result, None, start)
         return result
 
     cls.execute = execute
@@ -611,9 +727,11 @@ def patch(module):
 
 def patch_asyncio(module):
     """Hooks the asyncio client. The module is redis.asyncio.client."""
+    global piped
     _async(module.Redis, "execute_command")
     _async(module.Pipeline, "immediate_execute_command")
     _async_pipeline(module.Pipeline)
+    piped = True
 
 
 def patch_cluster(module):
