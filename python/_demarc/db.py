@@ -19,7 +19,7 @@ import uuid
 
 from _demarc import core, hashing
 from _demarc.core import buffer, code, current, emit, failed, next_id, next_seq, now, sampled_out, state, text
-from _demarc.hashing import hash_params
+from _demarc.hashing import hash_params, hash_stored
 from _demarc.redact import sql
 
 KNOWN = 5_000
@@ -254,32 +254,42 @@ def result_hash(rows, event):
             return last[1]
         if count * len(rows[0]) > RESULT_CELLS:
             return None
+    shown = _shown(rows) if count <= AT_ONCE else _shown_by_parts(rows)
+    if shown is None or len(shown) > RESULT_SIZE:
+        return None
+    digest = hash_stored(shown)
+    if len(shown) <= READ_SIZE and type(event[TEXT]) is int:
+        _keep(rows, digest, event, last, len(shown))
+    return digest
+
+
+def _shown_by_parts(rows):
     parts, size = [], 0
-    for i in range(0, count or 1, AT_ONCE):
-        shown = _shown(rows if count <= AT_ONCE else rows[i : i + AT_ONCE])
-        if shown is None or size + len(shown) > RESULT_SIZE:
+    for i in range(0, len(rows), AT_ONCE):
+        shown = _shown(rows[i : i + AT_ONCE])
+        if shown is None or size > RESULT_SIZE:
             return None
         size += len(shown)
         parts.append(shown)
-    digest = hashing.hash_bytes(parts[0] if len(parts) == 1 else b"".join(parts))
-    if size <= READ_SIZE and type(event[TEXT]) is int:
-        _keep(rows, digest, event, last, size)
-    return digest
+    return b"".join(parts)
 
 
 def _keep(rows, digest, event, last, size):
     global _read_size
-    room = READ_ROOM + len(event[HASHES] or b"")
-    if last is None or last[1] != digest or not _FIXED.issuperset(map(type, _values(rows))):
-        rows = None
+    params = event[HASHES]
+    room = READ_ROOM if params is None else READ_ROOM + len(params)
+    kept = None
+    if last is None:
+        _read_size += room
     else:
-        room += size + READ_CELL * len(rows) * (len(rows[0]) if rows else 0)
-        rows = rows[:]
-    _read_size += room - (last[2] if last is not None else 0)
+        if last[1] == digest and _FIXED.issuperset(map(type, _values(rows))):
+            kept = rows[:]
+            room += size + READ_CELL * len(rows) * (len(rows[0]) if rows else 0)
+        _read_size += room - last[2]
     if _read_size > READ_BYTES:
         _read.clear()
         _read_size = room
-    _read[event[TEXT], event[HASHES]] = rows, digest, room
+    _read[event[TEXT], params] = kept, digest, room
 
 
 def _shown(rows):
