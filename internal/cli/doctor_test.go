@@ -186,7 +186,7 @@ func TestDoctorOfARunningService(t *testing.T) {
 		return at >= 0 && r.Hooks[at].States["on"] == 1
 	}
 	r := examined(t, dir, 0, env)
-	for end := time.Now().Add(patience); !(on(r) && r.HealthRoute.Known) && time.Now().Before(end); r = examined(t, dir, 0, env) {
+	for end := time.Now().Add(patience); (!on(r) || !r.HealthRoute.Known) && time.Now().Before(end); r = examined(t, dir, 0, env) {
 		time.Sleep(200 * time.Millisecond)
 	}
 	finds(t, r, "running", doctor.OK, "demarc run (process ")

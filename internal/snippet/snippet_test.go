@@ -88,11 +88,13 @@ func TestSnippetsPassTheirTests(t *testing.T) {
 			defer cancel()
 			cmd := exec.CommandContext(ctx, need(t, python), "-m", "pytest", "-q", "-p", "no:cacheprovider", dir)
 			cmd.Dir = dir
-			temp := dir // not the one that all pytests share, and close to others
-			if library == "nginx" {
-				temp = openFolder(t)
+			// Not the folder that all pytests share, and close to others: nginx's workers are another user where root starts it.
+			for _, open := range []string{filepath.Dir(dir), dir} {
+				if err := os.Chmod(open, 0o755); err != nil {
+					t.Fatal(err)
+				}
 			}
-			cmd.Env = append(os.Environ(), "REDIS_URL="+redis, "PYTEST_DEBUG_TEMPROOT="+temp)
+			cmd.Env = append(os.Environ(), "REDIS_URL="+redis, "PYTEST_DEBUG_TEMPROOT="+dir)
 			out, err := cmd.CombinedOutput()
 			if err != nil || strings.Contains(string(out), "skipped") {
 				t.Fatalf("%v\n%s", err, out)
@@ -100,20 +102,6 @@ func TestSnippetsPassTheirTests(t *testing.T) {
 			t.Logf("%s", out)
 		})
 	}
-}
-
-// openFolder is a temporary folder that everybody may enter: nginx's workers are another user where root starts it.
-func openFolder(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "demarc-nginx-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	if err := os.Chmod(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	return dir
 }
 
 func TestRefused(t *testing.T) {
