@@ -50,12 +50,16 @@ type loopJSON struct {
 
 // What demarc choose foretells comes true: the boundaries that it chooses for the uncached example are put there by its
 // snippet, on a real Redis, and the same is asked again at the same times. Each hit is compared with the service without a cache.
-// A lifetime ends by the clock: the forecast is of these times. Where a busy machine could not keep to them, once more.
+// A lifetime ends by the clock: the forecast is of these times. Where a busy machine could not keep to them, it is done again.
 func TestForecastComesTrue(t *testing.T) {
 	binary := demarc(t) // before the clock runs: it may have to be built
 	got := closedLoop(t, binary)
-	if wrong := got.forecastErrors(); len(wrong) > 0 && got.All.LateMs > 500 {
-		t.Logf("asked up to %.0f ms later than uncached, so once more: %s", got.All.LateMs, strings.Join(wrong, "; "))
+	for range 2 {
+		wrong := got.forecastErrors()
+		if len(wrong) == 0 || got.All.LateMs <= 100 {
+			break
+		}
+		t.Logf("asked up to %.0f ms later than uncached, so again: %s", got.All.LateMs, strings.Join(wrong, "; "))
 		got = closedLoop(t, binary)
 	}
 	for _, wrong := range got.forecastErrors() {
