@@ -59,12 +59,21 @@ func (r *reader) nextLine() (line []byte, after int, ok bool, err error) {
 // plain reads lines of one column, the key, or of three: time, key, size. The first line that is not empty decides.
 func (r *reader) plain() error {
 	columns := 0
+	three := [...]column{timeColumn, keyColumn, numberColumn}
+	if r.opt.Weights {
+		three[2] = sizeColumn
+	}
 	var fields [4][]byte
 	for {
-		if columns == 1 {
-			if err := r.numbers(); err != nil {
-				return err
-			}
+		var err error
+		switch columns {
+		case 1:
+			err = r.numbers()
+		case 3:
+			err = r.rows(three[:], ' ')
+		}
+		if err != nil {
+			return err
 		}
 		line, after, ok, err := r.nextLine()
 		if err != nil || !ok {
@@ -228,6 +237,9 @@ func clipped(text []byte) string {
 	return string(text)
 }
 
+// maxSeconds are those that nanoseconds have room for.
+const maxSeconds = math.MaxInt64/1_000_000_000 - 1
+
 // seconds reads a decimal number, up to nine decimals counting, as nanoseconds.
 func seconds(text []byte) (int64, bool) {
 	whole, fraction, point := bytes.Cut(text, []byte{'.'})
@@ -241,7 +253,7 @@ func seconds(text []byte) (int64, bool) {
 		}
 		v = v*10 + int64(c-'0')
 	}
-	if v > math.MaxInt64/1_000_000_000-1 {
+	if v > maxSeconds {
 		return 0, false
 	}
 	ns, unit := int64(0), int64(100_000_000)
@@ -300,9 +312,15 @@ func (r *reader) weights(c columns, fields [][]byte) error {
 // "size", "ttl" and "cost"; others are passed over.
 func (r *reader) csv() error {
 	var header []string
+	var quick []column // nil where lines are not for rows
 	var fields [][]byte
 	var at columns
 	for {
+		if quick != nil {
+			if err := r.rows(quick, ','); err != nil {
+				return err
+			}
+		}
 		line, after, ok, err := r.nextLine()
 		if err != nil || !ok {
 			return err
@@ -338,6 +356,13 @@ func (r *reader) csv() error {
 			}
 			if at.cost >= 0 {
 				r.batch.Cost = make([]float32, 0, batchSize)
+			} else {
+				quick = make([]column, len(header))
+				for i, kind := range map[int]column{at.key: keyColumn, at.time: timeColumn, at.size: sizeColumn, at.ttl: ttlColumn} {
+					if i >= 0 {
+						quick[i] = kind
+					}
+				}
 			}
 		case len(fields) != len(header):
 			return badFormat{at: r.position(), what: fmt.Sprintf("%d fields, where the header has %d", len(fields), len(header)), expected: "as many fields as the header names"}
