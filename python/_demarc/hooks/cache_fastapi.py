@@ -104,7 +104,10 @@ def _did_read(pipeline, stack, answers, error, start, end):
         key = stack[1][1]
         if type(key) is not str:
             return False
-        store = cache_redis._store(pipeline)
+        try:
+            store = pipeline.connection_pool._demarc
+        except AttributeError:
+            store = cache_redis._store(pipeline)
         line = code(5) or asked.get()  # beside the hook's functions stands the method
         if error is not None or answers is None:
             record(GET, SHARED, store, key, start, end, error=error, line=line)

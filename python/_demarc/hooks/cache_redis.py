@@ -384,10 +384,11 @@ def _store(client):
         if store is None:
             store = client.__dict__["_demarc"] = text(_cluster(client))
         return store
-    store = pool.__dict__.get("_demarc")
-    if store is None:
-        store = pool.__dict__["_demarc"] = _address(pool)
-    return store
+    try:
+        return pool._demarc
+    except AttributeError:  # no __dict__ here: see _queued
+        store = pool._demarc = _address(pool)
+        return store
 
 
 def _cluster(client):
@@ -601,12 +602,15 @@ piped = False  # whether the asyncio client's pipelines are hooked
 def _queued(pipeline):
     """The commands that wait in a pipeline, copied: execute clears them. None when nothing is to be observed."""
     try:
-        # A cluster's pipeline keeps them in its strategy.
-        stack = getattr(pipeline, "command_stack", None) or getattr(
-            getattr(pipeline, "_execution_strategy", None), "_command_queue", None)
+        # Nothing here asks for __dict__, which would make the client's own look-ups on the object slower from then on.
+        try:
+            stack = pipeline.command_stack
+        except AttributeError:
+            stack = None
+        if not stack:  # a cluster's pipeline keeps them in its strategy
+            stack = getattr(getattr(pipeline, "_execution_strategy", None), "_command_queue", None)
         if not stack or (NAME in state.disabled and not readers):
             return None
-        pipeline.__dict__.pop("_demarc_answers", None)
         return [c[0] if type(c) is tuple else c.args for c in stack[:MANY]]
     except Exception:
         failed(NAME)
