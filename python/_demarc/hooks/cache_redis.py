@@ -627,7 +627,9 @@ def _piped(pipeline, stack, answers, error, start):
         if NAME in state.disabled:
             return
         if error is not None:
-            answers = pipeline.__dict__.pop("_demarc_answers", None)
+            at, answers = pipeline.__dict__.pop("_demarc_answers", (start, None))
+            if at < start:  # of a run before, that was not observed from its start
+                answers = None
         if answers is not None and len(answers) < len(stack):
             answers = None
         for i, args in enumerate(stack):
@@ -699,7 +701,7 @@ def _answers(cls):
         except BaseException:
             if state.on:
                 try:
-                    self.__dict__["_demarc_answers"] = list(response)
+                    self.__dict__["_demarc_answers"] = now(), list(response)
                 except Exception:
                     failed(NAME)
             raise
