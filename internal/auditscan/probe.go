@@ -12,7 +12,6 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/demarc-dev/demarc/internal/audit"
@@ -202,14 +201,17 @@ func upload(ctx context.Context, to Target, method, target string, declared bool
 	} else {
 		head += "Transfer-Encoding: chunked\r\n\r\n"
 	}
-	var sent atomic.Int64
-	go func() { // ends when the body is out, the deadline passes, or the connection is closed below
-		if _, err := io.WriteString(conn, head); err == nil {
-			writeBody(conn, declared, &sent)
+	sent := make(chan int64)
+	go func() { // ends when the body is out, or the deadline passes
+		if _, err := io.WriteString(conn, head); err != nil {
+			sent <- 0
+			return
 		}
+		sent <- writeBody(conn, declared)
 	}()
 	resp, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: method})
-	u.Sent = sent.Load()
+	_ = conn.SetWriteDeadline(time.Now()) // as above; what was written is counted first, the answer may have come before that
+	u.Sent = <-sent
 	if err == nil {
 		u.Status = resp.StatusCode
 		resp.Body.Close()
@@ -217,8 +219,8 @@ func upload(ctx context.Context, to Target, method, target string, declared bool
 	return u
 }
 
-// writeBody writes one JSON text of ProbeBody bytes.
-func writeBody(w io.Writer, declared bool, sent *atomic.Int64) {
+// writeBody writes one JSON text of ProbeBody bytes, and returns how many of them went out.
+func writeBody(w io.Writer, declared bool) (sent int64) {
 	const piece = 32 << 10
 	text := []byte(strings.Repeat("x", piece))
 	for at := 0; at < ProbeBody; at += piece {
@@ -236,11 +238,12 @@ func writeBody(w io.Writer, declared bool, sent *atomic.Int64) {
 			_, err = fmt.Fprintf(w, "%x\r\n%s\r\n", len(data), data)
 		}
 		if err != nil {
-			return
+			return sent
 		}
-		sent.Add(piece)
+		sent += piece
 	}
 	if !declared {
 		_, _ = io.WriteString(w, "0\r\n\r\n") // what fails here shows in the answer
 	}
+	return sent
 }
