@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """What observation costs a request: bare, under demarc, and under OpenTelemetry, in one run.
 
-    python3 bench/cost/run.py [--rounds 15] [--requests 400] [--json]
+    python3 bench/cost/run.py [--rounds 15] [--requests 400] [--json] [WORKLOAD …]
 
 Three processes of the same service take turns, round by round, so that a machine that gets slower gets slower for all
 three. Both observers send to the same `demarc collect` (recorder's socket; OTLP over gRPC). Printed is the CPU time per
-request of the whole process, every thread included: of each the round that was disturbed least (neighbours on the
-machine only ever add time), and what each observer adds to the bare one; --json has the medians, too. The collector is
-a process of its own: what it took meanwhile stands apart.
+request of the whole process, every thread included: the median round of each, and the median of what each observer
+adds to the bare round of the same turn, for the machine may have another speed in the next; --json has the least
+disturbed rounds, too. The collector is a process of its own: what it took meanwhile stands apart.
 Needs bin/demarc (make build); Redis is started from redis-server.
 """
 
@@ -47,7 +47,10 @@ def main() -> int:
     parser.add_argument("--requests", type=int, default=400)
     parser.add_argument("--python", help="interpreter with what bench/cost needs (default: prepared under .cache)")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help="of " + ", ".join(n for n, _ in WORKLOADS))
     args = parser.parse_args()
+    if unknown := set(args.workloads) - {name for name, _ in WORKLOADS}:
+        parser.error(f"no workload {', '.join(sorted(unknown))}")
     base = main_of(discover()[0])
     python = args.python or str(ensure(bench_environment(base)))
     with tempfile.TemporaryDirectory(prefix="demarc-bench-") as folder, Servers(find_binaries()) as servers:
@@ -55,13 +58,15 @@ def main() -> int:
     if args.json:
         print(json.dumps({"schema": "demarc.bench.cost/1", "python": base.version, "rows": rows}))
         return 0
-    print(f"CPU per request in µs, Python {base.version}, best of {args.rounds} rounds in turn")
+    print(f"CPU per request in µs, Python {base.version}, medians of {args.rounds} rounds in turn")
     print(f"{'workload':10} {'bare':>8} {'demarc':>8} {'OTel':>8} {'+demarc':>9} {'+OTel':>9}  {'ratio':>6}")
     for r in rows:
         print(f"{r['workload']:10} {r['bare']:8.1f} {r['demarc']:8.1f} {r['opentelemetry']:8.1f} "
               f"{r['demarc_adds']:9.1f} {r['opentelemetry_adds']:9.1f}  {r['ratio']:6.3f}   collector "
               f"{r['collector']['demarc']:.1f} and {r['collector']['opentelemetry']:.1f}")
     by = {r["workload"]: r for r in rows}
+    if not {"empty", "one", "five", "redis"} <= by.keys():
+        return 0
     print(f"demarc adds {by['empty']['demarc_adds']:.1f} µs a request, "
           f"{(by['five']['demarc_adds'] - by['one']['demarc_adds']) / 4:.1f} µs a query, "
           f"{by['redis']['demarc_adds'] - by['empty']['demarc_adds']:.1f} µs a Redis get; "
@@ -85,7 +90,7 @@ def measure(folder, servers, python, args):
             if children[mode].stdout.readline().strip() != "ready":
                 raise SystemExit(f"the {mode} service did not start")
         return [row(children, collector.pid, name, max(5, int(part * args.requests)), args.rounds)
-                for name, part in WORKLOADS]
+                for name, part in WORKLOADS if not args.workloads or name in args.workloads]
     finally:
         for child in children.values():
             child.stdin.close()
@@ -127,7 +132,7 @@ def observed(folder, servers, python):
 
 
 def row(children, collector, workload, count, rounds):
-    """The best round of each mode for one workload, the medians beside, and what the collector took meanwhile."""
+    """The median round of each mode for one workload, what observers add, and what the collector took meanwhile."""
     seen = {mode: [] for mode in MODES}
     collected = dict.fromkeys(MODES, 0.0)
     for turn in range(rounds + 2):
@@ -139,10 +144,10 @@ def row(children, collector, workload, count, rounds):
             if turn >= 2:  # the first two warm up
                 seen[mode].append(value)
                 collected[mode] += (cpu_of(collector) - started) / count / rounds
-    best = {mode: min(values) for mode, values in seen.items()}
-    adds = {mode: best[mode] - best["bare"] for mode in MODES[1:]}
+    adds = {mode: statistics.median(a - b for a, b in zip(seen[mode], seen["bare"])) for mode in MODES[1:]}
     print(f"{workload}: done", file=sys.stderr)
-    return {"workload": workload, **best, "medians": {m: statistics.median(v) for m, v in seen.items()},
+    return {"workload": workload, **{m: statistics.median(v) for m, v in seen.items()},
+            "least": {m: min(v) for m, v in seen.items()},
             "demarc_adds": adds["demarc"], "opentelemetry_adds": adds["opentelemetry"],
             "ratio": adds["demarc"] / adds["opentelemetry"], "collector": collected}
 
