@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """What observation costs a request in machine instructions: a figure that neighbours on the machine cannot change.
 
-    python3 bench/cost/instructions.py [--requests 400] [--opentelemetry] [--json]
+    python3 bench/cost/instructions.py [--requests 400] [--articles] [--opentelemetry] [--json]
 
 The same service as in run.py, bare and observed, runs under valgrind, which counts every instruction of the process
 once it is warm: those of the thread that serves, and those of all others, which are the sender's. Beside the counts
 stands what they are worth in time where a bare request takes REFERENCE microseconds: the share that is added, times
 REFERENCE. The sender's count is too high by far: it wakes by the clock, and under valgrind a request takes some fifty
-times as long. --opentelemetry counts its auto-instrumentation, too, which takes valgrind many minutes to load. Needs
+times as long. --articles counts the example's article list, too, a few requests of it, whose other threads are also
+aiosqlite's; --opentelemetry counts its auto-instrumentation, which takes valgrind many minutes to load. Needs
 bin/demarc (make build) and valgrind.
 """
 
@@ -27,32 +28,35 @@ REFERENCE = 56.0  # µs that a bare FastAPI request takes in-process on the mach
 WARM = 150  # requests of each workload before counting, so that caches are full and Python has specialised its code
 # And the events that one request makes beside its own.
 WORKLOADS = {"empty": 0, "one": 1, "five": 5, "columns": 1, "local": 1, "fill": 3, "redis": 1, "set": 1, "decorated": 1}
+ARTICLES = {"articles": 12}  # a request of 25 million instructions, of which a twentieth as many are counted
 
 
 def main() -> int:
     """Counts and prints."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--requests", type=int, default=400)
+    parser.add_argument("--articles", action="store_true")
     parser.add_argument("--opentelemetry", action="store_true")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     base = main_of(discover()[0])
     python = str(ensure(bench_environment(base)))
+    workloads = {**WORKLOADS, **(ARTICLES if args.articles else {})}
     modes = ["bare", "demarc", *(["opentelemetry"] if args.opentelemetry else [])]
     with tempfile.TemporaryDirectory(prefix="demarc-bench-") as folder, Servers(find_binaries()) as servers:
         environments, collector = observed(Path(folder), servers, python)
         try:
-            counts = {mode: count(python, mode, environments[mode], folder, args.requests) for mode in modes}
+            counts = {mode: count(python, mode, environments[mode], folder, workloads, args.requests) for mode in modes}
         finally:
             collector.terminate()
             collector.communicate()
     rows = [{"workload": w, "events": n, **{m: counts[m][w][0] for m in modes},
-             **{f"{m}_others": counts[m][w][1] for m in modes}} for w, n in WORKLOADS.items()]
+             **{f"{m}_others": counts[m][w][1] for m in modes}} for w, n in workloads.items()]
     show(rows, modes, base.version, args)
     return 0
 
 
-def count(python, mode, env, folder, requests):
+def count(python, mode, env, folder, workloads, every):
     """Instructions a request of each workload, of the thread that serves and of all others together, from one process
     that is counted after the warm-up."""
     out = Path(folder) / f"{mode}.counts"
@@ -79,11 +83,12 @@ def count(python, mode, env, folder, requests):
 
         try:
             hear()
-            for w in WORKLOADS:
-                answer(w, WARM)
+            for w in workloads:
+                answer(w, WARM // (4 if w in ARTICLES else 1))
             tell(child.pid, "instrumentation", "on")
             counts = {}
-            for number, w in enumerate(WORKLOADS, 1):
+            for number, w in enumerate(workloads, 1):
+                requests = max(5, every // 20) if w in ARTICLES else every
                 answer(w, 5)  # valgrind translates the code anew
                 tell(child.pid, "zero")
                 answer(w, requests)
@@ -119,8 +124,9 @@ def show(rows, modes, version, args):
     for mode in modes[1:]:
         adds = f"{mode}_adds_us"
         own = by["empty"][adds]
+        others = {w: r for w, r in by.items() if r["events"] and w not in ("one", "five")}
         events[mode] = {"request": own, "query": (by["five"][adds] - by["one"][adds]) / 4,
-                        **{w: (by[w][adds] - own) / n for w, n in WORKLOADS.items() if n and w not in ("one", "five")}}
+                        **{w: (r[adds] - own) / r["events"] for w, r in others.items()}}
     if args.json:
         print(json.dumps({"schema": "demarc.bench.instructions/2", "python": version, "reference_us": REFERENCE,
                           "rows": rows, "per_event_us": events}))
