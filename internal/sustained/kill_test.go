@@ -40,27 +40,18 @@ func TestKills(t *testing.T) { kills(t, 20) }
 func kills(t *testing.T, n int) {
 	dir := t.TempDir()
 	var losses []time.Duration
-	over := 0
 	for round := range n {
-		lost, allowed := killed(t, dir, round)
+		losses = append(losses, killed(t, dir, round))
 		if t.Failed() {
 			t.Fatalf("in round %d", round)
 		}
-		if lost > allowed {
-			over++
-			t.Logf("round %d: what was sent %v before the end is lost, %v are allowed", round, lost, allowed)
-		}
-		losses = append(losses, lost)
-	}
-	if over > n/10 { // the collector itself may be held up, which this process does not see
-		t.Errorf("more was lost than is allowed in %d rounds of %d", over, n)
 	}
 	slices.Sort(losses)
 	t.Logf("%d kills; lost at the end: median %v, at most %v", n, losses[n/2].Round(time.Millisecond), losses[n-1].Round(time.Millisecond))
 }
 
-// killed returns how long before the kill the first lost event was sent, and how long may be.
-func killed(t *testing.T, dir string, round int) (lost, allowed time.Duration) {
+// killed returns how long before the kill the first lost event was sent.
+func killed(t *testing.T, dir string, round int) time.Duration {
 	c := collector(t, dir)
 	s, err := dial(c.address, token)
 	if err != nil {
@@ -123,17 +114,21 @@ func killed(t *testing.T, dir string, round int) (lost, allowed time.Duration) {
 	if said := strings.Join(info.Warnings, "\n"); info.Closed || info.Active || !strings.Contains(said, "the writer did not end in order: up to one second of events") {
 		t.Errorf("the capture says %+v", info)
 	}
+	lost := time.Duration(0)
 	for _, m := range marks {
 		if m.last[0] > got[0] || m.last[1] > got[1] {
 			lost = kill.Sub(m.at)
 			break
 		}
 	}
+	// On a busy machine the collector gets the processor as late as this process does, once to read and once to write.
+	if allowed := time.Second + 2*late + 200*time.Millisecond; lost > allowed {
+		t.Errorf("what was sent %v before the end is lost, %v are allowed", lost, allowed)
+	}
 	if round == 0 && sum(marks[len(marks)-1].last) > 0 {
 		c.report(path)
 	}
-	// On a busy machine the collector gets the processor as late as this process does, once to read and once to write.
-	return lost, time.Second + 2*late + 200*time.Millisecond
+	return lost
 }
 
 func sum(list [processes]uint64) (n uint64) {
