@@ -62,6 +62,7 @@ class Sender:
         self.stats_at = 0.0
         self.cpu_ns = 0
         self.window = (_clock(), 0)
+        self.ceiling = 1.0  # the rate that the collector allows at most
         self.seen = 0
         self.refused = ""
 
@@ -161,7 +162,10 @@ class Sender:
         self.attempt = 0
         self.op = "reconnect"
         self.last_stats = None
+        # A collector that comes back does not know how busy this process is: its rate is a bound, not an order.
+        rate = state.rate
         self.obey(answer)
+        set_rate(min(rate, self.ceiling))
         return True
 
     def await_answer(self):
@@ -213,7 +217,8 @@ class Sender:
     def obey(self, order):
         """Switches recording and the sampling rate as an answer or order says."""
         if "rate" in order:
-            set_rate(float(order["rate"]))
+            self.ceiling = float(order["rate"])
+            set_rate(self.ceiling)
         if "recording" in order:
             state.on = bool(order["recording"])
 
@@ -337,8 +342,8 @@ class Sender:
         self.window = (t, self.seen)
         if rate > limit:
             set_rate(max(state.rate * limit / rate * 0.9, 1 / 4096))
-        elif rate < limit / 4 and state.rate < 1.0:
-            set_rate(min(state.rate * 2, 1.0))
+        elif rate < limit / 4 and state.rate < self.ceiling:
+            set_rate(min(state.rate * 2, self.ceiling))
 
     # ---- the end of the process
 
