@@ -171,6 +171,10 @@ _CACHE = 20_000
 _MAX_DEPTH = 150
 _STEPS = range(_MAX_DEPTH)
 _greenlet = None
+# The ways through a library that `code` remembers: what was asked for -> (depth, frames to the end of the way, the code
+# there, its instruction, the line, or None where a greenlet ends).
+_ways = {}
+_FAR = 3  # frames that are sooner looked at than remembered
 
 
 def _prefixes():
@@ -228,6 +232,7 @@ def set_own(paths, libraries=()):
     _PREFIXES = (*_prefixes(), *libraries)
     _library.clear()
     _codes.clear()
+    _ways.clear()
 
 
 def _is_library(filename):
@@ -251,50 +256,93 @@ def is_library(filename):
     return (_is_library(filename) if lib is None else lib) is not False
 
 
-def code(depth=2):
+def code(depth=2, asked=None):
     """The innermost line of the service's own code on the stack, as the number of the text module:function:line.
 
     Frames of the standard library, of installed packages and of the recorder are passed over; where only those are
     on the stack the answer is None. Code that SQLAlchemy runs in a greenlet is followed to the task that waits. depth:
     frames between this function and the first that is looked at, each of which costs as much as a small function.
+
+    asked: what the line is looked for, by which a long way through a library is remembered: where the same instruction
+    of the same function stands at its end again, the frames between are taken for the ones that were looked at then.
     """
-    global _greenlet
+    if asked is not None:
+        way = _ways.get(asked)
+        if way is not None and way[0] == depth:
+            try:
+                f = _getframe(way[1])
+            except ValueError:  # the stack is shorter now
+                f = None
+            if f is not None and f.f_lasti == way[3] and f.f_code is way[2]:
+                if way[4] is not None:
+                    return way[4]
+                if f.f_back is None:
+                    return _waiting()
     try:
         f = _getframe(depth)
     except ValueError:  # a thread that was started with the hooked function itself
         return None
     library = _library
-    let = None
-    for _ in _STEPS:
+    for n in _STEPS:
         c = f.f_code
         try:
             known = library[c.co_filename]
         except KeyError:
             known = _is_library(c.co_filename)
+        line = None
         if known is not True:
-            if known is False:
-                try:
-                    return _codes[id(c)][f.f_lasti]
-                except KeyError:
-                    return _learn_line(f, c)
-            standing = known.get(id(c))
-            if standing is not None:
-                return standing[1]
+            line = _line_at(f, c, known)
+        if line is None:
+            last = f
+            f = f.f_back
+            if f is not None:
+                continue
+            f = last
+        if n > _FAR and asked is not None:
+            if len(_ways) >= _CACHE:
+                _ways.clear()
+            _ways[asked] = depth, depth + n, c, f.f_lasti, line
+        return line if line is not None else _waiting()
+    return None
+
+
+def _waiting():
+    """The line of the task that waits for the greenlet that runs, or None."""
+    global _greenlet
+    if _greenlet is None:
+        _greenlet = sys.modules.get("greenlet")
+        if _greenlet is None:
+            return None
+    let = _greenlet.getcurrent().parent
+    f = None if let is None else let.gr_frame
+    library = _library
+    for _ in _STEPS:
+        if f is None:
+            return None
+        c = f.f_code
+        known = library.get(c.co_filename)
+        if known is not True:
+            if known is None:
+                known = _is_library(c.co_filename)
+            line = None if known is True else _line_at(f, c, known)
+            if line is not None:
+                return line
         f = f.f_back
         if f is None:
-            if let is None:
-                if _greenlet is None:
-                    _greenlet = sys.modules.get("greenlet")
-                    if _greenlet is None:
-                        return None
-                let = _greenlet.getcurrent()
             let = let.parent
-            if let is None:
-                return None
-            f = let.gr_frame
-            if f is None:
-                return None
+            f = None if let is None else let.gr_frame
     return None
+
+
+def _line_at(f, c, known):
+    """The line at which a frame stands, where its code is the service's (known is False) or stands for a line."""
+    if known is False:
+        try:
+            return _codes[id(c)][f.f_lasti]
+        except KeyError:
+            return _learn_line(f, c)
+    standing = known.get(id(c))
+    return None if standing is None else standing[1]
 
 
 def _learn_line(f, c):

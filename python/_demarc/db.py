@@ -478,7 +478,7 @@ def query(conn, raw, start, end, statement, params, rows=None, error=None, many=
     if alone and not core.keep(hashing.hash_bytes(statement.encode("utf-8", "surrogatepass") + (hashes or b""))):
         sampled_out()
         return None
-    line = code(depth)
+    line = code(depth, number)
     if line is None:
         line = asked.get()
     event = [

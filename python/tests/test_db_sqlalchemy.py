@@ -1,5 +1,7 @@
 """SQLAlchemy 1.4 and 2, sync and async. The tests run in both versions' environments."""
 
+import sys
+
 import pytest
 import sqlalchemy
 from dbtools import healthy, lines, postgres
@@ -200,6 +202,78 @@ asyncio.run(main())
     (e,) = collector.of("query")
     assert e["code"] == "shop:price:7"
     assert e["trace"].endswith(".7")
+
+
+LAZY = """
+import asyncio
+import sqlalchemy as sa
+from sqlalchemy import orm
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from sqlalchemy.pool import StaticPool
+Base = orm.declarative_base()
+class User(Base):
+    __tablename__ = "users"
+    id = sa.Column(sa.Integer, primary_key=True)
+class Post(Base):
+    __tablename__ = "posts"
+    id = sa.Column(sa.Integer, primary_key=True)
+    user_id = sa.Column(sa.ForeignKey("users.id"))
+    user = orm.relationship(User)
+    @property
+    def owner(self):
+        return self.user
+def first(s):
+    s.expunge_all()
+    return s.get(Post, 1).user
+def second(s):
+    s.expunge_all()
+    post = s.get(Post, 1); return post.user
+def through(s):
+    s.expunge_all()
+    return s.get(Post, 1).owner
+def deep(s, n=3):
+    return deep(s, n - 1) if n else first(s)
+def fill(s):
+    Base.metadata.create_all(s.connection())
+    s.add_all([User(id=1), Post(id=1, user_id=1)])
+    s.flush()
+def plain():
+    with orm.Session(sa.create_engine("sqlite://")) as s:
+        fill(s)
+        for f in (first, first, second, first, through, through, deep, first, second, second):
+            f(s)
+async def under_greenlets():
+    e = create_async_engine("sqlite+aiosqlite://", poolclass=StaticPool)
+    async with AsyncSession(e) as s:
+        await s.run_sync(fill)
+        for f in (first, first, second, first, through, through, deep, first, second, second):
+            await s.run_sync(f)
+        for n in range(3):
+            await s.run_sync(orm.Session.expunge_all)
+            post = await s.get(Post, 1)
+            await s.run_sync(orm.Session.refresh, post)
+        await s.run_sync(orm.Session.refresh, post)
+    await e.dispose()
+"""
+
+
+@pytest.mark.parametrize("how", ["plain()", "asyncio.run(under_greenlets())"])
+def test_code_line_of_lazy_loads_by_turns(collector, tmp_path, how):
+    """The way from a statement to the service's line is remembered, and the next time it may be another one."""
+    (tmp_path / "shop.py").write_text(LAZY + how)
+    collector.run("import shop", PYTHONPATH=str(tmp_path))
+    found = [e["code"] for e in collector.of("query") if "FROM users" in e["text"]]
+    at = {name: "shop:%s:%d" % (name, 1 + LAZY[:LAZY.index(line)].count("\n")) for name, line in (
+        ("first", "return s.get(Post, 1).user"), ("second", "post = s.get(Post, 1); return"),
+        ("Post.owner" if sys.version_info >= (3, 11) else "owner", "return self.user"))}
+    first, second, through = at.values()
+    assert found == [first, first, second, first, through, through, first, first, second, second]
+    if "run" in how:
+        line = 1 + LAZY[:LAZY.index("post = await s.get")].count("\n")
+        rest = [e["code"].rpartition(":") for e in collector.of("query") if "FROM posts" in e["text"]][-7:]
+        assert {m for m, _, _ in rest} == {"shop:under_greenlets"}
+        assert [int(n) - line for _, _, n in rest] == [0, 1, 0, 1, 0, 1, 2]
+    healthy(collector)
 
 
 def test_isolation_level_and_two_phase(collector):

@@ -3,6 +3,7 @@ handed over to it, so that the times are those of the database and not of the qu
 
 import functools
 import sys
+import weakref
 
 from _demarc import core, db
 from _demarc.core import failed, state
@@ -12,22 +13,39 @@ NAME = "aiosqlite"
 
 
 def patch(module):
-    """Hooks the one method by which aiosqlite asks its thread for anything."""
+    """Hooks the method by which a connection asks its thread for anything, where its thread works with an observed
+    connection: SQLAlchemy's, of which there are many calls, stay as they are."""
     db_sqlite3.install(NAME)
     db_sqlite3.hand_over(module)
-    cls = module.Connection
-    original = cls._execute
+    connect = module.Connection._connect
+
+    @functools.wraps(connect)
+    async def _connect(self):
+        result = await connect(self)
+        try:
+            if type(self._connection) is not _PLAIN and "_execute" not in self.__dict__:
+                self._execute = _carrying(self)
+        except Exception:
+            failed(NAME)
+        return result
+
+    module.Connection._connect = _connect
+
+
+def _carrying(connection):
+    """A connection's method _execute, which hands over what is current. It does not hold the connection."""
+    original, held = type(connection)._execute, weakref.ref(connection)
 
     @functools.wraps(original)
-    def _execute(self, fn, *args, **kwargs):
-        if state.on and type(self._connection) is not _PLAIN:
+    def _execute(fn, *args, **kwargs):
+        if state.on:
             try:
                 fn = _carry(fn)
             except Exception:
                 failed(NAME)
-        return original(self, fn, *args, **kwargs)
+        return original(held(), fn, *args, **kwargs)
 
-    cls._execute = _execute
+    return _execute
 
 
 _PLAIN = sys.modules["sqlite3"].Connection

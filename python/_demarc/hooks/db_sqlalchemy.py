@@ -22,12 +22,19 @@ def _of_adapter(probe):
     return lambda raw: probe(raw._connection)
 
 
+def _probe_aiosqlite(raw):
+    try:
+        return raw._connection._connection.in_transaction  # of sqlite3 itself, past two properties of aiosqlite
+    except AttributeError:
+        return raw._connection.in_transaction
+
+
 def _probe_asyncpg(raw):
     return raw._connection._protocol.is_in_transaction()
 
 
 _PROBES = {
-    "pysqlite": db.probe_sqlite, "pysqlcipher": db.probe_sqlite, "aiosqlite": _of_adapter(db.probe_sqlite),
+    "pysqlite": db.probe_sqlite, "pysqlcipher": db.probe_sqlite, "aiosqlite": _probe_aiosqlite,
     "psycopg2": db.probe_psycopg2, "psycopg2cffi": db.probe_psycopg2,
     "psycopg": db.probe_psycopg3, "psycopg_async": _of_adapter(db.probe_psycopg3), "asyncpg": _probe_asyncpg,
 }
