@@ -23,12 +23,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-from instructions import REFERENCE
-from instructions import WORKLOADS as EVENTS
+from instructions import ARTICLES, REFERENCE, WORKLOADS
 from run import HERE, Servers, bench_environment, discover, ensure, find_binaries, main_of, observed
 
+EVENTS = {**WORKLOADS, **ARTICLES}
 BLOCK = 20  # requests: a few milliseconds
 WARM = 300  # requests before the first slice
+LONG = 15  # times as long a request of ARTICLES' workload is, at least
 
 
 def main() -> int:
@@ -90,11 +91,13 @@ class Service:
 
 def row(service, workload, args):
     """One workload, in slices."""
-    service.ask(workload, WARM)
-    slices = sorted(service.ask(workload, BLOCK, "pairs", args.seconds) for _ in range(args.slices))
+    long = LONG if workload in ARTICLES else 1
+    at_once = 1 if workload in ARTICLES else BLOCK
+    service.ask(workload, WARM // long)
+    slices = sorted(service.ask(workload, at_once, "pairs", args.seconds * long) for _ in range(args.slices))
     slices = slices[: (len(slices) + 1) // 2]  # those in which the bare request took least
     bare, off, adds, off_parts, adds_parts, gc_off, gc_on = map(statistics.median, zip(*slices))
-    sender, serving, rate = service.ask(workload, BLOCK, "steady", args.steady)
+    sender, serving, rate = service.ask(workload, at_once, "steady", args.steady)
     # The two threads ran at the same time, so at the same speed.
     sender_parts = sender / serving * (off_parts + adds_parts)
     return {"workload": workload, "events": EVENTS[workload], "bare_us": bare, "off_us": off, "adds_us": adds,
@@ -108,15 +111,19 @@ def finish(found, empty):
         own = empty[f"{part}_scaled"]
         found[f"{part}_an_event"] = (found[f"{part}_scaled"] - own) / found["events"] if found["events"] else own
     found["an_event_scaled"] = found["service_an_event"] + found["sender_an_event"]
+    if found["workload"] in ARTICLES:
+        added = found["adds_us"] - empty["adds_us"] + found["sender_us"] - empty["sender_us"]
+        found["an_event_scaled_warm"] = added / empty["bare_us"] * REFERENCE / found["events"]
 
 
 def show(r):
     """Prints a row."""
     one = "an event" if r["events"] else "a request"
+    warm = f", on the first row's scale {r['an_event_scaled_warm']:.1f}" if "an_event_scaled_warm" in r else ""
     print(f"{r['workload']:10} bare {r['bare_us']:6.1f}  off {r['off_us']:6.1f}  on adds {r['adds_us']:5.1f}, sender "
           f"{r['sender_us']:4.1f} µs (at {r['requests_per_s']:.0f} requests/s)   where a bare request takes "
           f"{REFERENCE:.0f}: {r['an_event_scaled']:5.1f} µs {one} ({r['service_an_event']:.1f} and "
-          f"{r['sender_an_event']:.1f})   collections of garbage a 1,000 off {r['gc_per_1000']['off']:.1f}, "
+          f"{r['sender_an_event']:.1f}){warm}   collections of garbage a 1,000 off {r['gc_per_1000']['off']:.1f}, "
           f"on {r['gc_per_1000']['on']:.1f}", flush=True)
 
 

@@ -10,9 +10,10 @@ observation's. Each line of standard input asks for one of these, and is answere
                              two: CPU time a request of the thread that serves, of the bare request, with recording
                              off, and what on adds; the latter two once more in parts of the bare request's time beside
                              them (always the mean of the middle half); and how often Python's garbage collector ran in
-                             1,000 requests of each side
-    WORKLOAD COUNT steady S  recording on for S seconds: CPU time a request of all other threads, the sender's, and of
-                             the thread that serves, and the requests a second
+                             1,000 requests of each side. With a COUNT of one it runs between the blocks instead: of a
+                             request as long as that, one of its runs takes more than what is on adds
+    WORKLOAD COUNT steady S  recording on for S seconds: CPU time a request of the sender's thread, and of the thread
+                             that serves, and the requests a second
 
 Times are in microseconds. The bound on how many hits of caches in the process are recorded in full is lifted, so that
 each is.
@@ -24,6 +25,7 @@ import gc
 import os
 import statistics
 import sys
+import threading
 import time
 
 from cachetools import LRUCache
@@ -192,7 +194,7 @@ async def main():
     lift()
     if os.environ.get("BENCH_REDIS"):
         FastAPICache.init(RedisBackend(redis.asyncio.from_url(os.environ["BENCH_REDIS"])), prefix="bench")
-    conduit = None
+    conduit = manager = None
     print("ready", flush=True)
     for line in sys.stdin:
         workload, count, *how = line.split()
@@ -204,6 +206,8 @@ async def main():
         ask = functools.partial(round_of, conduit if workload == "articles" else app, workload, int(count))
         found = await HOW[how[0]](ask, int(count), float(how[1])) if how else await whole(ask, int(count))
         print(*(f"{value:.3f}" for value in found), flush=True)
+    if manager is not None:
+        await manager.__aexit__(None, None, None)
 
 
 async def whole(ask, count):
@@ -220,6 +224,10 @@ async def pairs(ask, count, seconds):
     bare, spent, ran = [], {False: [], True: []}, {False: 0, True: 0}
     end, first = time.monotonic() + seconds, 0
     while time.monotonic() < end or not bare:
+        if count == 1:
+            gc.enable()
+            gc.collect(2 if first % 50 == 0 else 0)
+            gc.disable()
         for on in (False, True) if first // count % 4 == 0 else (True, False):
             state.on = on
             collections = collected()
@@ -229,6 +237,7 @@ async def pairs(ask, count, seconds):
         state.on = False
         bare.append(await block(functools.partial(round_of, app, "empty", count), count, first))
     state.on = True
+    gc.enable()
     off, adds = spent[False], [a - b for a, b in zip(spent[True], spent[False])]
     n = len(bare) * count / 1000
     return [middle(bare), middle(off), middle(adds), middle([a / b for a, b in zip(off, bare)]),
@@ -236,14 +245,17 @@ async def pairs(ask, count, seconds):
 
 
 async def steady(ask, count, seconds):
-    """What the other threads do beside a service that is busy."""
+    """What the sender's thread does beside a service that is busy: all that other threads do, or what the sender says
+    of itself, where the service has threads of its own."""
+    sender, alone = sys.modules["_demarc.transport"]._sender, threading.active_count() == 1
     end, first = time.monotonic() + seconds, 0
-    all_before, own_before = time.process_time_ns(), time.thread_time_ns()
+    all_before, own_before, sender_before = time.process_time_ns(), time.thread_time_ns(), sender.cpu_ns
     while time.monotonic() < end:
         await ask(first)
         first += count
     own = time.thread_time_ns() - own_before
-    return [(time.process_time_ns() - all_before - own) / first / 1000, own / first / 1000, first / seconds]
+    others = time.process_time_ns() - all_before - own if alone else sender.cpu_ns - sender_before
+    return [others / first / 1000, own / first / 1000, first / seconds]
 
 
 HOW = {"pairs": pairs, "steady": steady}
