@@ -374,7 +374,7 @@ def test_sampling_keeps_a_key_always_or_never(collector, tmp_path, redis_url):
 
 BROKEN = """
 import _demarc.hooks.cache_redis as hook
-from _demarc import caches, core
+from _demarc import caches, core, redis_commands
 
 def fail(*a, **k):
     raise RuntimeError("injected")
@@ -394,9 +394,10 @@ def answers():
 
 def main():
     want = answers()
-    for owner, name in ((hook, "_store"), (hook, "_key"), (hook, "_word"), (hook, "_take"), (hook, "_learn_script"),
-                        (hook, "text"), (caches, "record"), (caches, "emit"), (caches, "code"), (caches, "missed"),
-                        (hook, "_show"), (hook, "raw"), (caches.redact, "key"), (caches.hashing, "hash_stored")):
+    for owner, name in ((hook, "_store"), (redis_commands, "_key"), (redis_commands, "_word"), (hook, "_take"),
+                        (hook, "learn_script"), (hook, "text"), (caches, "record"), (caches, "emit"),
+                        (caches, "code"), (caches, "missed"), (hook, "_show"), (hook, "raw"),
+                        (caches.redact, "key"), (caches.hashing, "hash_stored")):
         original = getattr(owner, name)
         before = sum(core.state.failures.values())
         setattr(owner, name, fail)

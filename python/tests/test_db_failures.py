@@ -25,10 +25,12 @@ PROGRAMS = {
 BREAK = """
 def boom(*args, **kwargs):
     raise ZeroDivisionError("injected")
-from _demarc import db, hashing
+from _demarc import db, hashing, results
 for name in {names!r}:
-    assert hasattr(db, name), name
-    setattr(db, name, boom)
+    owners = [m for m in (db, results) if hasattr(m, name)]
+    assert owners, name
+    for owner in owners:
+        setattr(owner, name, boom)
 """
 INJECTED = {
     "emit": ("emit", "push"),

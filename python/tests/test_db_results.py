@@ -231,47 +231,47 @@ def test_django(collector, tmp_path, where):
 
 AGAIN = """
 import datetime, marshal
-from _demarc import db, hashing
+from _demarc import hashing, results
 
 def event(params=b"p" * 8, number=7):
     e = [None] * 19
-    e[db.TEXT], e[db.HASHES] = number, params
+    e[results.TEXT], e[results.HASHES] = number, params
     return e
 
 def fresh(rows, times=1):
-    db._read.clear()
-    return [db.result_hash(rows, event()) for _ in range(times)][-1]
+    results._read.clear()
+    return [results.result_hash(rows, event()) for _ in range(times)][-1]
 
 day = datetime.date(2026, 1, 2)
 for rows in ([], [(1, "a")], [(i, "text %d" % i, None, 2.5, b"x", True) for i in range(60)], [(day, day)]):
     digest = fresh(rows)
-    assert len(digest) == 8 and db._read[7, b"p" * 8][0] is None, rows
+    assert len(digest) == 8 and results._read[7, b"p" * 8][0] is None, rows
     again = [tuple(list(row)) for row in rows]
-    twice = db.result_hash(again, event())
-    assert twice == digest and db._read[7, b"p" * 8][0] == rows
-    assert db.result_hash(again, event()) is twice, "looked up"
-    assert db.result_hash(again, event(b"q" * 8)) == digest, "hashed, under other parameters"
+    twice = results.result_hash(again, event())
+    assert twice == digest and results._read[7, b"p" * 8][0] == rows
+    assert results.result_hash(again, event()) is twice, "looked up"
+    assert results.result_hash(again, event(b"q" * 8)) == digest, "hashed, under other parameters"
     again.append((9, "z"))
-    assert db.result_hash(again, event()) != digest and db.result_hash(rows, event()) == digest
+    assert results.result_hash(again, event()) != digest and results.result_hash(rows, event()) == digest
 
 held = [(1, ["a"])]  # what the service may change is not kept
 digest = fresh(held, 2)
-assert db._read[7, b"p" * 8][0] is None
+assert results._read[7, b"p" * 8][0] is None
 held[0][1].append("b")
 assert fresh(held) != digest
 mine = [(1, "a")]
 digest = fresh(mine, 2)
 mine.append((2, "b"))  # nor is its own list
-assert db.result_hash([(1, "a")], event()) == digest != db.result_hash(mine, event())
+assert results.result_hash([(1, "a")], event()) == digest != results.result_hash(mine, event())
 
 for i in range(60_000):
     for _ in range(2):
-        db.result_hash([(i, "x" * (i % 90))], event(number=i // 2))
-    assert db._read_size <= db.READ_BYTES and len(db._read) <= db.READ_BYTES / db.READ_ROOM
-db.result_hash([("x" * db.READ_SIZE,)], event(number=-1))
-assert (-1, b"p" * 8) not in db._read
-db.result_hash([(1, "a")], event(number="a text, as the table of texts is full"))
-assert all(type(number) is int for number, _ in db._read)
+        results.result_hash([(i, "x" * (i % 90))], event(number=i // 2))
+    assert results._read_size <= results.READ_BYTES and len(results._read) <= results.READ_BYTES / results.READ_ROOM
+results.result_hash([("x" * results.READ_SIZE,)], event(number=-1))
+assert (-1, b"p" * 8) not in results._read
+results.result_hash([(1, "a")], event(number="a text, as the table of texts is full"))
+assert all(type(number) is int for number, _ in results._read)
 for size in (0, 1, hashing.PIECE, hashing.PIECE + 1, 3 * hashing.PIECE, hashing.ALONE, hashing.ALONE + 1):
     h = hashing._base.copy()
     h.update(b"x" * size)

@@ -6,7 +6,7 @@ Drivers' hooks leave Django's connections alone.
 
 import functools
 
-from _demarc import db
+from _demarc import db, results
 from _demarc.core import failed, now, state
 
 NAME = "django_db"
@@ -76,11 +76,11 @@ def _fetches(original):
                 if fetched is None:
                     return got
                 if name == "fetchone":
-                    fetched = db.one(fetched, got)
+                    fetched = results.one(fetched, got)
                 elif name == "fetchall":
-                    fetched = db.rest(fetched, got)
+                    fetched = results.rest(fetched, got)
                 else:
-                    fetched = db.some(fetched, got, args[0] if args else kwargs.get("size", self.cursor.arraysize))
+                    fetched = results.some(fetched, got, args[0] if args else kwargs.get("size", self.cursor.arraysize))
                 self.__dict__["_demarc_rows"] = fetched
             except Exception:
                 failed(NAME)

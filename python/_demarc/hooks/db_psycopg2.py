@@ -9,7 +9,7 @@ import functools
 
 from psycopg2 import extensions
 
-from _demarc import db
+from _demarc import db, results
 from _demarc.core import failed, now, state
 
 NAME = "psycopg2"
@@ -97,7 +97,7 @@ class cursor(_base_cursor):  # noqa: N801 (named as its base)
     no hash."""
 
     _demarc_rows = None
-    fetchone, fetchmany, fetchall, __iter__ = db.fetching(_base_cursor, NAME)
+    fetchone, fetchmany, fetchall, __iter__ = results.fetching(_base_cursor, NAME)
 
     def execute(self, *args, **kwargs):  # noqa: D102 (as the base)
         self._demarc_rows = None

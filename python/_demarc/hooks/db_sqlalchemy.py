@@ -8,7 +8,7 @@ driver's hook leaves them alone. What a new connection asks on behalf of SQLAlch
 
 import functools
 
-from _demarc import db
+from _demarc import db, results
 from _demarc.core import failed, now, state
 
 NAME = "sqlalchemy"
@@ -185,7 +185,7 @@ def _observe_fetches(cls):
             fetched = context._demarc
             if fetched is not None:
                 one_only = row is None and type(fetched) is tuple and len(fetched[1]) == 1
-                context._demarc = None if one_only else db.one(fetched, row)
+                context._demarc = None if one_only else results.one(fetched, row)
         except Exception:
             failed(NAME)
         return row
@@ -196,7 +196,7 @@ def _observe_fetches(cls):
         try:
             context = result.context
             if context._demarc is not None:
-                context._demarc = db.some(context._demarc, rows, size or getattr(dbapi_cursor, "arraysize", 1))
+                context._demarc = results.some(context._demarc, rows, size or getattr(dbapi_cursor, "arraysize", 1))
         except Exception:
             failed(NAME)
         return rows
@@ -207,7 +207,7 @@ def _observe_fetches(cls):
         try:
             context = result.context
             if context._demarc is not None:
-                context._demarc = db.rest(context._demarc, rows)
+                context._demarc = results.rest(context._demarc, rows)
         except Exception:
             failed(NAME)
         return rows

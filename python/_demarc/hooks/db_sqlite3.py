@@ -9,7 +9,7 @@ import functools
 import sqlite3
 import sys
 
-from _demarc import db
+from _demarc import db, results
 from _demarc.core import failed, now, state
 
 NAME = "sqlite3"
@@ -62,7 +62,7 @@ class Cursor(sqlite3.Cursor):
         _record(self, start, args[0], args[1] if len(args) > 1 else None, None)
         return result
 
-    fetchone, fetchmany, fetchall, __iter__ = db.fetching(sqlite3.Cursor, NAME)
+    fetchone, fetchmany, fetchall, __iter__ = results.fetching(sqlite3.Cursor, NAME)
 
     def executemany(self, *args):  # noqa: D102
         self._demarc_rows = None
