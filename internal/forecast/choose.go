@@ -26,6 +26,8 @@ const (
 	// leastDropped is the shortest lifetime that is chosen where drops keep entries right at every lifetime: it only bounds how
 	// long a drop that got lost matters, and what was observed may be shorter than the pauses between requests.
 	leastDropped = int64(time.Minute)
+	// enoughTold is the least part of a lifetime's hits that must have been judged where nothing but the lifetime ends an entry.
+	enoughTold = 0.1
 	// enoughSame is how many pairs with the same inputs it takes to call a boundary unstable.
 	enoughSame = 5
 )
@@ -151,6 +153,7 @@ func (l *log) budget(c *candidate) Budget {
 // the best, and with it the shortest lifetime that does; at least leastDropped where it need not be shorter.
 func (l *log) point(c *candidate) *Point {
 	b := l.budget(c)
+	keeps := func(p *Point) bool { return b.allows(p) && l.told(c, b, p) }
 	var ways []Invalidation
 	for _, v := range preferred {
 		if v == None || len(c.tables) > 0 && (v != RowFenced || c.noRow == "" && len(c.byRow) > 0) {
@@ -160,7 +163,7 @@ func (l *log) point(c *candidate) *Point {
 	most := func(points []Point) (saved, hits int64) {
 		saved = -1
 		for i := range points {
-			if p := &points[i]; b.allows(p) {
+			if p := &points[i]; keeps(p) {
 				saved, hits = max(saved, p.SavedNs), max(hits, p.Hits)
 			}
 		}
@@ -178,11 +181,11 @@ func (l *log) point(c *candidate) *Point {
 		if own < 0 || float64(hits) < nearWay*float64(best) {
 			continue
 		}
-		right := v != None && !slices.ContainsFunc(points, func(p Point) bool { return !b.allows(&p) })
+		right := v != None && !slices.ContainsFunc(points, func(p Point) bool { return !keeps(&p) })
 		var first *Point
 		for i := range points {
 			p := &points[i]
-			if !b.allows(p) || float64(p.SavedNs) < near*float64(own) || p.Hits == 0 && own != 0 {
+			if !keeps(p) || float64(p.SavedNs) < near*float64(own) || p.Hits == 0 && own != 0 {
 				continue
 			}
 			if !right || p.TTL >= leastDropped {
@@ -199,6 +202,19 @@ func (l *log) point(c *candidate) *Point {
 	return nil
 }
 
+// told says whether a point's hits are known well enough to be chosen. Drops keep entries right by what they rest on, a
+// lifetime does not: where writes to it were observed, enough of the lifetime's hits must have been judged.
+func (l *log) told(c *candidate, b Budget, p *Point) bool {
+	judged := p.Hits - p.Unjudged
+	if p.Invalidation != None || p.Unjudged == 0 || b.Age > 0 && p.TTL <= int64(b.Age) {
+		return true
+	}
+	if judged >= min(p.Hits, enoughHits) && float64(judged) >= enoughTold*float64(p.Hits) {
+		return true
+	}
+	return len(c.tables) > 0 && !slices.ContainsFunc(c.tables, func(t uint32) bool { return len(l.byTable[t]) > 0 })
+}
+
 // staleReason says why no point keeps the budget.
 func (l *log) staleReason(c *candidate) string {
 	least := &c.grid.Points[0]
@@ -207,6 +223,10 @@ func (l *log) staleReason(c *candidate) string {
 		if p.Hits > 0 && (least.Hits == 0 || p.Stale-p.Overlapping < least.Stale-least.Overlapping) {
 			least = p
 		}
+	}
+	if b := l.budget(c); b.allows(least) {
+		return fmt.Sprintf("cannot be judged: of %d hits %d have an answer that is known to be the origin's; record it once without the cache that stands there",
+			least.Hits, least.Hits-least.Unjudged)
 	}
 	why := "every lifetime serves stale answers"
 	if v, ok := c.cover.share(); ok {
@@ -227,6 +247,8 @@ func (l *log) praise(c *candidate, all int64) string {
 	switch stale := p.Stale - p.Overlapping; {
 	case stale > 0:
 		text += fmt.Sprintf("; %d stale serves, within the budget", stale)
+	case p.Unjudged > 0 && p.Unjudged == p.Hits:
+		text += "; whether its hits are right could not be judged, it rests on the drops"
 	case p.Unjudged > 0:
 		text += fmt.Sprintf("; none of the %d hits that could be judged is stale", p.Hits-p.Unjudged)
 	default:

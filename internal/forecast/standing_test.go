@@ -88,6 +88,55 @@ func TestStandingCache(t *testing.T) {
 	}
 }
 
+// pieces is a service in which a cache holds a piece of each answer, hardly ever filled anew: what is answered is nearly
+// never known to be right. Behind one route is a table that is written to, behind the other nothing that was seen.
+func pieces(n int) []event.Event {
+	s := newShop(11)
+	held := map[string]bool{}
+	for i := range n {
+		item := s.rng.IntN(6)
+		ask := func(route, key, text string) {
+			v := s.visit(30 * time.Millisecond)
+			v.get(key, held[key])
+			if text != "" {
+				v.query(text, 1, hash(item))
+				if !held[key] {
+					v.query("SELECT price FROM products WHERE id = $1", 1, hash(item))
+				}
+			}
+			held[key] = true
+			v.done(event.Request{Method: "GET", Route: route, Target: strings.Replace(route, "{id}", fmt.Sprint(item), 1), Principal: "-", BodyHash: hash(route, item, i/50)})
+		}
+		switch {
+		case i%50 == 49:
+			v := s.visit(5 * time.Millisecond)
+			v.query("UPDATE products SET name = $1 WHERE id = $2", 1, hash(i), hash(item))
+			v.done(event.Request{Method: "PUT", Route: "/products/{id}", Target: fmt.Sprint("/products/", item), Principal: "-"})
+		case i%2 == 0:
+			ask("/priced/{id}", fmt.Sprint("price:", item), "SELECT id, name FROM products WHERE id = $1")
+		default:
+			ask("/remote/{id}", fmt.Sprint("rate:", item), "")
+		}
+	}
+	return s.events
+}
+
+// A lifetime that could not be judged is not chosen where writes were observed to what it would hold, or nothing tells what
+// that is; drops are, and a budget of as many seconds allows it.
+func TestUnjudged(t *testing.T) {
+	rep := report(t, Options{}, pieces(3000))
+	if b := find(t, rep, "GET /priced/{id}"); b.Verdict != Cache || !strings.HasSuffix(b.How, "-fenced") || !strings.Contains(b.Reason, "could not be judged, it rests on the drops") {
+		t.Errorf("%s by %s: %s", b.Verdict, b.How, b.Reason)
+	}
+	if b := find(t, rep, "GET /remote/{id}"); b.Verdict != Leave || !strings.HasPrefix(b.Reason, "cannot be judged: of ") {
+		t.Errorf("%s by %s: %s", b.Verdict, b.How, b.Reason)
+	}
+	rep = report(t, Options{Staleness: map[string]Budget{"": {Age: 10 * time.Second}}}, pieces(3000))
+	if b := find(t, rep, "GET /remote/{id}"); b.Verdict != Cache || b.How != None.String() || *b.TTLMs > 10_000 {
+		t.Errorf("with a budget: %s by %s: %s", b.Verdict, b.How, b.Reason)
+	}
+}
+
 func TestShape(t *testing.T) {
 	for key, want := range map[string]string{
 		"demarc:get_tags:~0123456789abcdef": "demarc:get_tags:{}", "article:42": "article:{}", "a/b|7": "a/b|{}", ":1:views.page.7f3a9c1e": ":{}:views.page.7f3a9c1e",

@@ -216,6 +216,8 @@ func invalidation(b *forecast.Boundary) string {
 
 func staleText(f *forecast.Figures) string {
 	switch stale := f.StaleServes - f.Overlapping; {
+	case f.Unjudged > 0 && f.Unjudged == f.Hits:
+		return "stale serves not known"
 	case f.StaleServes == 0:
 		return "no stale serve"
 	case stale == 0:

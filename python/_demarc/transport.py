@@ -426,7 +426,7 @@ def begin(config, service_info):
     _sender = Sender(config, service_info)
     _sender.start()
     os.register_at_fork(before=_before_fork, after_in_parent=_after_parent, after_in_child=_after_child)
-    atexit.register(finish)
+    atexit.register(_at_exit)
 
 
 def finish():
@@ -436,6 +436,13 @@ def finish():
             _sender.finish()
     except Exception:
         core.failed("transport")
+
+
+def _at_exit():
+    try:
+        finish()
+    except BaseException:  # a second Ctrl-C: Python would print it as an error of this function, and end all the same
+        pass
 
 
 def _before_fork():

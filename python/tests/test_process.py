@@ -180,6 +180,21 @@ def test_a_broken_recorder_leaves_a_note(collector):
     assert "did not start: FileNotFoundError" in note.read_text()
 
 
+def test_a_second_ctrl_c_at_the_end_prints_nothing(collector):
+    p = collector.run(REQUESTS + """
+import signal
+from _demarc import transport
+halt = transport._sender.halt
+def interrupted(wait):
+    signal.raise_signal(signal.SIGINT)
+    halt(wait)
+transport._sender.halt = interrupted
+get("/x")
+print("done")
+""")
+    assert p.stdout == "done\n" and p.stderr == ""
+
+
 def test_boot_parses_on_every_python():
     """An interpreter that is too old must be able to say so: no syntax newer than 3.4's."""
     tree = ast.parse(BOOT.read_text(), feature_version=(3, 4))
