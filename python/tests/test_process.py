@@ -240,6 +240,7 @@ print(core.state.rate)
 """], env=collector.env(config={"max_rate": 100}), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, text=True)
     assert p.stdout.readline() == "fallen\n"
+    collector.wait_for(lambda c: c.stats and c.stats[-1]["rate"] < 1)  # what it said before was said of before
     collector.hang_up()
     said = len(collector.stats)
     collector.listen()
