@@ -26,6 +26,7 @@ type discipline int
 const (
 	dropAfter    discipline = iota // after the commit
 	dropInside                     // inside the open transaction
+	dropBefore                     // before the transaction begins
 	dropBoth                       // on both sides
 	dropNothing                    // never
 	dropSometime                   // every other time
@@ -42,6 +43,7 @@ const (
 var causesOf = [disciplines][]string{
 	dropAfter:    {"stale-set", "order"},
 	dropInside:   {"order", "stale-set"},
+	dropBefore:   {"order", "stale-set"},
 	dropBoth:     {"order", "stale-set"},
 	dropNothing:  {"forgot", "ttl"},
 	dropSometime: {"forgot", "ttl", "stale-set", "order"},
@@ -428,7 +430,12 @@ func (w *world) write(name string) {
 	}
 	c := &modelCommit{value: value, trace: trace, outside: d == outsider}
 	commitStart := begin + w.between(2*ms, 40*ms)
-	w.logged(name, d, p, trace, xid, begin, commitStart)
+	opened := begin
+	if d == dropBefore {
+		opened = w.drop(name, p, trace, begin+10e3, begin+ms, c, name, "") + w.between(10e3, 3*ms)
+		commitStart = opened + w.between(2*ms, 40*ms)
+	}
+	w.logged(name, d, p, trace, xid, opened, commitStart)
 	var effect int64
 	c.end, effect = w.span(commitStart, 200e3, 5*ms)
 	c.start = commitStart
