@@ -88,7 +88,7 @@ func findingOf(rep *stale.Report, id, dir string) (*stale.Finding, error) {
 	if len(found) == 1 {
 		return found[0], nil
 	}
-	e := &fault.Error{What: fmt.Sprintf("cannot explain %q", id), Cause: errors.New("no finding of " + dir + " has an id that begins so"),
+	e := &fault.Error{What: fmt.Sprintf("cannot explain %q", id), Cause: errors.New("no finding of " + dir + " has an id that begins so (one that was told while the service ran may have been revised)"),
 		Expected: "one of its findings: " + strings.Join(all, ", "), Retry: fault.RetryUseless, Try: "demarc stale " + dir, Code: fault.ExitUsage}
 	switch {
 	case len(found) > 1:

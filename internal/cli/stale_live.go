@@ -27,7 +27,8 @@ const (
 // liveFindings tells of stale reads while the service runs.
 type liveFindings struct {
 	stop, done chan struct{}
-	told       map[string]string // by id: what was said last
+	told       map[string]string // by id: the surest verdict that was said
+	stories    map[uint64]string // by the story that a line told: its id then
 }
 
 // liveStale are the options of the detector beside a running service.
@@ -41,7 +42,7 @@ func (o *observation) liveStale(budgets map[string]time.Duration) stale.Options 
 
 func (o *observation) startFindings() {
 	f := &o.findings
-	f.stop, f.done, f.told = make(chan struct{}), make(chan struct{}), map[string]string{}
+	f.stop, f.done, f.told, f.stories = make(chan struct{}), make(chan struct{}), map[string]string{}, map[uint64]string{}
 	go func() {
 		defer close(f.done)
 		tick := time.NewTicker(findingsEvery)
@@ -57,20 +58,23 @@ func (o *observation) startFindings() {
 	}()
 }
 
-// tellFindings prints a line for each finding that is new, or whose cause was revised. A screen that is drawn anew each
-// second has no room for lines: there the table at the end has them.
+// tellFindings prints a line for each finding that is new, or has become surer, or whose cause was revised; its further
+// reads are in the table at the end. A screen that is drawn anew each second has no room for lines: the table has all.
 func (o *observation) tellFindings(now time.Time) {
 	for _, f := range o.engine.NewFindings(now) {
-		said := f.Cause + f.Verdict + f.MissingField
 		before, known := o.findings.told[f.ID]
-		if before == said || o.flags.live || !known && len(o.findings.told) >= maxLiveFindings {
+		if known && (before == f.Verdict || f.Verdict != stale.Proven) || o.flags.live || !known && len(o.findings.told) >= maxLiveFindings {
 			continue
 		}
-		o.findings.told[f.ID] = said
+		o.findings.told[f.ID] = f.Verdict
 		line := "demarc: " + report.StaleLine(&f)
-		if known {
-			line += " (revised)"
+		switch was := o.findings.stories[f.Story]; {
+		case known:
+			line += " (surer now)"
+		case was != "":
+			line += " (revised; it was " + was + ")"
 		}
+		o.findings.stories[f.Story] = f.ID
 		if terminalOptions(o.stderr).Color && report.Leak(&f) {
 			line = "\x1b[31m" + line + "\x1b[0m"
 		}

@@ -37,7 +37,7 @@ type Report struct {
 
 // Finding is one cause, writer and family; its reads are added up. Key and Witness are those of the earliest story.
 type Finding struct {
-	ID           string   `json:"id"`              // from store, key and entry of the earliest story
+	ID           string   `json:"id"`              // from cause, writer and family: the same while the service runs, afterwards, and the next time
 	Cause        string   `json:"cause,omitempty"` // none where the verdict is cannot-tell
 	Verdict      string   `json:"verdict"`
 	Candidates   []string `json:"candidates,omitempty"`    // of cannot-tell, in the order of the questions
@@ -63,6 +63,8 @@ type Finding struct {
 	Advice  string `json:"advice"`
 	// Misses says how many misses a delete of the whole family would cause at once: its live keys.
 	Misses int64 `json:"misses,omitempty"`
+	// Story is the one that Key and Witness tell: the same although its cause is revised; not part of the JSON.
+	Story uint64 `json:"-"`
 	// Input is the input that a value of vary follows: principal, or the name of another; not part of the JSON, where the advice names it.
 	Input string `json:"-"`
 	// Uninstrumented says that the writer of an external change may be a process of the service without a recorder.

@@ -88,7 +88,6 @@ func (p *partial) answers() (findings []*sum, looks []*lookalike) {
 		p.sum(t, a, ask).mergeInto(sums)
 		if f := ask(s.fam); s.about == aboutWrite && a.cause != TTL && !a.open() && f.factor.off() {
 			extra := p.sum(t, answer{cause: TTL, inferred: f.factor.n == 0}, ask)
-			extra.f.ID = fmt.Sprintf("%016x", mix(s.id, 13))
 			extra.duplicate = true
 			extra.mergeInto(sums)
 		}
@@ -107,7 +106,6 @@ func (p *partial) sum(t *told, a answer, ask func(*family) *family) *sum {
 		x.at = s.e.end
 	}
 	f := &x.f
-	f.ID = fmt.Sprintf("%016x", s.id)
 	f.Input = s.inputName
 	f.Cause, f.MissingField, f.Candidates = a.cause, a.missing, a.candidates
 	f.Verdict = s.verdict(d, a)
@@ -153,6 +151,8 @@ func (p *partial) sum(t *told, a answer, ask func(*family) *family) *sum {
 	for _, r := range s.hit.routes {
 		x.routes[d.routes.shown(r.route)] += r.n
 	}
+	f.Story = s.id
+	f.ID = fmt.Sprintf("%016x", hashText(13, x.like()))
 	return x
 }
 
@@ -211,7 +211,7 @@ func (x *sum) mergeInto(sums map[string]*sum) {
 		first = b.FirstAt
 	}
 	confirmed := a.Confirmed || b.Confirmed
-	before := cmp.Or(cmp.Compare(rankOf(b.Verdict), rankOf(a.Verdict)), cmp.Compare(x.at, o.at), cmp.Compare(b.Key, a.Key), cmp.Compare(b.ID, a.ID)) < 0
+	before := cmp.Or(cmp.Compare(rankOf(b.Verdict), rankOf(a.Verdict)), cmp.Compare(x.at, o.at), cmp.Compare(b.Key, a.Key), cmp.Compare(b.Story, a.Story)) < 0
 	if before {
 		o.f, o.first, o.a, o.at, o.duplicate = x.f, x.first, x.a, x.at, x.duplicate
 	}
