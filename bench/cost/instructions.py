@@ -4,12 +4,13 @@
     python3 bench/cost/instructions.py [--requests 400] [--articles] [--opentelemetry] [--json]
 
 The same service as in run.py, bare and observed, runs under valgrind, which counts every instruction of the process
-once it is warm: those of the thread that serves, and those of all others, which are the sender's. Beside the counts
-stands what they are worth in time where a bare request takes REFERENCE microseconds: the share that is added, times
-REFERENCE. The sender's count is too high by far: it wakes by the clock, and under valgrind a request takes some fifty
-times as long. --articles counts the example's article list, too, a few requests of it, whose other threads are also
-aiosqlite's; --opentelemetry counts its auto-instrumentation, which takes valgrind many minutes to load. Needs
-bin/demarc (make build) and valgrind.
+once it is warm: those of the thread that serves, and those of all others, which are the sender's. Of the observed
+process recording is counted on and off, so that what it adds does not depend on where Python's look-ups happen to lie
+in the memory of two processes; what the hooks take on their way past a recording that is off is the difference to the
+bare process, which does. Python's garbage collector does not run meanwhile. Beside the counts stands what they are
+worth in time where a bare request takes REFERENCE microseconds: the share that is added, times REFERENCE. --articles
+counts the example's article list, too, a few requests of it; --opentelemetry counts its auto-instrumentation, which
+takes valgrind many minutes to load. Needs bin/demarc (make build) and valgrind.
 """
 
 from __future__ import annotations
@@ -46,19 +47,21 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="demarc-bench-") as folder, Servers(find_binaries()) as servers:
         environments, collector = observed(Path(folder), servers, python)
         try:
-            counts = {mode: count(python, mode, environments[mode], folder, workloads, args.requests) for mode in modes}
+            counts = {}
+            for mode in modes:
+                counts |= count(python, mode, environments[mode], folder, workloads, args.requests)
         finally:
             collector.terminate()
             collector.communicate()
-    rows = [{"workload": w, "events": n, **{m: counts[m][w][0] for m in modes},
-             **{f"{m}_others": counts[m][w][1] for m in modes}} for w, n in workloads.items()]
+    rows = [{"workload": w, "events": n, **{m: c[w][0] for m, c in counts.items()},
+             **{f"{m}_others": c[w][1] for m, c in counts.items()}} for w, n in workloads.items()]
     show(rows, modes, base.version, args)
     return 0
 
 
 def count(python, mode, env, folder, workloads, every):
-    """Instructions a request of each workload, of the thread that serves and of all others together, from one process
-    that is counted after the warm-up."""
+    """By mode ("off" beside "demarc"), instructions a request of each workload, of the thread that serves and of all
+    others together, from one process that is counted after the warm-up."""
     out = Path(folder) / f"{mode}.counts"
     valgrind = ["valgrind", "--tool=callgrind", "--instr-atstart=no", "--separate-threads=yes",
                 f"--callgrind-out-file={out}", python]
@@ -86,18 +89,21 @@ def count(python, mode, env, folder, workloads, every):
             for w in workloads:
                 answer(w, WARM // (4 if w in ARTICLES else 1))
             tell(child.pid, "instrumentation", "on")
-            counts = {}
-            for number, w in enumerate(workloads, 1):
+            sides = {mode: 1, "off": 0} if mode == "demarc" else {mode: 1}
+            counts, number = {side: {} for side in sides}, 0
+            for w in workloads:
                 requests = max(5, every // 20) if w in ARTICLES else every
-                answer(w, 5)  # valgrind translates the code anew
-                tell(child.pid, "zero")
-                answer(w, requests)
-                tell(child.pid, "dump")
-                own, *others = [int(re.search(r"(?m)^totals: (\d+)", file.read_text()).group(1)) / requests
-                                for file in sorted(out.parent.glob(f"{out.name}.{number}-*"))]
-                counts[w] = own, sum(others)
-                print(f"{mode}: {w}: {own:,.0f} instructions a request, {sum(others):,.0f} of other threads",
-                      file=sys.stderr, flush=True)
+                for side, on in sides.items():
+                    answer(w, f"5 quiet {on}")  # valgrind translates the code anew
+                    tell(child.pid, "zero")
+                    answer(w, f"{requests} quiet {on}")
+                    tell(child.pid, "dump")
+                    number += 1
+                    own, *others = [int(re.search(r"(?m)^totals: (\d+)", file.read_text()).group(1)) / requests
+                                    for file in sorted(out.parent.glob(f"{out.name}.{number}-*"))]
+                    counts[side][w] = own, sum(others)
+                    print(f"{side}: {w}: {own:,.0f} instructions a request, {sum(others):,.0f} of other threads",
+                          file=sys.stderr, flush=True)
             return counts
         finally:
             child.stdin.close()
@@ -116,9 +122,11 @@ def show(rows, modes, version, args):
     bare = rows[0]["bare"]
     for r in rows:
         for mode in modes[1:]:
-            r[f"{mode}_adds"] = r[mode] - r["bare"]
+            without = "off" if mode == "demarc" else "bare"
+            r[f"{mode}_adds"] = r[mode] - r[without]
             r[f"{mode}_adds_us"] = r[f"{mode}_adds"] / bare * REFERENCE
-            r[f"{mode}_others_us"] = (r[f"{mode}_others"] - r["bare_others"]) / bare * REFERENCE
+            r[f"{mode}_others_us"] = (r[f"{mode}_others"] - r[f"{without}_others"]) / bare * REFERENCE
+        r["off_adds_us"] = (r["off"] - r["bare"]) / bare * REFERENCE
     by = {r["workload"]: r for r in rows}
     events = {}
     for mode in modes[1:]:
@@ -128,13 +136,13 @@ def show(rows, modes, version, args):
         events[mode] = {"request": own, "query": (by["five"][adds] - by["one"][adds]) / 4,
                         **{w: (r[adds] - own) / r["events"] for w, r in others.items()}}
     if args.json:
-        print(json.dumps({"schema": "demarc.bench.instructions/2", "python": version, "reference_us": REFERENCE,
+        print(json.dumps({"schema": "demarc.bench.instructions/3", "python": version, "reference_us": REFERENCE,
                           "rows": rows, "per_event_us": events}))
         return
     print(f"instructions per request, Python {version}, {args.requests} requests of each")
     for r in rows:
-        print(f"{r['workload']:10} " + "  ".join(f"{m} {r[m]:,.0f}" for m in modes) + "".join(
-            f"  +{m} {r[m + '_adds']:,.0f}, other threads {r[m + '_others']:,.0f}" for m in modes[1:]))
+        print(f"{r['workload']:10} bare {r['bare']:,.0f}  observed, off {r['off']:,.0f} ({r['off_adds_us']:+.1f} µs)" +
+              "".join(f"  {m} {r[m]:,.0f}, adds {r[m + '_adds']:,.0f}" for m in modes[1:]))
     for mode, e in events.items():
         print(f"{mode} adds to the thread that serves, where a bare request takes {REFERENCE:.0f} µs, µs a request or "
               "an event: " + ", ".join(f"{name} {us:.1f}" for name, us in e.items()))

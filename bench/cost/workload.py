@@ -12,6 +12,8 @@ observation's. Each line of standard input asks for one of these, and is answere
                              them (always the mean of the middle half); and how often Python's garbage collector ran in
                              1,000 requests of each side. With a COUNT of one it runs between the blocks instead: of a
                              request as long as that, one of its runs takes more than what is on adds
+    WORKLOAD COUNT quiet ON  COUNT requests without Python's garbage collector, recording on (1) or off (0) where there
+                             is any: CPU time a request of this thread
     WORKLOAD COUNT steady S  recording on for S seconds: CPU time a request of the sender's thread, and of the thread
                              that serves, and the requests a second
 
@@ -258,7 +260,19 @@ async def steady(ask, count, seconds):
     return [others / first / 1000, own / first / 1000, first / seconds]
 
 
-HOW = {"pairs": pairs, "steady": steady}
+async def quiet(ask, count, on):
+    """One round that the garbage collector leaves alone."""
+    core = sys.modules.get("_demarc.core")
+    if core is not None:
+        core.state.on = bool(on)
+    gc.disable()
+    try:
+        return [await block(ask, count, 0)]
+    finally:
+        gc.enable()
+
+
+HOW = {"pairs": pairs, "steady": steady, "quiet": quiet}
 
 
 async def block(ask, count, first):
