@@ -483,7 +483,8 @@ func (d *Detector) unattempted(s *story, w *write, dels []*del, fam *family, ask
 		}
 		for _, f := range x.fams {
 			f := ask(f)
-			if f != fam && (f.tables[w.table.name] || len(f.tables) == 0) || f == fam && x.by == byKey {
+			meant := f.tables[w.table.name] || len(f.tables) == 0 && x.end >= w.open // what was dropped before may be a lock
+			if f != fam && meant || f == fam && x.by == byKey {
 				if x.removed > 0 {
 					return answer{cause: Dependency, del: x}
 				}
