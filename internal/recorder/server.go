@@ -49,6 +49,7 @@ type Server struct {
 	closed    bool
 	recording bool
 	rate      float64          // 0: never ordered
+	begun     map[string]bool  // how processes began, with their names, at most maxBegun
 	dropped   map[string]int64 // proc to what it said last
 	wg        sync.WaitGroup
 
@@ -228,6 +229,23 @@ func (s *Server) Record(on bool) int {
 	s.recording = on
 	s.mu.Unlock()
 	return s.order(order{Recording: &on})
+}
+
+// maxBegun bounds the names that are remembered, about 4 MB of them; beyond, all are forgotten.
+const maxBegun = 1 << 16
+
+// first says whether a process says for the first time that it has begun: one that heard no answer says it again.
+func (s *Server) first(proc string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.begun[proc] {
+		return false
+	}
+	if s.begun == nil || len(s.begun) >= maxBegun {
+		s.begun = map[string]bool{}
+	}
+	s.begun[proc] = true
+	return true
 }
 
 // SetRate orders the share of keys that recorders keep, above 0 and at most 1.

@@ -145,6 +145,7 @@ func TestReconnectIsNoNewProcess(t *testing.T) {
 	c := dial()
 	c.hello("reconnect")
 	c.send('S', fmt.Sprintf(`{"at":%d,"dropped":5}`, testAt))
+	dial().hello("start") // it did not hear the answer
 	dial().hello("fork")
 	lines := sink.wait(t, 3)
 	if n := strings.Count(strings.Join(lines, "\n"), `"process"`); n != 2 || s.Stats().Processes != 2 {

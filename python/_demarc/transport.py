@@ -350,7 +350,6 @@ class Sender:
     def finish(self):
         """Sends what is left, within GRACE seconds, and says goodbye."""
         self.halt(wait=GRACE)
-        end = _clock() + GRACE
         with self.busy:
             self.stop = False
             self.next_try = 0.0
@@ -360,6 +359,7 @@ class Sender:
                 worth_it = buffer or self.config.address.startswith("unix:")
                 if self.sock is None and not (worth_it and self.connect()):
                     return
+                end = _clock() + GRACE
                 while buffer and self.sock is not None and _clock() < end:
                     self.send_events(BATCH)
                 self.send_stats(force=True)

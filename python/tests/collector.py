@@ -59,6 +59,7 @@ class Collector:
         self.passed = threading.Event()
         self.lock = threading.Lock()
         self.answer = {"wire": 1, "ok": True, "recording": True, "rate": 1.0}
+        self.delay = 0  # seconds before it is given
         self.listen()
 
     def listen(self):
@@ -127,6 +128,7 @@ class Collector:
                     hello = json.loads(payload)
                     self.hellos.append(hello)
                     data = json.dumps(self.answer).encode()
+                    time.sleep(self.delay)
                     conn.sendall(struct.pack("<IB", len(data), ord("A")) + data)
                 elif kind == "B":
                     _, defs, events = marshal.loads(payload)

@@ -47,6 +47,11 @@ print(gc.collect())
     assert len(collector.of("request")) == 51
 
 
+def begun(collector):
+    """How the processes began, each once: one that heard no answer says it again."""
+    return sorted(op for op, _ in {(h["op"], h["proc"]) for h in collector.hellos})
+
+
 def test_fork_is_a_process_of_its_own(collector):
     collector.run(REQUESTS + """
 import os
@@ -55,10 +60,24 @@ pid = os.fork()
 get("/child" if pid == 0 else "/parent2")
 if pid: os.waitpid(pid, 0)
 """)
-    assert sorted(h["op"] for h in collector.hellos) == ["fork", "start"]
+    assert begun(collector) == ["fork", "start"]
     by = {e["target"]: e for e in collector.of("request")}
     assert sorted(by) == ["/child", "/parent", "/parent2"], "each exactly once"
     assert by["/parent"]["proc"] == by["/parent2"]["proc"] != by["/child"]["proc"]
+
+
+def test_fork_while_the_collector_has_not_answered_yet(collector):
+    collector.delay = 0.4
+    collector.run(REQUESTS + """
+import os
+get("/parent")
+time.sleep(0.45)  # by now the sender has said hello
+pid = os.fork()
+get("/child" if pid == 0 else "/parent2")
+if pid: os.waitpid(pid, 0)
+""")
+    assert begun(collector) == ["fork", "start"] and len(collector.hellos) > 2
+    assert sorted(e["target"] for e in collector.of("request")) == ["/child", "/parent", "/parent2"]
 
 
 def test_fork_without_warning_of_threads(collector):
