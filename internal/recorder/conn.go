@@ -235,7 +235,7 @@ func (c *conn) hello(payload []byte) bool {
 	c.d.source = &event.Source{
 		Service: h.Service, Version: h.Version, VersionFrom: h.VersionFrom, Host: h.Host, Pid: max(h.Pid, 0),
 	}
-	if h.Op != "reconnect" && c.s.first(h.Op + " " + h.Proc) {
+	if h.Op != "reconnect" && c.s.first(h.Op+" "+h.Proc) {
 		if h.At <= 0 {
 			h.At = time.Now().UnixNano()
 		}
