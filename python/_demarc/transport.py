@@ -165,7 +165,8 @@ class Sender:
         # A collector that comes back does not know how busy this process is: its rate is a bound, not an order.
         rate = state.rate
         self.obey(answer)
-        set_rate(min(rate, self.ceiling))
+        if self.config.max_rate > 0:  # else nothing would ever raise it again
+            set_rate(min(rate, self.ceiling))
         return True
 
     def await_answer(self):
