@@ -3,8 +3,6 @@ package stale
 import (
 	"slices"
 	"strings"
-
-	"github.com/demarc-dev/demarc/event"
 )
 
 // The causes, in the words of the report.
@@ -272,40 +270,6 @@ func (w *write) inside(x *del) bool {
 	}
 	from, to := w.early()
 	return x.at >= from && x.end <= to
-}
-
-// early is when the deletes of a write's trace can have been meant for it before it began: a transaction often begins with
-// the first statement that writes, and without one there is only the statement. What the trace had written before that
-// takes the deletes that came after it; but a trace that goes from row to row drops each before it writes it.
-func (w *write) early() (from, to int64) {
-	to = w.open
-	if !w.tr.traced() || len(w.tr.writes) >= maxOfTrace {
-		return 0, 0
-	}
-	for _, v := range w.tr.writes {
-		switch {
-		case v.seq >= w.seq || v.in != 0 && v.in == w.in || v.stmtAt == w.stmtAt:
-		case v.otherRow(w):
-			from = max(from, v.end)
-		default:
-			to = min(to, v.open)
-		}
-	}
-	return from, to
-}
-
-// otherRow says whether two writes surely touched different rows of one table.
-func (w *write) otherRow(v *write) bool {
-	if w.table != v.table {
-		return false
-	}
-	for i := range w.bound {
-		vals, ok := v.values(w.bound[i].col)
-		if ok && !slices.ContainsFunc(vals, func(h event.Hash) bool { return slices.Contains(w.bound[i].vals, h) }) {
-			return true
-		}
-	}
-	return false
 }
 
 // belonging are the deletes of the trace of a write, those before it included that can only be meant for it, and of the
