@@ -12,6 +12,7 @@ observation's. Each line of standard input asks for one of these, and is answere
                              them (always the mean of the middle half); and how often Python's garbage collector ran in
                              1,000 requests of each side. With a COUNT of one it runs between the blocks instead: of a
                              request as long as that, one of its runs takes more than what is on adds
+    WORKLOAD COUNT unhashed S  the same without the hashes of values and of what statements read
     WORKLOAD COUNT quiet ON  COUNT requests without Python's garbage collector, recording on (1) or off (0) where there
                              is any: CPU time a request of this thread
     WORKLOAD COUNT steady S  recording on for S seconds: CPU time a request of the sender's thread, and of the thread
@@ -246,6 +247,27 @@ async def pairs(ask, count, seconds):
             middle([a / b for a, b in zip(adds, bare)]), ran[False] / n, ran[True] / n]
 
 
+async def unhashed(ask, count, seconds):
+    """pairs, where whatever hashes a value or what a statement read gives one answer to all."""
+    kept = [(module, name, getattr(module, name)) for module, name in
+            ((sys.modules["_demarc." + module], name) for module, name in HASHES)]
+    for module, name, _ in kept:
+        setattr(module, name, no_hash)
+    try:
+        return await pairs(ask, count, seconds)
+    finally:
+        for module, name, function in kept:
+            setattr(module, name, function)
+
+
+HASHES = (("hashing", "hash_value"), ("hashing", "hash_stored"), ("results", "result_hash"), ("db", "result_hash"))
+
+
+def no_hash(*_):
+    """The place of a hash."""
+    return b"no hash."
+
+
 async def steady(ask, count, seconds):
     """What the sender's thread does beside a service that is busy: all that other threads do, or what the sender says
     of itself, where the service has threads of its own."""
@@ -272,7 +294,7 @@ async def quiet(ask, count, on):
         gc.enable()
 
 
-HOW = {"pairs": pairs, "steady": steady, "quiet": quiet}
+HOW = {"pairs": pairs, "unhashed": unhashed, "steady": steady, "quiet": quiet}
 
 
 async def block(ask, count, first):

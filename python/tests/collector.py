@@ -59,6 +59,7 @@ class Collector:
         self.passed = threading.Event()
         self.lock = threading.Lock()
         self.answer = {"wire": 1, "ok": True, "recording": True, "rate": 1.0}
+        self.delay = 0  # seconds before it is given
         self.unanswered = 0  # how many of the next processes that say hello hear nothing
         self.listen()
 
@@ -132,6 +133,7 @@ class Collector:
                         Path(self.dir, "unanswered").touch()  # where the process runs, so that it can wait for it
                         continue
                     data = json.dumps(self.answer).encode()
+                    time.sleep(self.delay)
                     conn.sendall(struct.pack("<IB", len(data), ord("A")) + data)
                 elif kind == "B":
                     _, defs, events = marshal.loads(payload)

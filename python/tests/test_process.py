@@ -147,6 +147,16 @@ def test_refused(collector):
     assert p.stdout == "done\n" and p.stderr == "" and len(collector.hellos) == 1 and not collector.events
 
 
+def test_a_slow_answer_at_the_end_costs_no_event(collector):
+    collector.delay = 0.5
+    collector.run(REQUESTS + """
+from _demarc import transport
+transport.GRACE = 0.01  # less than the answer takes: it counts from then on
+get("/x")
+""")
+    assert [e["target"] for e in collector.of("request")] == ["/x"] and len(collector.goodbyes) == 1
+
+
 def test_off_and_on_while_running(collector):
     p = subprocess.Popen([sys.executable, "-c", REQUESTS + """
 for line in sys.stdin:
@@ -239,6 +249,20 @@ FALLS = """
 end = time.time() + 60  # the sender may have to wait for its turn on a busy machine
 while core.state.rate == 1 and time.time() < end: get("/%d" % (time.time_ns() % 5000))
 """
+
+
+def test_a_rate_that_nothing_here_raises_is_the_collectors(collector):
+    collector.answer = {"wire": 1, "ok": True, "recording": True, "rate": 0.25}
+    p = subprocess.Popen([sys.executable, "-c", REQUESTS + """
+for rate in (0.25, 1.0):
+    while core.state.rate != rate: time.sleep(0.01)
+    print(rate, flush=True)
+"""], env=collector.env(config={"max_rate": 0}), stdout=subprocess.PIPE, text=True)
+    assert p.stdout.readline() == "0.25\n"
+    collector.hang_up()
+    collector.answer = {"wire": 1, "ok": True, "recording": True, "rate": 1.0}
+    collector.listen()
+    assert p.communicate(timeout=60)[0] == "1.0\n"
 
 
 def test_rate_falls_under_load(collector):
