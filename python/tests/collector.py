@@ -203,9 +203,11 @@ class Collector:
         raise AssertionError("not seen within %s s; events: %r" % (limit, self.events[-20:]))
 
     def of(self, kind, /, **fields):
-        """The events of a type whose fields have these values, in order of arrival."""
+        """The events of a type whose fields have these values, in order of arrival; requests by their start, because a
+        server's threads may hand them over in another order than they were asked in."""
         with self.lock:
-            return [e for e in self.events if e["type"] == kind and all(e.get(k) == v for k, v in fields.items())]
+            found = [e for e in self.events if e["type"] == kind and all(e.get(k) == v for k, v in fields.items())]
+        return sorted(found, key=lambda e: e["at"]) if kind == "request" else found
 
 
 def decode(e, texts, hello):
