@@ -36,9 +36,10 @@ type answer struct {
 	cause      string // "" for none: nothing is claimed
 	missing    string
 	candidates []string
-	inferred   bool // not every event of it was seen: likely at most
-	del        *del // the delete that did not help
-	task       *job // the job that should have
+	inferred   bool   // not every event of it was seen: likely at most
+	del        *del   // the delete that did not help
+	task       *job   // the job that should have
+	under      string // of negative: the cause without it
 }
 
 func (a answer) open() bool { return len(a.candidates) > 0 }
@@ -125,9 +126,16 @@ func (d *Detector) decide(s *story, ask func(*family) *family) answer {
 		}
 	}
 	a := d.blamed(s, s.hit.w, s.hit.stood, ask)
+	if s.apart && a.cause != "" {
+		// Only one fill of each: whether the value follows who asks, or what was written, is not known.
+		if from, to := s.e.who, s.refill.who; from != nil && to != nil && from.principal != 0 && to.principal != 0 && from.principal != to.principal {
+			return cannotTell("", Vary, a.cause)
+		}
+		a.inferred = true
+	}
 	switch s.e.kind {
 	case valueNone, valueEmpty, valueError:
-		return answer{cause: Negative, del: a.del}
+		return answer{cause: Negative, del: a.del, under: a.cause, inferred: a.inferred}
 	case valueUnknown:
 		if s.hit.w.op == opInsert && a.cause != "" {
 			return cannotTell("value_kind", Negative, a.cause)

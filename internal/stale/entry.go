@@ -85,6 +85,7 @@ type keyMore struct {
 	ghost  *ghost
 	fills  []span // the last fills, where they overlap
 	hist   []fillOf
+	apart  bool // fills of hist asked for other rows: it goes on over writes
 	vary   *story
 	role   uint8
 	alias  *story

@@ -40,7 +40,10 @@ type story struct {
 	refill    brief
 	inputName string
 	fills     []fillOf
-	sharp     bool // the fills' reads differ in a parameter, or a value returned
+	sharp     bool      // the fills' reads differ in a parameter, or a value returned
+	apart     bool      // the refill asked for other rows: what it found says little of the write
+	also      []suspect // writes of other kinds, after which the refill came as well
+	crowded   bool      // there were more writes than could be noted
 	lacks     string
 }
 
@@ -109,6 +112,7 @@ func (d *Detector) blameWrite(k *key, old, n *entry, r *rec) bool {
 		return len(old.susp.ws) > 0
 	}
 	s.confirm(n)
+	s.apart = old.elsewhere(n)
 	s.refill.tr = d.context(r)
 	s.refill.tr.kept = true
 	m := d.extra(k)
@@ -120,6 +124,22 @@ func (d *Detector) blameWrite(k *key, old, n *entry, r *rec) bool {
 		k.fam.find().lag.note(n.end-w.end, 1)
 	}
 	d.keep(s)
+	return true
+}
+
+// elsewhere says whether the next fill of an entry's key asked for other rows, though nothing that it had read before is
+// among what was written: its value may differ for that alone.
+func (e *entry) elsewhere(n *entry) bool {
+	at := firstOther(e.reads, n.reads)
+	if at < 0 || e.inherit || n.inherit {
+		return false
+	}
+	deps := e.reads.deps
+	for i := range deps[:at] {
+		if deps[i].ownAt < deps[at].ownAt && slices.ContainsFunc(e.susp.ws, func(x suspect) bool { return deps[i].touchedBy(x.w) }) {
+			return false
+		}
+	}
 	return true
 }
 

@@ -138,7 +138,7 @@ func (d *Detector) lose(k *key) {
 	}
 	k.e = entry{serial: k.e.serial + 1}
 	if k.more != nil {
-		k.more.prev, k.more.endDel, k.more.hist = 0, nil, nil
+		k.more.prev, k.more.endDel, k.more.hist, k.more.apart = 0, nil, nil, false
 	}
 }
 

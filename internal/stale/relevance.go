@@ -295,6 +295,11 @@ func (x *dep) meets(w *write) int {
 	return colsNo
 }
 
+// touchedBy says whether a write may have changed what a use of a table read.
+func (x *dep) touchedBy(w *write) bool {
+	return x.use.table == w.table && x.touches(w) != levelNone && x.meets(w) != colsNo
+}
+
 // relevance says how surely a write touched what an entry read, and by what columns.
 func (rd *reads) relevance(w *write) (level, cols int, by *dep) {
 	for i := range rd.deps {

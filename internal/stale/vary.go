@@ -22,17 +22,27 @@ type fillOf struct {
 	others  uint32
 	guest   uint16
 	guestAt int64
+	moved   bool // something was written since the fill before that may explain its value
 }
 
-// filled keeps the fills of a key that differ although nothing was written between. moved says that this fill differs
-// for a reason, or that its value cannot be compared: the history begins anew.
+// filled keeps the fills of a key that differ although nothing was written between. moved says that this fill may differ
+// because of a write, or that its value cannot be compared. The history begins anew then, unless the fills ask for other
+// rows from their first statement on: no write makes them do so, and an input of the request may.
 func (d *Detector) filled(k *key, old, n *entry, r *rec, moved bool) {
 	m := k.more
 	if moved {
-		if m != nil {
-			m.hist = nil
+		// A set over what is live, with no miss before it, is no fill.
+		asked := n.val != 0 && !n.inherit && (r.fill != 0 || old.state != live)
+		if asked && differ(old, n) && firstOther(old.reads, n.reads) >= 0 {
+			m = d.extra(k)
+			m.apart = true
 		}
-		return
+		if m == nil || !m.apart || !asked {
+			if m != nil {
+				m.hist, m.apart = nil, false
+			}
+			return
+		}
 	}
 	if m == nil || len(m.hist) == 0 && same(old, n) {
 		return
@@ -44,6 +54,7 @@ func (d *Detector) filled(k *key, old, n *entry, r *rec, moved bool) {
 		h.others, h.guest, h.guestAt = old.others, old.guest, old.guestAt
 	}
 	m.hist = lastOf(m.hist, fillFrom(n), maxHistory)
+	m.hist[len(m.hist)-1].moved = moved
 	if len(d.waiting) >= d.opt.MaxTraces {
 		clear(d.waiting)
 	}
@@ -107,23 +118,33 @@ func (s *story) leak(w *caller, n int64) {
 }
 
 // judgeHistory finds the input that a row of fills follows: "principal", or the name of another. lacks is what is not
-// known where something of the kind may be.
+// known where something of the kind may be. Of several inputs that explain the values it is the one with the fewest
+// values, of equals the identity.
 func judgeHistory(hist []fillOf, d *Detector) (name string, sharp bool, lacks string) {
-	returned := false
-	for i := range hist {
-		for j := 0; j+1 < i; j++ {
-			if hist[i].val == hist[j].val && slices.ContainsFunc(hist[j+1:i], func(f fillOf) bool { return f.val != hist[i].val }) {
-				returned = true
-			}
+	value := func(f *fillOf) uint64 { return uint64(f.val) }
+	written := slices.ContainsFunc(hist[1:], func(f fillOf) bool { return f.moved })
+	if written {
+		rows, ok := rowsAsked(hist)
+		if !ok {
+			return "", false, ""
 		}
+		value = rows
 	}
 	principals := func(f *fillOf) (uint64, bool) { return f.who.principal, f.who.done && f.who.principal != 0 }
-	if f := followed(hist, principals); f == 2 {
-		return "principal", true, ""
-	} else if f == 1 && paramFollows(hist) {
-		return "principal", true, ""
-	} else if f == 1 && !d.newCode(hist) {
-		return "", false, "fill"
+	byWho := followed(hist, principals, value)
+	fewest := maxHistory + 1
+	prefer := func(in string, get func(*fillOf) (uint64, bool)) {
+		if n := valuesOf(hist, get); n < fewest && followed(hist, get, value) == 2 {
+			name, fewest = in, n
+		}
+	}
+	prefer("principal", principals)
+	if name == "" && !written {
+		if byWho == 1 && paramFollows(hist) {
+			return "principal", true, ""
+		} else if byWho == 1 && !d.newCode(hist) {
+			return "", false, "fill"
+		}
 	}
 	var inputs []uint32
 	for _, in := range hist[0].who.others() {
@@ -131,26 +152,102 @@ func judgeHistory(hist []fillOf, d *Detector) (name string, sharp bool, lacks st
 	}
 	slices.SortFunc(inputs, func(a, b uint32) int { return strings.Compare(d.names.of(a), d.names.of(b)) })
 	for _, in := range inputs {
-		get := func(f *fillOf) (uint64, bool) {
+		prefer(d.names.of(in), func(f *fillOf) (uint64, bool) {
 			for _, v := range f.who.others() {
 				if v.name() == in {
 					return uint64(v), true
 				}
 			}
 			return 0, false
-		}
-		if followed(hist, get) == 2 {
-			return d.names.of(in), true, ""
-		}
+		})
 	}
-	if followed(hist, func(f *fillOf) (uint64, bool) { return f.who.target, f.who.target != 0 }) == 2 {
-		return "target", true, ""
+	if name == "" {
+		prefer("target", func(f *fillOf) (uint64, bool) { return f.who.target, f.who.target != 0 })
+	}
+	if name != "" {
+		return name, true, ""
 	}
 	unknown := slices.ContainsFunc(hist, func(f fillOf) bool { return f.who.principal == 0 })
-	if unknown && (returned || paramFollows(hist)) {
+	if unknown && !written && (returned(hist) || paramFollows(hist)) {
 		return "", false, "principal"
 	}
 	return "", false, ""
+}
+
+// returned says whether a value came back after another one.
+func returned(hist []fillOf) bool {
+	for i := range hist {
+		for j := 0; j+1 < i; j++ {
+			if hist[i].val == hist[j].val && slices.ContainsFunc(hist[j+1:i], func(f fillOf) bool { return f.val != hist[i].val }) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// valuesOf counts the values of an input.
+func valuesOf(hist []fillOf, get func(*fillOf) (uint64, bool)) int {
+	seen := make(map[uint64]bool, maxHistory)
+	for i := range hist {
+		v, _ := get(&hist[i])
+		seen[v] = true
+	}
+	return len(seen)
+}
+
+// firstOther is the first read in which two fills of the same statements ask for rows with other values, if nothing
+// before it differs; -1 for none.
+func firstOther(a, b *reads) int {
+	if a == nil || b == nil {
+		return -1
+	}
+	for i := range min(len(a.deps), len(b.deps)) {
+		x, y := &a.deps[i], &b.deps[i]
+		if x.use != y.use || x.carried || y.carried || len(x.bound) != len(y.bound) {
+			return -1
+		}
+		other := false
+		for n := range x.bound {
+			if x.bound[n].col != y.bound[n].col {
+				return -1
+			}
+			other = other || !slices.Equal(x.bound[n].vals, y.bound[n].vals)
+		}
+		if other {
+			return i
+		}
+	}
+	return -1
+}
+
+// rowsAsked tells by the values that rows must have in it, in the first read in which fills differ, what each of them
+// asked for. Not so where an earlier statement is another one, or no read differs.
+func rowsAsked(hist []fillOf) (func(*fillOf) uint64, bool) {
+	at := -1
+	for i := 1; i < len(hist); i++ {
+		if n := firstOther(hist[i-1].reads, hist[i].reads); n >= 0 && (at < 0 || n < at) {
+			at = n
+		}
+	}
+	if at < 0 {
+		return nil, false
+	}
+	for i := range hist {
+		rd := hist[i].reads
+		if rd == nil || len(rd.deps) <= at || rd.deps[at].use != hist[0].reads.deps[at].use {
+			return nil, false
+		}
+	}
+	return func(f *fillOf) uint64 {
+		h := uint64(at)
+		for _, b := range f.reads.deps[at].bound {
+			for _, v := range b.vals {
+				h = mix(h, uint64(v))
+			}
+		}
+		return h
+	}, true
 }
 
 // newCode says whether values changed only where the version of the code that filled them did: that explains them, until a
@@ -164,10 +261,10 @@ func (d *Detector) newCode(hist []fillOf) bool {
 	return true
 }
 
-// followed says whether the value is a function of an input: 0 no or not known, 1 two fills of different inputs differ,
-// 2 a value returned with its input.
-func followed(hist []fillOf, get func(*fillOf) (uint64, bool)) int {
-	byInput := map[uint64]event.Hash{}
+// followed says whether what fills stored, or asked for, is a function of an input: 0 no or not known, 1 two fills of
+// different inputs differ, 2 it returned with its input.
+func followed(hist []fillOf, get func(*fillOf) (uint64, bool), value func(*fillOf) uint64) int {
+	byInput := map[uint64]uint64{}
 	changed, returned := false, false
 	var last uint64
 	left := map[uint64]bool{}
@@ -176,12 +273,13 @@ func followed(hist []fillOf, get func(*fillOf) (uint64, bool)) int {
 		if !ok {
 			return 0
 		}
-		if v, seen := byInput[in]; seen && v != hist[i].val {
+		is := value(&hist[i])
+		if v, seen := byInput[in]; seen && v != is {
 			return 0
 		}
-		byInput[in] = hist[i].val
+		byInput[in] = is
 		if i > 0 && in != last {
-			if hist[i].val != hist[i-1].val {
+			if is != value(&hist[i-1]) {
 				changed = true
 				returned = returned || left[in]
 			}
