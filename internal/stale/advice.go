@@ -55,6 +55,12 @@ func advice(s *sum, fam *family) string {
 		}
 		return fmt.Sprintf("Put %s into the key of %s, and drop what is there now: answers may reach the wrong reader.", input, fam.name)
 	case Negative:
+		switch s.a.under {
+		case Order:
+			return fmt.Sprintf("The absence was stored again before the commit of what was created: delete after it, on the commit's callback%s.%s", del, cost)
+		case StaleSet:
+			return fmt.Sprintf("A fill in flight stored the absence after the delete%s: give the fill a lease or a version that the delete invalidates.%s", del, cost)
+		}
 		return fmt.Sprintf("Drop the key where the thing is created%s, or keep none, empty and errors only briefly.%s", where, cost)
 	case Version:
 		return fmt.Sprintf("Put a version of the code's form into the key of %s, or drop the family when deploying: %d misses at once.", fam.name, fam.live)

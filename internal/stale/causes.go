@@ -31,6 +31,12 @@ const (
 	NotACache   = "not-a-cache"
 )
 
+// causes are those that a write can have, in the order in which they are asked for.
+var causes = []string{Negative, Rollback, Replica, NotACache, Order, StaleSet, External, Bypass, Dependency, TTL, Forgot, Lost, Index, KeyDrift, Peer}
+
+// missingRows is the field that would tell which of several writers changed a row that was read.
+const missingRows = "pks"
+
 // answer is what is decided of a story.
 type answer struct {
 	cause      string // "" for none: nothing is claimed
@@ -126,6 +132,18 @@ func (d *Detector) decide(s *story, ask func(*family) *family) answer {
 		}
 	}
 	a := d.blamed(s, s.hit.w, s.hit.stood, ask)
+	if s.hit.level != levelRow && s.confirmed && s.severalWriters() {
+		// Any of them may have touched a row that was read.
+		all := []string{}
+		for _, x := range append([]suspect{s.hit}, s.also...) {
+			if b := d.blamed(s, x.w, x.stood, ask); b.open() {
+				all = append(all, b.candidates...)
+			} else {
+				all = append(all, b.cause)
+			}
+		}
+		return cannotTell(missingRows, all...)
+	}
 	if s.apart && a.cause != "" {
 		// Only one fill of each: whether the value follows who asks, or what was written, is not known.
 		if from, to := s.e.who, s.refill.who; from != nil && to != nil && from.principal != 0 && to.principal != 0 && from.principal != to.principal {
@@ -142,6 +160,20 @@ func (d *Detector) decide(s *story, ask func(*family) *family) answer {
 		}
 	}
 	return a
+}
+
+// severalWriters says whether writes that may be to blame have different writers.
+func (s *story) severalWriters() bool {
+	return s.crowded || slices.ContainsFunc(s.also, func(x suspect) bool {
+		return x.w.code != s.hit.w.code || x.w.external != s.hit.w.external || routeOf(x.w) != routeOf(s.hit.w)
+	})
+}
+
+func routeOf(w *write) uint32 {
+	if w.external || w.tr == nil {
+		return 0
+	}
+	return w.tr.who.route
 }
 
 // old decides an entry that holds what was there before a write that its reads followed.

@@ -63,6 +63,47 @@ type family struct {
 	drops   map[string]*drops // what writers of a table do to it, by table
 	jobs    map[string]bool   // names of jobs that dropped keys of it
 	factor  factor
+	alone   map[uint64]outcome // by the kind of a write
+}
+
+// outcome counts what fills found after writes of one kind to a row that the entry before had read, and of no other: the
+// value from before them, or another one.
+type outcome struct{ same, differ int32 }
+
+const maxKinds = 256 // whose outcomes one family counts
+
+// learn takes a fill after writes of one kind as evidence of what they do to the family.
+func (f *family) learn(old, n *entry) {
+	if old.susp == nil || len(old.susp.ws) == 0 || old.susp.full || old.inherit || n.inherit || !same(old, n) && !differ(old, n) || old.elsewhere(n) {
+		return
+	}
+	w := old.susp.ws[0].w
+	for _, x := range old.susp.ws {
+		if x.lapse != lapseWrite || x.level != levelRow || x.cols != colsYes || n.pos == 0 || x.w.end > n.pos || !x.w.like(w) {
+			return
+		}
+	}
+	kind := w.kind()
+	o, ok := f.alone[kind]
+	if !ok && len(f.alone) >= maxKinds {
+		return
+	}
+	if f.alone == nil {
+		f.alone = map[uint64]outcome{}
+	}
+	if same(old, n) {
+		o.same++
+	} else {
+		o.differ++
+	}
+	f.alone[kind] = o
+}
+
+// harmless says whether writes of a kind were seen to leave the values of the family as they are, and never otherwise:
+// many statements read columns that nothing is made of.
+func (f *family) harmless(w *write) bool {
+	o := f.alone[w.kind()]
+	return o.same > 0 && o.differ == 0
 }
 
 // drops says who drops a family after writing one table.
@@ -357,6 +398,16 @@ func (f *family) add(o *family) {
 		}
 	}
 	f.factor.add(&o.factor)
+	for kind, x := range o.alone {
+		mine, ok := f.alone[kind]
+		if !ok && len(f.alone) >= maxKinds {
+			continue
+		}
+		if f.alone == nil {
+			f.alone = map[uint64]outcome{}
+		}
+		f.alone[kind] = outcome{mine.same + x.same, mine.differ + x.differ}
+	}
 }
 
 func (f *family) reads(table string) {

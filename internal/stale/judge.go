@@ -44,6 +44,7 @@ type story struct {
 	apart     bool      // the refill asked for other rows: what it found says little of the write
 	also      []suspect // writes of other kinds, after which the refill came as well
 	crowded   bool      // there were more writes than could be noted
+	sure      int64     // hits after all of them
 	lacks     string
 }
 
@@ -74,6 +75,7 @@ func (d *Detector) refill(k *key, old, n *entry, r *rec, fill bool) {
 			defer d.reuseSuspicion(old.susp)
 		}
 	}
+	k.fam.find().learn(old, n)
 	if same(old, n) {
 		d.carry(k, old, n, r)
 		d.filled(k, old, n, r, false)
@@ -205,6 +207,7 @@ func (d *Detector) accuse(k *key, old *entry) *story {
 	slices.SortStableFunc(ws, func(a, b suspect) int {
 		return cmp.Or(cmp.Compare(a.w.end, b.w.end), cmp.Compare(a.w.seq, b.w.seq))
 	})
+	all := slices.Clone(ws)
 	if slices.ContainsFunc(ws, func(x suspect) bool { return x.level == levelRow }) {
 		ws = slices.DeleteFunc(ws, func(x suspect) bool { return x.level != levelRow })
 	} else {
@@ -215,8 +218,8 @@ func (d *Detector) accuse(k *key, old *entry) *story {
 		}
 		if slices.ContainsFunc(ws, belongs) {
 			ws = slices.DeleteFunc(ws, func(s suspect) bool { return !belongs(s) })
-		} else if old.susp.full || slices.ContainsFunc(dels, old.known) {
-			// What explains that the next fill differs is among the writes that were not noted, or was dropped for.
+		} else if slices.ContainsFunc(dels, old.known) {
+			// What explains that the next fill differs was dropped for, and is among the writes that were not noted.
 			ws = slices.DeleteFunc(ws, func(s suspect) bool { return s.lapse != lapseInside })
 			if len(ws) == 0 {
 				return nil
@@ -229,6 +232,9 @@ func (d *Detector) accuse(k *key, old *entry) *story {
 	if i < 0 {
 		blame = 0
 	}
+	if ws[blame].lapse == lapseOld && old.susp.full {
+		return nil // later writes that may explain the refill had no place
+	}
 	if ws[blame].lapse == lapseWrite && d.lagged(k, old, ws[blame].w) {
 		return nil
 	}
@@ -240,7 +246,17 @@ func (d *Detector) accuse(k *key, old *entry) *story {
 		about = aboutInside
 	}
 	s := d.tell(k, old, about)
-	s.hit = ws[blame]
+	s.hit, s.crowded = ws[blame], old.susp.full
+	s.sure = s.hit.n
+	for _, x := range all {
+		if x.lapse != lapseWrite {
+			s.crowded = s.crowded || x.lapse == lapseInside && s.about == aboutWrite // the value may never have been true
+			continue
+		}
+		if s.sure = min(s.sure, x.n); !x.w.like(s.hit.w) && !slices.ContainsFunc(s.also, func(o suspect) bool { return o.w.like(x.w) }) {
+			s.also = append(s.also, x)
+		}
+	}
 	for j := range ws {
 		if j != blame && (i < 0 || j < i) {
 			s.others = append(s.others, ws[j])

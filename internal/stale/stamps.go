@@ -31,6 +31,7 @@ func (d *Detector) stamped(k *key, old, n *entry, r *rec, blind bool) {
 			k.stamp = stampBare
 		}
 	case old.state != live:
+	case same(old, n) && n.who.just(k):
 	case same(old, n):
 		k.stamp = stampNever
 	case !differ(old, n) || k.stamp == stampSure:

@@ -5,6 +5,7 @@ import "slices"
 // Bounds of what is noted of an entry that may be stale.
 const (
 	maxSuspects   = 12 // writes that it may be stale by
+	maxOld        = 4  // of these, places for writes that its reads followed and do not show
 	maxSure       = 4  // of these, places for writes that surely touched what was read
 	maxPrincipals = 64 // identities told apart, for each write
 	maxRoutes     = 8  // routes of readers told apart
@@ -274,7 +275,13 @@ func (d *Detector) note(k *key, s suspect) {
 	if (s.level != levelRow || s.cols != colsYes) && !s.knows {
 		limit -= maxSure
 	}
+	if s.lapse == lapseOld {
+		limit = maxOld
+	}
 	if len(ws) >= limit {
+		if slices.ContainsFunc(ws, func(x suspect) bool { return x.lapse == s.lapse && x.level >= s.level && x.w.like(s.w) }) {
+			return // one more of its kind, which came later
+		}
 		k.e.susp.full = true
 		d.cov.Overflow++
 		return

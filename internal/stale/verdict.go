@@ -35,6 +35,8 @@ func (s *story) verdict(d *Detector, a answer) string {
 		return Likely
 	case s.about == aboutVary || s.about == aboutAlias || s.about == aboutVersion || s.about == aboutError:
 		return Proven
+	case s.about == aboutWrite && (len(s.also) > 0 || s.crowded):
+		return Likely // which of the writes changed what was read is not known
 	case s.about != aboutInside && s.hit.level != levelRow || s.e.inherit && s.about != aboutInside:
 		return Likely
 	case s.acrossHosts(d, a):
@@ -77,6 +79,10 @@ func (p *partial) answers() (findings []*sum, looks []*lookalike) {
 		if s.about != aboutVary && leaks[s.k.id] {
 			continue
 		}
+		if s = s.without(ask(s.fam)); s == nil {
+			continue
+		}
+		t = &told{s, t.d}
 		a := t.d.decide(s, ask)
 		if a.cause == NotACache {
 			looks = append(looks, &lookalike{cause: NotACache, fam: s.fam, key: s.key, at: s.e.end, count: s.hit.n})
@@ -121,6 +127,9 @@ func (p *partial) sum(t *told, a answer, ask func(*family) *family) *sum {
 			f.StaleReads, f.UnconfirmedReads = 0, s.hit.n
 		}
 	}
+	if a.missing == missingRows {
+		f.StaleReads, f.UnconfirmedReads = s.sure, s.hit.n-s.sure
+	}
 	f.FirstAt, f.LastAt = s.hit.first, s.hit.last
 	if base := s.base(); base != 0 {
 		f.MaxStalenessMs = max(ms(s.hit.last-base), 0)
@@ -128,7 +137,9 @@ func (p *partial) sum(t *told, a answer, ask func(*family) *family) *sum {
 			x.times = append(x.times, weighted{at - base, s.hit.stride})
 		}
 	}
-	if w := s.hit.w; w != nil {
+	if w := s.hit.w; w != nil && a.missing == missingRows {
+		f.Writer.Table = w.table.name // which of its writers is what is not known
+	} else if w != nil {
 		f.Writer.Table = w.table.name
 		if w.stmt != nil {
 			f.Writer.SQL = w.stmt.shown
@@ -156,6 +167,24 @@ func (p *partial) sum(t *told, a answer, ask func(*family) *family) *sum {
 	return x
 }
 
+// without leaves out of a story the writes that were seen to leave values of the family as they are, where others may be
+// to blame; nil where nothing is left to tell.
+func (s *story) without(fam *family) *story {
+	if s.about != aboutWrite || len(s.also) == 0 || s.hit.level != levelRow || !fam.harmless(s.hit.w) {
+		return s
+	}
+	left := slices.DeleteFunc(slices.Clone(s.also), func(x suspect) bool { return x.level == levelRow && fam.harmless(x.w) })
+	i := max(slices.IndexFunc(left, func(x suspect) bool { return x.level == levelRow }), 0)
+	if len(left) == 0 || left[i].n == 0 {
+		return nil
+	}
+	c := *s
+	c.hit = left[i]
+	c.also = slices.Delete(left, i, i+1)
+	c.crowded = true // it was inferred
+	return &c
+}
+
 // base is the time from which a story's reads were stale; 0 where that is not known.
 func (s *story) base() int64 {
 	switch s.about {
@@ -172,7 +201,11 @@ func (s *story) base() int64 {
 // like is what findings have in common that are one.
 func (x *sum) like() string {
 	f := &x.f
-	return strings.Join([]string{f.Cause, f.MissingField, strings.Join(f.Candidates, ","), f.Family, f.Store, f.Layer, f.Writer.Route,
+	candidates := strings.Join(f.Candidates, ",")
+	if f.MissingField == missingRows {
+		candidates = "" // they are put together
+	}
+	return strings.Join([]string{f.Cause, f.MissingField, candidates, f.Family, f.Store, f.Layer, f.Writer.Route,
 		f.Writer.Code, f.Writer.Table}, "\x00")
 }
 
@@ -211,12 +244,22 @@ func (x *sum) mergeInto(sums map[string]*sum) {
 		first = b.FirstAt
 	}
 	confirmed := a.Confirmed || b.Confirmed
+	candidates := slices.Clone(a.Candidates)
+	for _, c := range b.Candidates {
+		if !slices.Contains(candidates, c) {
+			candidates = append(candidates, c)
+		}
+	}
+	slices.SortFunc(candidates, func(a, b string) int { return cmp.Compare(slices.Index(causes, a), slices.Index(causes, b)) })
 	before := cmp.Or(cmp.Compare(rankOf(b.Verdict), rankOf(a.Verdict)), cmp.Compare(x.at, o.at), cmp.Compare(b.Key, a.Key), cmp.Compare(b.Story, a.Story)) < 0
 	if before {
 		o.f, o.first, o.a, o.at, o.duplicate = x.f, x.first, x.a, x.at, x.duplicate
 	}
 	f := &o.f
 	f.StaleReads, f.UnconfirmedReads, f.Entries = n.StaleReads, n.UnconfirmedReads, n.Entries
+	if f.MissingField == missingRows {
+		f.Candidates = candidates
+	}
 	f.MaxStalenessMs, f.FirstAt, f.LastAt, f.Confirmed = maxMs, first, last, confirmed
 	for id := range x.ids {
 		if len(o.ids) < maxIDs {

@@ -166,6 +166,25 @@ type write struct {
 	joined   bool // to a request
 }
 
+// like says whether two writes change the same: whichever of them comes first, what it means for an entry is the same.
+func (w *write) like(o *write) bool {
+	return w.table == o.table && w.op == o.op && (w.op != opUpdate || (w.all || w.unknown) == (o.all || o.unknown) && slices.Equal(w.cols, o.cols))
+}
+
+// kind is a number that writes have in common that are like each other.
+func (w *write) kind() uint64 {
+	h := mix(hashText(17, w.table.name), uint64(w.op))
+	if w.op == opUpdate {
+		if w.all || w.unknown {
+			h++
+		}
+		for _, c := range w.cols {
+			h = hashText(h, c)
+		}
+	}
+	return h
+}
+
 // boundTo is a column with the values it had in the rows touched, or that it was set to.
 type boundTo struct {
 	col  *column
