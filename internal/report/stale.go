@@ -244,6 +244,9 @@ func StaleDoubts(st *stale.Report) []string {
 			say("%s %s %s", integer(x.n), one(x.n, "event", "events"), x.text)
 		}
 	}
+	if c.OffMs > 0 {
+		say("recording was switched off for %s (of all processes together); no entry from before is judged after it", millis(c.OffMs))
+	}
 	if len(c.Reached) > 0 {
 		say("bounds were reached (%s): what came after them was left out", strings.Join(c.Reached, ", "))
 	}

@@ -244,6 +244,8 @@ func (d *Detector) step(r *rec) {
 		d.lifeCycle(r)
 	case kChange:
 		d.change(r)
+	case kGap:
+		d.gap(r)
 	}
 	d.unpin(r)
 }

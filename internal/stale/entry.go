@@ -244,7 +244,8 @@ func (d *Detector) stored(r *rec) {
 	rd, role, in := d.readsBehind(tr, r)
 	blind := r.fill == 0 && !k.missed
 	k.missed = false
-	if r.vkind == valueCounter {
+	renewed := blind && old.state == live && same(&old, &n) && tr.traced() && (old.who == n.who || hitBy(tr, k, old.serial))
+	if r.vkind == valueCounter || renewed {
 		rd = nil
 	} else if blind {
 		rd = ownWrites(rd, tr, r, in, &old)
@@ -269,10 +270,15 @@ func (d *Detector) stored(r *rec) {
 	if n.pos != 0 && rd != nil && rd.from != 0 && rd.from < n.pos {
 		n.pos = rd.from
 	}
+	if renewed {
+		n.pos = old.pos
+	}
 	if n.pos > n.end {
 		n.pos = 0
 	}
-	d.stamped(k, &old, &n, r, blind)
+	if !renewed {
+		d.stamped(k, &old, &n, r, blind)
+	}
 	var m *keyMore
 	tagged := r.x != nil && len(r.x.texts) > 0
 	if k.more != nil || old.state != none || tagged || r.x != nil || role == roleReplica {
@@ -329,6 +335,11 @@ func (d *Detector) stored(r *rec) {
 		d.stampede(k, &old, r)
 	}
 	d.unstable(k, r, fill, first)
+}
+
+// hitBy says whether a trace hit an entry: who stores again what it has just read, or stored, only renews it.
+func hitBy(tr *trace, k *key, serial uint32) bool {
+	return slices.ContainsFunc(tr.touches(), func(t touch) bool { return t.k == k && t.serial == serial })
 }
 
 func lifetime(ms int64) uint32 { return uint32(max(min(ms, maxTTL), 0)) }

@@ -45,6 +45,9 @@ func (d *Detector) partial() *partial {
 			continue
 		}
 		p.procs[name] = pr.dropped
+		if pr.offAt != 0 {
+			p.cov.OffMs += ms(max(d.to-pr.offAt, 0))
+		}
 		if !pr.exited && pr.last < d.to-silence {
 			p.silent = append(p.silent, name)
 		}

@@ -26,6 +26,7 @@ const (
 	kFork
 	kExit
 	kChange
+	kGap       // the recorder of a process was switched off or on
 	kElsewhere // a set of a key that another shard judges, or a hit
 )
 
@@ -113,7 +114,9 @@ func (d *Detector) take(e *event.Event) {
 			p.dropped = max(p.dropped, r.Dropped.V)
 		}
 		p.last = max(p.last, end)
-		return
+		if r := e.Recorder; r == nil || !r.Recording.Known || p.off == !r.Recording.V {
+			return
+		}
 	case event.TypeRequest, event.TypeQuery, event.TypeTxn, event.TypeCache, event.TypeTask, event.TypeProcess, event.TypeChange:
 	default:
 		return
@@ -152,6 +155,12 @@ func (d *Detector) take(e *event.Event) {
 		ok = e.Process != nil && d.takeProcess(&r, e.Process)
 	case event.TypeChange:
 		ok = e.Change != nil && d.takeChange(&r, e.Change)
+	case event.TypeRecorder:
+		r.kind, ok = kGap, true
+		p.off = !p.off
+		if r.n = 0; p.off {
+			r.n = 1
+		}
 	}
 	if !ok {
 		d.unpin(&r)

@@ -76,6 +76,7 @@ func Merge(reports ...*Report) *Report {
 		if i == 0 { // every shard saw these
 			all.counts.writesJoined = p.counts.writesJoined
 			all.cov.Events, all.cov.Doubled, all.cov.Late, all.cov.Skewed = p.cov.Events, p.cov.Doubled, p.cov.Late, p.cov.Skewed
+			all.cov.OffMs = p.cov.OffMs
 			all.cov.Writes, all.cov.ChangeLog = p.cov.Writes, p.cov.ChangeLog
 			all.procs, all.silent, all.marks, all.from, all.to = p.procs, p.silent, p.marks, p.from, p.to
 		}

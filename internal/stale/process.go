@@ -26,6 +26,8 @@ type proc struct {
 	dropped int64
 	inStep  bool // its host is among those known
 	exited  bool
+	off     bool  // its recorder is switched off, as far as was heard
+	offAt   int64 // since then, as far as was judged; 0 while it is on
 	local   []*key
 	alone   *trace // what happened in no trace
 }
@@ -127,5 +129,25 @@ func (d *Detector) lifeCycle(r *rec) {
 			d.setLive(c, true)
 			c.e.state, c.set = live, true
 		}
+	}
+}
+
+// gap takes the switch of a process's recorder. What it does while it is off is not seen, be it writes, deletes or sets, so
+// no entry of a store that it shares, nor one of its own, is known afterwards.
+func (d *Detector) gap(r *rec) {
+	p := r.src.proc
+	if r.n == 1 {
+		p.offAt = r.end
+	} else if p.offAt != 0 {
+		d.cov.OffMs += ms(r.end - p.offAt)
+		p.offAt = 0
+	}
+	for _, k := range d.clock {
+		if !k.dead && (k.proc == nil || k.proc == p) {
+			d.lose(k)
+		}
+	}
+	for _, t := range d.tables {
+		t.taint = max(t.taint, r.end)
 	}
 }

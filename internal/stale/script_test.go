@@ -37,7 +37,7 @@ import (
 //	query SQL PARAM… rows=1 pks=7,8    SQL is @NAME or "quoted"
 //	begin T   commit T   rollback T
 //	change update articles pk=7 columns=title
-//	task enqueue NAME id=1   start/fork/exit   mark NAME   recorder dropped=3
+//	task enqueue NAME id=1   start/fork/exit   mark NAME   recorder dropped=3 recording=off
 //
 // =A is a value by name: equal names have equal hashes; the same holds for params, pks and principals. "local" after a
 // cache verb stands for layer=local store=lru, "http" for layer=http store=cdn. times=5 every=100ms repeats the event,
@@ -563,7 +563,7 @@ var expectable = map[string][]string{
 	"finding": {"missing", "candidates", "confirmed", "family", "key", "store", "layer", "stale_reads", "unconfirmed_reads",
 		"principals", "max_staleness", "writer", "code", "sql", "witness", "advice"},
 	"lookalike": {"family", "key", "count"},
-	"coverage":  {"fills_with_reads", "writes_with_request", "hits_judged", "processes", "dropped"},
+	"coverage":  {"fills_with_reads", "writes_with_request", "hits_judged", "processes", "dropped", "off_ms"},
 	"family":    {"hits", "misses", "hit_ratio", "stale_reads", "stale_ratio", "deletes", "deletes_removed_0", "lag_p99"},
 }
 

@@ -224,7 +224,11 @@ func (b *builder) build() {
 	case "mark":
 		b.emit(b.at, b.dur, event.Event{Type: event.TypeMark, Mark: &event.Mark{Name: b.word("the name"), Text: b.optional()}})
 	case "recorder":
-		b.emit(b.at, b.dur, event.Event{Type: event.TypeRecorder, Recorder: &event.Recorder{Dropped: b.int("dropped"), Sampled: b.int("sampled")}})
+		r := &event.Recorder{Dropped: b.int("dropped"), Sampled: b.int("sampled")}
+		if on := b.get("recording"); on != "" {
+			r.Recording = event.Some(on == "on")
+		}
+		b.emit(b.at, b.dur, event.Event{Type: event.TypeRecorder, Recorder: r})
 	case "fill":
 		b.fill()
 	case "tx":

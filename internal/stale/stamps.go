@@ -8,7 +8,7 @@ import "slices"
 // A command that counts says so (value_kind counter). Without that a stamp shows by how it is set. Whoever misses it
 // stores a value without a look at the database, and others set it over what is live, to another value; or they do so
 // twice, though nothing that they had read was changed. One fill with reads behind it, or one set of the value that is
-// there, shows that a key is none, for good.
+// there by who had not just read it, shows that a key is none, for good.
 const (
 	stampUnknown = iota
 	stampBare    // filled without a look at the database
@@ -31,7 +31,6 @@ func (d *Detector) stamped(k *key, old, n *entry, r *rec, blind bool) {
 			k.stamp = stampBare
 		}
 	case old.state != live:
-	case same(old, n) && n.who.just(k):
 	case same(old, n):
 		k.stamp = stampNever
 	case !differ(old, n) || k.stamp == stampSure:
