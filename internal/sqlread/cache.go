@@ -66,7 +66,7 @@ func (s *Statement) bytes() int {
 	n := fixed + len(s.Fingerprint) + str*cap(s.Names)
 	for i := range s.Tables {
 		t := &s.Tables[i]
-		n += table + str*(cap(t.Columns)+cap(t.Written)+cap(t.Returning)+cap(t.Conflict)) + where*cap(t.Where) +
+		n += table + str*(cap(t.Columns)+cap(t.Filters)+cap(t.Written)+cap(t.Returning)+cap(t.Conflict)) + where*cap(t.Where) +
 			valueB*cap(t.Values)
 		for j := range t.Where {
 			n += valueB * cap(t.Where[j].Values)

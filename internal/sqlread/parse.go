@@ -76,6 +76,7 @@ type ref struct {
 	pred      int32 // the predicate it belongs to, -1 for none
 	output    bool  // may name an output column instead (ORDER BY, GROUP BY, HAVING)
 	returning bool
+	shown     bool // an element of the SELECT list is this column and nothing else
 }
 
 type pred struct {

@@ -125,10 +125,14 @@ func (p *parser) selectCore(parent int32) int32 {
 // outputItem reads one element of the SELECT list.
 func (p *parser) outputItem(sc int32) {
 	if p.acceptKind(tStar) {
-		p.addRef(ref{scope: sc, column: "*", pred: -1})
+		p.addRef(ref{scope: sc, column: "*", pred: -1, shown: true})
 		return
 	}
+	refs, at := len(p.refs), p.i
 	p.exprUntil(sc, 0)
+	if len(p.refs) == refs+1 && p.plain(at, p.i) {
+		p.refs[refs].shown = true
+	}
 	if p.acceptKw(kwAs) {
 		if t := p.peek(); t.kind == tWord || t.kind == tQuoted {
 			if len(p.outputs) < MaxTables {
@@ -341,6 +345,18 @@ func (p *parser) joinOn(sc int32, kind joinKind, start, right int32) {
 			q.all = false
 		}
 	}
+}
+
+// plain says whether the tokens from one to another are a name with its qualifiers.
+func (p *parser) plain(from, to int) bool {
+	for i := from; i < to; i++ {
+		switch p.tok(i).kind {
+		case tWord, tQuoted, tDot, tStar:
+		default:
+			return false
+		}
+	}
+	return (to-from)%2 == 1
 }
 
 // joinUsing notes a column that both sides must have; with more than two tables the other one is not known.

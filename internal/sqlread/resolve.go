@@ -1,5 +1,7 @@
 package sqlread
 
+import "slices"
+
 // resolve gives every column reference to the table use that it means, innermost scope first, as SQL does.
 func (p *parser) resolve() {
 	var seen map[useColumn]struct{}
@@ -12,6 +14,9 @@ func (p *parser) resolve() {
 		} else {
 			p.resolveQualified(r, seen)
 		}
+	}
+	for s := 1; s < len(p.scopes); s++ { // what stands around a subquery chooses among its rows
+		p.filterAll(int32(s))
 	}
 }
 
@@ -36,6 +41,7 @@ func (p *parser) resolveBare(r ref, seen map[useColumn]struct{}) {
 	if r.output {
 		for _, o := range p.outputs {
 			if o.scope == r.scope && o.name == r.column {
+				p.filterAll(r.scope)
 				return
 			}
 		}
@@ -72,10 +78,25 @@ func (p *parser) attribute(r ref, s, use int32, seen map[useColumn]struct{}) {
 	if !p.listed(t, use, r.column, seen) {
 		t.Columns = append(t.Columns, r.column)
 	}
+	if !r.shown && !slices.Contains(t.Filters, r.column) && len(t.Filters) < MaxFilters {
+		t.Filters = append(t.Filters, r.column)
+		if len(t.Filters) == MaxFilters {
+			t.Filters[MaxFilters-1] = "*"
+		}
+	}
 	if r.pred >= 0 {
 		q := p.preds[r.pred]
 		all := q.all && s == r.scope && use >= q.notBefore && use < q.notFrom
 		t.Where = append(t.Where, Predicate{Column: r.column, Values: q.values, All: all, More: q.more})
+	}
+}
+
+// filterAll notes that any column of a scope's tables may decide which rows are used, or in what order.
+func (p *parser) filterAll(s int32) {
+	for i := p.scopes[s].first; i >= 0; i = p.items[i].next {
+		if u := p.items[i].use; u >= 0 {
+			p.st.Tables[u].Filters = append(p.st.Tables[u].Filters[:0], "*")
+		}
 	}
 }
 

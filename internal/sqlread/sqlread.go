@@ -19,6 +19,8 @@ const (
 	MaxDepth = 100
 	// MaxTables is the number of table uses kept (and, apart from it, of names in FROM lists and of CTEs).
 	MaxTables = 500
+	// MaxFilters is the number of columns in Table.Filters, the last of which is then "*".
+	MaxFilters = 64
 	// MaxColumns is the number of column references, of predicates and of RETURNING entries kept.
 	MaxColumns = 1 << 14
 	// MaxValues is the number of values kept of one IN list or of the rows of one INSERT.
@@ -152,6 +154,9 @@ type Table struct {
 	// Columns holds the columns whose values the statement uses or returns, each once, "*" for all of them; with
 	// those of Where, Returning and a join's ON among them.
 	Columns []string
+	// Filters holds those of Columns on which it may depend which rows are used, and in what order: all but those that
+	// the SELECT list returns as they are. "*" stands for any.
+	Filters []string
 	// Written holds the columns set: an INSERT's list in its order (empty where it gives none: all columns, in the
 	// table's order), the targets of UPDATE … SET in theirs.
 	Written []string

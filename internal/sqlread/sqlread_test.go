@@ -260,3 +260,25 @@ func TestCache(t *testing.T) {
 		t.Errorf("%d statements kept", len(c.young)+len(c.old))
 	}
 }
+
+func TestFilters(t *testing.T) {
+	for text, want := range map[string]string{
+		"SELECT id, slug, title FROM articles WHERE slug = $1":                                   "slug",
+		"SELECT articles.id, articles.title AS t FROM articles WHERE slug = $1 ORDER BY created": "slug created",
+		"SELECT a.* FROM articles a ORDER BY a.rank LIMIT 10":                                    "rank",
+		"SELECT id, lower(title) FROM articles WHERE id = $1":                                    "title id",
+		"SELECT id, rank() OVER (ORDER BY score) FROM articles":                                  "score",
+		"SELECT id, title AS t FROM articles ORDER BY t":                                         "*",
+		"SELECT id, -score FROM articles":                                                        "score",
+		"SELECT x.id FROM (SELECT id, score FROM articles) AS x WHERE x.score > $1":              "*",
+		"SELECT id, body FROM articles":                                                          "",
+		"SELECT id FROM articles WHERE author_id IN (SELECT id FROM users WHERE name = $1)":      "author_id",
+		"SELECT id FROM articles WHERE lower(title) = $1 GROUP BY id HAVING count(views) > $2":   "title id views",
+		"UPDATE articles SET title = $1 WHERE slug = $2":                                         "slug",
+	} {
+		st := Read(PostgreSQL, text)
+		if got := strings.Join(st.Tables[0].Filters, " "); got != want {
+			t.Errorf("%s: filters %q, want %q", text, got, want)
+		}
+	}
+}

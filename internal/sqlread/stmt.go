@@ -241,6 +241,7 @@ func (p *parser) copy(parent int32) {
 	}
 	if use.Columns = cols; cols == nil {
 		use.Columns = []string{"*"}
+		use.Filters = []string{"*"}
 	}
 }
 

@@ -264,7 +264,7 @@ func (d *Detector) asked(r *rec) {
 	if n := len(did.reads); n < cap(did.reads) && n < maxReads {
 		again = did.reads[:n+1][n]
 	}
-	q := read{at: r.at, end: r.end, stmt: r.x.stmt, txn: r.x.txn, result: r.x.result, role: r.x.role, rows: r.n, hasPKs: len(r.x.pks) > 0}
+	q := read{at: r.at, end: r.end, stmt: r.x.stmt, txn: r.x.txn, result: r.x.result, role: r.x.role, rows: r.n, hasPKs: len(r.x.pks) > 0 && int64(len(r.x.pks)) >= r.n}
 	q.params, q.names = append(again.params[:0], r.x.params...), append(again.names[:0], r.x.names...)
 	q.pks = append(again.pks[:0], r.x.pks...)
 	if len(did.reads) >= maxReads {

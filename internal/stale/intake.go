@@ -372,7 +372,9 @@ func (d *Detector) takeQuery(r *rec, q *event.Query) bool {
 			x.names = append(x.names, d.names.text(n))
 		}
 	}
-	x.pks = append(x.pks, q.PKs[:min(len(q.PKs), maxList)]...)
+	if len(q.PKs) <= maxList { // else some would be missing
+		x.pks = append(x.pks, q.PKs...)
+	}
 	x.result, x.many = q.ResultHash, q.Many.Or(0)
 	switch q.Role {
 	case "primary":

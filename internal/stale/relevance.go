@@ -219,8 +219,10 @@ func (x *dep) touches(w *write) int {
 			return levelRow
 		case w.op == opDelete && !matched:
 			return levelNone
+		case w.op == opUpdate && w.chooses(x.use):
+			return levelTable // it may bring other rows in
 		case w.op == opUpdate:
-			return levelTable
+			return levelNone
 		}
 	}
 	if matched {
@@ -240,6 +242,11 @@ func (w *write) rowKeys() []event.Hash {
 		}
 	}
 	return nil
+}
+
+// chooses says whether an update may change which rows a statement returns, or their order.
+func (w *write) chooses(u *use) bool {
+	return w.unknown || w.all || u.partial || slices.ContainsFunc(u.filters, func(c string) bool { return c == "*" || slices.Contains(w.cols, c) })
 }
 
 // movesTo says whether an update may bring rows under a predicate by setting its column.

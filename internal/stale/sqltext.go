@@ -43,6 +43,7 @@ type use struct {
 	op      uint8
 	cols    []string // read, or written where the use writes; nil with all
 	all     bool
+	filters []string // read: those by which rows are chosen or ordered, "*" for any
 	partial bool
 	single  bool // an insert of one row of values
 	bound   []pinned
@@ -171,6 +172,11 @@ func (d *Detector) useOf(t *sqlread.Table) *use {
 			u.all = true
 		}
 		u.cols = append(u.cols, d.names.text(c))
+	}
+	if u.op == opRead {
+		for _, c := range t.Filters {
+			u.filters = append(u.filters, d.names.text(c))
+		}
 	}
 	if u.op == opInsert && len(cols) == 0 {
 		u.all = true
