@@ -228,7 +228,8 @@ type bound struct {
 }
 
 // readTags adds what one use of a table reads: rows with the values that the predicates name, where those hold for every
-// row of it and are known; else the table. Returned keys that were seen name rows of a table that stands alone.
+// row of it and are known; else the table. Returned keys that were seen name rows of a table that stands alone, where the
+// database's log tells which rows change: who drops at the statement cannot know which entries showed them.
 func (f *Forecast) readTags(t *sqlread.Table, table uint32, q *event.Query, s *statement) {
 	var list []bound
 	for i := range t.Where {
@@ -240,7 +241,7 @@ func (f *Forecast) readTags(t *sqlread.Table, table uint32, q *event.Query, s *s
 			list = append(list, bound{p.Column, v})
 		}
 	}
-	if len(list) == 0 && len(s.tables) == 1 && len(q.PKs) > 0 && len(q.PKs) <= maxValues && !slices.Contains(q.PKs, 0) {
+	if len(list) == 0 && f.seen.changed[table] && len(s.tables) == 1 && len(q.PKs) > 0 && len(q.PKs) <= maxValues && !slices.Contains(q.PKs, 0) {
 		for _, pk := range q.PKs {
 			f.refs = append(f.refs, f.tags.id(tag{table, f.names.id(logKey), uint64(pk)}))
 		}

@@ -147,7 +147,7 @@ func (d *Detector) readsBehind(tr *trace, r *rec) (out *reads, role uint8, t *tx
 				s.bound = append(s.bound, boundTo{u.bound[j].col, s.vals[n:]})
 			}
 			x.bound = s.bound[from:]
-			if q.hasPKs && len(q.stmt.reads) == 1 {
+			if q.hasPKs && u == q.stmt.reads[0] {
 				x.pks, x.hasPKs = slices.Clone(q.pks), true
 			}
 			s.deps = append(s.deps, x)

@@ -16,7 +16,7 @@ from _demarc import core, hashing
 from _demarc.core import buffer, code, current, emit, next_id, next_seq, now, sampled_out, state, text
 from _demarc.hashing import hash_params
 from _demarc.redact import sql
-from _demarc.results import RESULT, result_hash
+from _demarc.results import RESULT, key_at, result_hash
 
 KNOWN = 5_000
 LONG = 8_192
@@ -90,11 +90,43 @@ _known = {}  # statement -> (number of its text, kind)
 
 def _learn(statement):
     entry = (sql(statement), kind_of(statement))
+    if len(_known) >= KNOWN:
+        _known.clear()
+        key_at.clear()
     if len(statement) <= LONG:
-        if len(_known) >= KNOWN:
-            _known.clear()
+        if entry[1] == READ:
+            at = key_place(statement)
+            if at is not None:
+                key_at[entry[0]] = at
         _known[statement] = entry
     return entry
+
+
+_FROM = re.compile(
+    r"(?is)\s*select\s(?P<list>[^()'?;]*?)\sfrom\s+(?:[\w\"`\[\]]+\.)*(?P<table>[\w\"`\[\]]+)"
+    r"(?:\s+as\b)?(?:\s+(?!where|order|limit|offset|for|fetch|left|right|inner|join)(?P<alias>[\w\"`\[\]]+))?"
+    r"\s*(?:\Z|;|\b(?:where|order|limit|offset|for|fetch)\b|(?P<join>\b(?:left|inner|join)\b))"
+)
+_ID = re.compile(r"(?is)\s*(?:[\w\"`\[\]]+\.)*?(?:(?P<of>[\w\"`\[\]]+)\.)?[\"`\[]?id[\"`\]]?(?:\s+as\s+\S+)?\s*\Z")
+_APART = re.compile(r"(?i)\b(?:distinct|union|intersect|except|group)\b")
+_QUOTES = "\"`[]"
+
+
+def key_place(statement):
+    """The place of the first table's column id among what a statement returns, if it names its columns; else None.
+    What it is called says that it is the key: nothing else does, and what reads the events takes it so, too."""
+    m = _FROM.match(statement)
+    if m is None or _APART.search(statement):
+        return None
+    table = (m.group("alias") or m.group("table")).strip(_QUOTES)
+    places = []
+    for i, column in enumerate(m.group("list").split(",")):
+        c = _ID.match(column)
+        if c is not None:
+            of = c.group("of")
+            if of.strip(_QUOTES) == table if of else not m.group("join"):
+                places.append(i)
+    return places[0] if len(places) == 1 else None
 
 
 def kind(statement):

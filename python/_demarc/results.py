@@ -1,4 +1,5 @@
-"""The hashes of what statements read: of rows that are there at once, and of rows as they are fetched.
+"""The hashes of what statements read: of rows that are there at once, and of rows as they are fetched; and of the rows'
+keys, where the statement reads one table and returns its column id.
 
 Bounds: a result of more than RESULT_ROWS rows, RESULT_CELLS values or RESULT_SIZE bytes has no hash; what was read
 lately, to tell when the same is read again, holds about READ_BYTES and is emptied when it would hold more.
@@ -11,7 +12,7 @@ import marshal
 import uuid
 
 from _demarc.core import failed
-from _demarc.hashing import hash_stored
+from _demarc.hashing import hash_params, hash_stored
 
 RESULT_ROWS = 500  # larger results have no hash
 RESULT_CELLS = 5_000  # nor have those with more values
@@ -21,10 +22,14 @@ READ_SIZE = 32 << 10  # bytes, as marshal writes them, of results that are kept,
 READ_BYTES = 4 << 20  # of all that are kept
 READ_ROOM = 400  # bytes that one of them takes beside
 READ_CELL = 50  # and each of its values
+KEYS = 64  # rows of a result whose keys are told
 
-TEXT, HASHES, RESULT = 8, 9, 13  # where these stand in the event of a query
+TEXT, HASHES, PKS, RESULT = 8, 9, 12, 13  # where these stand in the event of a query
 
-_read = {}  # (number of a statement, hashes of its parameters) -> (the rows that it read last or None, hash, size)
+key_at = {}  # number of a statement -> the place of the key among what it returns
+
+# (number of a statement, hashes of its parameters) -> (the rows that it read last or None, hash, size, their keys)
+_read = {}
 _read_size = 0  # bytes of all that _read holds, about
 _FIXED = frozenset((str, int, float, bool, bytes, type(None), datetime.datetime, datetime.date, uuid.UUID))
 _values = itertools.chain.from_iterable
@@ -35,29 +40,35 @@ def result_hash(rows, event):
     that it does not know, as they show themselves. None for a result beyond the bounds, or with an object in it that
     shows its address. Not more than AT_ONCE rows are copied beyond the bounds.
 
-    event is that of the statement. Many statements read again what they read before, and comparing rows takes a
+    event is that of the statement, into which the hashes of the rows' keys are put. Many statements read again what they read before, and comparing rows takes a
     fraction of the time of hashing them, so what a statement read twice in a row is kept, if the values cannot change.
     Rows that are equal have one hash then, although a 1 may have become a 1.0.
     """
     last = _read.get((event[TEXT], event[HASHES]))
     if last is not None and last[0] == rows:
+        event[PKS] = last[3]
         return last[1]
+    event[PKS] = None
     count = len(rows)
     if count > RESULT_ROWS:
         return None
     given = rows
     if type(rows) is not list:
         rows = list(rows)
+    at = key_at.get(event[TEXT])
+    named = False
     if count:
         kind = type(rows[0])
         if kind is not tuple:
             if issubclass(kind, dict):
                 rows = [tuple(row.items()) for row in rows]
+                named = True
             elif hasattr(kind, "__iter__") and not issubclass(kind, (str, bytes)):
                 rows = [tuple(row) for row in rows]  # asyncpg's Record, sqlite3's Row, named tuples
             else:
                 rows = [(v,) for v in rows]
         if rows is not given and last is not None and last[0] == rows:
+            event[PKS] = last[3]
             return last[1]
         if count * len(rows[0]) > RESULT_CELLS:
             return None
@@ -65,9 +76,18 @@ def result_hash(rows, event):
     if shown is None or len(shown) > RESULT_SIZE:
         return None
     digest = hash_stored(shown)
+    if at is not None and count <= KEYS:
+        event[PKS] = _keys(rows, at, named)
     if len(shown) <= READ_SIZE and type(event[TEXT]) is int:
         _keep(rows, digest, event, last, len(shown))
     return digest
+
+
+def _keys(rows, at, named):
+    try:
+        return hash_params([row[at][1] for row in rows] if named else [row[at] for row in rows]) or None
+    except IndexError:
+        return None
 
 
 def _shown_by_parts(rows):
@@ -96,7 +116,7 @@ def _keep(rows, digest, event, last, size):
     if _read_size > READ_BYTES:
         _read.clear()
         _read_size = room
-    _read[event[TEXT], params] = kept, digest, room
+    _read[event[TEXT], params] = kept, digest, room, event[PKS]
 
 
 def _shown(rows):
@@ -128,7 +148,7 @@ def one(fetched, row):
     event, rows = fetched
     if row is not None:
         rows.append(row)
-        event[RESULT] = None
+        event[RESULT] = event[PKS] = None
         return fetched if len(rows) <= RESULT_ROWS else None
     if len(rows) > 1:
         event[RESULT] = result_hash(rows, event)
@@ -142,7 +162,9 @@ def rest(fetched, rows):
         return
     event, before = fetched
     if rows or len(before) > 1:  # else its hash is there
-        event[RESULT] = None if len(before) + len(rows) > RESULT_ROWS else result_hash([*before, *rows], event)
+        event[RESULT] = event[PKS] = None
+        if len(before) + len(rows) <= RESULT_ROWS:
+            event[RESULT] = result_hash([*before, *rows], event)
 
 
 def some(fetched, rows, wanted):
@@ -150,7 +172,7 @@ def some(fetched, rows, wanted):
     if len(rows) < wanted or not rows:
         return rest(fetched, rows)
     event, before = (fetched, ()) if type(fetched) is list else fetched
-    event[RESULT] = None
+    event[RESULT] = event[PKS] = None
     return (event, [*before, *rows]) if len(before) + len(rows) <= RESULT_ROWS else None
 
 

@@ -78,6 +78,8 @@ def test_however_rows_are_fetched(collector, tmp_path, driver):
     assert len(reads) == 12 and None not in hashes, list(zip([e["text"] for e in reads], hashes))
     whole, one, none, changed = set(hashes[:7]), set(hashes[7:10]), hashes[10], hashes[11]
     assert len(whole) == 1 and len(one) == 1, hashes
+    keys = [e.get("pks") for e in reads]
+    assert keys == [*[keys[0]] * 7, *[keys[0][:1]] * 3, None, keys[0]] and len(set(keys[0])) == 3, keys
     assert len({*whole, *one, none, changed}) == 4, hashes
     healthy(collector)
 
@@ -283,3 +285,57 @@ print("again")
 def test_a_result_that_is_read_again(collector):
     """Equal results have one hash whether it was looked up or taken, and what is kept for that has its bounds."""
     assert collector.run(AGAIN).stdout == "again\n"
+
+
+PLACES = [
+    ("SELECT id, slug FROM articles WHERE slug = ?", 0),
+    ("SELECT articles.slug AS articles_slug, articles.id AS articles_id \nFROM articles \nWHERE articles.slug = ?", 1),
+    ('SELECT "shop_article"."id", "shop_article"."t" FROM "shop_article" ORDER BY "shop_article"."t" LIMIT 21', 0),
+    ("select [id] from [t]", 0),
+    ("SELECT name, t.id FROM s.things AS t FOR UPDATE", 1),
+    ("SELECT main.articles.id FROM main.articles", 0),
+    ("SELECT products.id, categories_1.id AS id_1 \nFROM products LEFT OUTER JOIN categories AS categories_1 ON 1", 0),
+    ('SELECT "c"."id", "p"."id" FROM "p" INNER JOIN "c" ON ("p"."c_id" = "c"."id")', 1),
+    ("SELECT id, name FROM p JOIN c ON p.c_id = c.id", None),  # whose?
+    ("SELECT c.id FROM p JOIN c ON p.c_id = c.id", None),
+    ("SELECT p.id FROM p RIGHT JOIN c ON p.c_id = c.id", None),
+    ("SELECT p.id FROM p, c", None),
+    ("SELECT id, count(*) FROM t", None),
+    ("SELECT id, (SELECT 1) FROM t", None),
+    ("SELECT * FROM t", None),
+    ("SELECT user_id FROM t", None),
+    ("SELECT DISTINCT id FROM t", None),
+    ("SELECT id FROM t UNION SELECT id FROM u", None),
+    ("SELECT t.id, t.id AS again FROM t", None),
+    ("INSERT INTO t (id) VALUES (1)", None),
+]
+
+
+def test_where_the_key_stands(collector):
+    p = collector.run("import sys\nfrom _demarc import db\nfor t in eval(sys.argv[1]): print(db.key_place(t))",
+                      repr([text for text, _ in PLACES]))
+    assert list(zip([text for text, _ in PLACES], p.stdout.split())) == [(text, str(place)) for text, place in PLACES]
+
+
+KEYS = """
+import sqlite3, sys
+c = sqlite3.connect(":memory:")
+c.execute("create table t(id integer primary key, name text)")
+c.executemany("insert into t values (?, ?)", [(i, str(i)) for i in range(100)])
+def ask(text, *params):
+    return c.execute(text, params)
+ask("select name from t where id = ?", 7).fetchall()
+ask("select name, id from t where name = ?", "7").fetchall()
+ask("select name, id from t order by id limit 64").fetchall()
+ask("select name, id from t order by id limit 65").fetchall()
+two = ask("select name, id from t order by id")
+two.fetchone()
+two.fetchmany(10)
+"""
+
+
+def test_keys_are_those_of_parameters_and_of_all_rows_or_none(collector):
+    collector.run(KEYS)
+    by_key, by_name, most, more, some = [e for e in collector.of("query") if e["text"].startswith("select")]
+    assert "pks" not in by_key and by_name["pks"] == by_key["params"] == by_name["params"]  # 7 and "7" are one
+    assert len(most["pks"]) == 64 and "pks" not in more and "pks" not in some and "result_hash" not in some
