@@ -40,9 +40,10 @@ def result_hash(rows, event):
     that it does not know, as they show themselves. None for a result beyond the bounds, or with an object in it that
     shows its address. Not more than AT_ONCE rows are copied beyond the bounds.
 
-    event is that of the statement, into which the hashes of the rows' keys are put. Many statements read again what they
-    read before, and comparing rows takes a fraction of the time of hashing them, so what a statement read twice in a row
-    is kept, if the values cannot change. Rows that are equal have one hash then, although a 1 may have become a 1.0.
+    event is that of the statement, into which the hashes of the rows' keys are put. Many statements read again what
+    they read before, and comparing rows takes a fraction of the time of hashing them, so what a statement read twice in
+    a row is kept, if the values cannot change. Rows that are equal have one hash then, although a 1 may have become a
+    1.0.
     """
     last = _read.get((event[TEXT], event[HASHES]))
     if last is not None and last[0] == rows:

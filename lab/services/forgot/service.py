@@ -77,3 +77,9 @@ async def publish(number: int):
     if FIXED:
         await FastAPICache.clear(namespace="article")
     return {"id": number}
+
+
+@app.post("/admin/clear-cache")
+async def clear():
+    await FastAPICache.clear(namespace="article")
+    return {}
