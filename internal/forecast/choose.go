@@ -168,9 +168,16 @@ func (c *candidate) notes(l *log) []string {
 		return notes
 	}
 	for _, in := range c.parts.inputs {
-		if in.Use == useKept && in.Pairs > 0 {
+		switch {
+		case in.Use != useKept || in.Pairs == 0:
+		case strings.HasPrefix(in.Because, OwnRows):
+			notes = append(notes, fmt.Sprintf("%s is kept in the key although answers were the same in %d pairs: %s", in.Name, in.Pairs, in.Because))
+		default:
 			notes = append(notes, fmt.Sprintf("%s is kept in the key: only %d pairs of answers tell whether it matters", in.Name, in.Pairs))
 		}
+	}
+	if text := c.unguarded(); text != "" {
+		notes = append(notes, text)
 	}
 	if c.parts.unstable > 0 {
 		notes = append(notes, fmt.Sprintf("unstable: %s of the answers differ though nothing was written between (%d pairs)",

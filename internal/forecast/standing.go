@@ -31,6 +31,8 @@ type look struct {
 	at     int64
 	trace  uint64
 	parent uint64
+	key    span   // hash of it, in inputs
+	value  uint64 // hash of what it gave; 0: not known, or nothing
 	shape  uint32 // of its key, in names
 	hit    bool
 }
@@ -53,10 +55,17 @@ func (s *standing) by() string { return cmp.Or(s.family, "a cache that its answe
 
 func (s *standing) ratio() float64 { return float64(s.hits) / float64(max(s.requests, 1)) }
 
+// keyName is what the key of a look-up is called among what was asked.
+const keyName = "key"
+
 // cache notes a look-up in a cache that stands already: what a hit answered is not the origin's truth.
 func (f *Forecast) cache(e *event.Event) {
 	if c := e.Cache; c.Op == "get" && c.Hit.Known && e.Trace != "" && !c.Count.Known && !strings.Contains(c.Key, marks) {
-		f.looks = append(f.looks, look{e.At, id(e.Trace), id(e.Parent), f.shapeOf(c.Key), c.Hit.V})
+		from := len(f.inputs)
+		f.inputs = append(f.inputs, input{f.names.id(keyName), fnv(c.Key)})
+		f.looks = append(f.looks, look{
+			at: e.At, trace: id(e.Trace), parent: id(e.Parent), key: f.shared(from), value: uint64(c.ValueHash), shape: f.shapeOf(c.Key), hit: c.Hit.V,
+		})
 	}
 }
 
