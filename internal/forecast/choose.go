@@ -121,12 +121,19 @@ func (l *log) settle(c *candidate, all int64) {
 		c.reason = fmt.Sprintf("unstable: %s of its answers differ though nothing was written between", share(c.parts.unstable, c.parts.same))
 	case p == nil:
 		c.reason = l.staleReason(c)
+	case p.Hits == 0 && l.lost(c, p) != "":
+		c.reason = "no reuse: " + l.lost(c, p)
 	case p.Hits == 0:
 		c.reason = "no reuse: hardly any answer is asked for twice"
 	case mean <= 2*time.Duration(LookupNs):
 		c.reason = fmt.Sprintf("not worth it: it takes %s, about what a look-up would", about3(mean))
-	case p.Hits < enoughHits || float64(p.Hits) < enoughReuse*float64(p.Requests) || p.SavedNs <= p.Requests*LookupNs:
+	case p.Hits < enoughHits || float64(p.Hits) < enoughReuse*float64(p.Requests):
 		c.reason = fmt.Sprintf("too little reuse: %d hits in %d requests", p.Hits, p.Requests)
+		if lost := l.lost(c, p); lost != "" {
+			c.reason += "; " + lost
+		}
+	case p.SavedNs <= p.Requests*LookupNs:
+		c.reason = fmt.Sprintf("not worth it: the look-ups of its %d requests would take what its %d hits save", p.Requests, p.Hits)
 	case float64(p.SavedNs-p.Requests*LookupNs) < worthShare*float64(all):
 		c.reason = fmt.Sprintf("not worth it: saves %s of the time of all requests, less its look-ups", share(p.SavedNs-p.Requests*LookupNs, all))
 	default:
@@ -135,7 +142,6 @@ func (l *log) settle(c *candidate, all int64) {
 	}
 	if p != nil {
 		c.peaks = Peak(c.keys, p.TTL, p.Invalidation)
-		c.spread = jittered(c.keys, p)
 	}
 }
 
@@ -151,6 +157,9 @@ func (l *log) praise(c *candidate, all int64) string {
 	switch stale := p.Stale - p.Overlapping; {
 	case stale > 0:
 		text += fmt.Sprintf("; %d stale serves, within the budget", stale)
+		if p.Invalidation == None && c.spread.staleHigh > c.spread.staleLow {
+			text += fmt.Sprintf(" (%d to %d with other timing)", c.spread.staleLow, c.spread.staleHigh)
+		}
 	case p.Unjudged > 0 && p.Unjudged == p.Hits:
 		text += "; whether its hits are right could not be judged, it rests on the drops"
 	case p.Unjudged > 0:
@@ -199,6 +208,9 @@ func (c *candidate) notes(l *log) []string {
 		if row := c.grid.find(RowFenced, p.TTL); row.Hits > p.Hits {
 			notes = append(notes, fmt.Sprintf("dropped by row it would have %d hits, not %d; but %s", row.Hits, p.Hits, c.noRow))
 		}
+	}
+	if p := c.chosen; p != nil && len(c.shaky) > 0 {
+		notes = append(notes, c.shaky[0].String())
 	}
 	if p := c.chosen; p != nil && p.Hits > 0 && c.peaks.Bytes == 0 {
 		notes = append(notes, "the size of its answers is not known: memory is counted in entries only")
