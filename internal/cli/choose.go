@@ -276,6 +276,9 @@ func boundariesOf(rep *forecast.Report, command string) *boundary.File {
 				StaleServes: b.Forecast.StaleServes, Requests: b.Forecast.Requests,
 			},
 		}
+		if slices.Contains(b.Notes, forecast.Unguarded) {
+			e.Comment += "; but " + forecast.Unguarded
+		}
 		for _, d := range b.On {
 			drop := boundary.Drop{Table: d.Table, By: d.By}
 			for _, set := range d.Columns {

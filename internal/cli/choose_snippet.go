@@ -45,6 +45,11 @@ func writeSnippet(out, talk io.Writer, file *boundary.File, library string, name
 		return &fault.Error{What: "cannot write a snippet for " + library, Cause: err, Expected: "boundaries that can be put there in this way",
 			Retry: fault.RetryUseless, Try: snippetTry(library, list, rep)}
 	}
+	for _, b := range list {
+		if strings.Contains(b.Comment, forecast.Unguarded) {
+			fmt.Fprintln(talk, b.Name+": "+forecast.Unguarded)
+		}
+	}
 	switch {
 	case into != "":
 		return writeFiles(talk, files, into)

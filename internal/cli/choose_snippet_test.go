@@ -24,7 +24,8 @@ func TestSnippetOfAQuery(t *testing.T) {
 	}
 	dir := recorded(t, events...)
 	out, talk, err := chooseOf(t, "--snippet", "cashews", dir)
-	if err != nil || !strings.Contains(out, "def cached_get_items_id(") || !strings.Contains(talk, "choosing among whole answers and functions") {
+	if err != nil || !strings.Contains(out, "def cached_get_items_id(") || !strings.Contains(talk, "choosing among whole answers and functions") ||
+		!strings.Contains(talk, "GET /items/{id}: no request without a principal was seen to be answered") {
 		t.Errorf("%v\n%s", err, talk)
 	}
 	_, _, err = chooseOf(t, "--snippet", "cashews", "--level", "query", dir)

@@ -68,7 +68,7 @@ func TestChoose(t *testing.T) {
 	last := 0
 	for _, want := range []string{
 		"800 requests · over 24.0 s", "WORTH A CACHE", "GET /items/{id}", "key path.id; not query.utm_source, principal", "items (by row)",
-		"no stale serve", " 1. Is it safe per user? Yes", "10. Is it worth it", "together", "LEAVE", "PUT /items/{id}", "never: PUT is not a safe method",
+		"no stale serve", " 1. Is it safe per user? Between users, as far as was seen: in ", "10. Is it worth it", "together", "LEAVE", "PUT /items/{id}", "never: PUT is not a safe method",
 		"Start with GET /items/{id}, because it saves",
 	} {
 		at := strings.Index(out[last:], want)
@@ -79,6 +79,9 @@ func TestChoose(t *testing.T) {
 	}
 	if !strings.Contains(talk, "capture "+dir) || !strings.Contains(talk, "wrote boundaries.yaml") {
 		t.Errorf("said %q", talk)
+	}
+	if text, err := os.ReadFile("boundaries.yaml"); err != nil || !strings.Contains(string(text), "but no request without a principal was seen to be answered") {
+		t.Errorf("written: %v %s", err, text)
 	}
 	file, err := boundary.Load("demarc choose", "boundaries.yaml")
 	if err != nil {

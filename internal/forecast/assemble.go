@@ -18,6 +18,10 @@ type log struct {
 	byTable  map[uint32][]int64
 	open     map[[2]uint32][]int64 // writes to a table that do not say which values of a set of columns they touch
 	asks     []asked               // what units asked of standing caches
+	ran      []ran                 // what ran inside units and was asked for something
+	runs     []uint32              // of units, in ran
+	routesOf map[uint32]int        // by name of what ran: in how many routes
+	nobody   uint64                // the principal of those who have none
 	unseen   int64                 // answers that may come from a cache that was not seen
 	unjoined int64                 // writes of transactions whose end was not seen
 }
@@ -70,6 +74,7 @@ func (f *Forecast) assemble() *log {
 	l.resolve()
 	l.reads, l.looks = nil, nil
 	l.quiet()
+	l.countRoutes()
 	for i := range l.units {
 		u := &l.units[i]
 		if l.wroteIn(u, u.at, u.end) {
@@ -158,6 +163,7 @@ func (l *log) join(base int, units []unit, reads []read, looks []look) {
 	type part struct {
 		tags    []uint32
 		asks    []asked
+		runs    []uint32
 		queries int32
 	}
 	parts := make([]part, len(units))
@@ -190,7 +196,9 @@ func (l *log) join(base int, units []unit, reads []read, looks []look) {
 		if in < 0 {
 			l.loose++
 		}
+		run := l.run(r.text, r.params, r.result)
 		up(in, r.at, func(i int) {
+			parts[i].runs = append(parts[i].runs, run...)
 			parts[i].tags = append(parts[i].tags, l.refs[r.tags.from:r.tags.to]...)
 			parts[i].queries++
 			if r.writes {
@@ -200,7 +208,9 @@ func (l *log) join(base int, units []unit, reads []read, looks []look) {
 	}
 	for k := range looks {
 		n := &looks[k]
+		run := l.run(n.shape, n.key, n.value)
 		up(around(-1, n.parent, n.at), n.at, func(i int) {
+			parts[i].runs = append(parts[i].runs, run...)
 			parts[i].asks = append(parts[i].asks, asked{n.shape, n.hit})
 			if n.hit {
 				units[i].flags |= fromCache
@@ -208,15 +218,35 @@ func (l *log) join(base int, units []unit, reads []read, looks []look) {
 		})
 	}
 	for i := range units {
+		u := &units[i]
+		if u.level != function || u.inside < 0 {
+			continue
+		}
+		run := l.run(u.name, l.arguments(u), u.hash)
+		up(int(u.inside)-base, u.at, func(i int) { parts[i].runs = append(parts[i].runs, run...) })
+	}
+	for i := range units {
 		if units[i].level == query {
 			continue
 		}
+		from := uint32(len(l.runs))
+		l.runs = append(l.runs, parts[i].runs...)
+		units[i].runs = span{from, uint32(len(l.runs))}
 		units[i].queries = parts[i].queries
 		l.ask(&units[i], parts[i].asks)
-		from := len(l.refs)
+		first := len(l.refs)
 		l.refs = append(l.refs, parts[i].tags...)
-		units[i].tags = l.coarse(l.unique(from))
+		units[i].tags = l.coarse(l.unique(first))
 	}
+}
+
+// run keeps what ran, if it was asked for something, and returns its place.
+func (l *log) run(text uint32, params span, result uint64) []uint32 {
+	if params.from == params.to {
+		return nil
+	}
+	l.ran = append(l.ran, ran{text, params, result})
+	return []uint32{uint32(len(l.ran) - 1)}
 }
 
 // coarse replaces the rows of a table of which a unit read very many by the table.

@@ -31,6 +31,7 @@ type candidate struct {
 	chosen   *Point
 	peaks    Peaks
 	spread   spread
+	shaky    []shaky      // lifetimes alone that only keep the budget at the exact timing
 	share    *JointMember // of the set; nil where it is not in it
 	levels   []string     // how it stands beside those around it and inside it
 	verdict  string

@@ -27,6 +27,7 @@ type unit struct {
 	own, vary           span   // inputs
 	tags                span   // in Forecast.refs
 	asks                span   // in log.asks
+	runs                span   // in log.runs: what ran inside it
 	queries             int32
 	bytes               int32
 	inside              int32 // the unit around it, -1 for none
@@ -64,7 +65,9 @@ type read struct {
 	at, end       int64
 	trace, parent uint64
 	seq           uint64
-	tags          span
+	result        uint64 // hash; 0: not known
+	tags, params  span
+	text          uint32 // name; 0 where it has no parameters
 	writes        bool
 }
 

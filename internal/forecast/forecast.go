@@ -6,8 +6,8 @@
 // time (Options.Parallel); the answer is the same.
 //
 // Memory: what is kept of requests, calls and statements is bounded by Options.Memory, 1 GB if nothing else is said; a
-// report needs about half as much again. A request with ten statements takes about 1.3 kB, and 3 kB where their results
-// were hashed, so that is some 800,000 or 350,000 of them. What comes beyond that is counted and not kept, and the report
+// report needs about half as much again. A request with ten statements takes about 1.5 kB, and 3 kB where their results
+// were hashed, so that is some 700,000 or 350,000 of them. What comes beyond that is counted and not kept, and the report
 // says so; the traffic can then be read again as a Sample of its keys.
 package forecast
 
@@ -153,7 +153,7 @@ func (f *Forecast) add(e *event.Event) {
 
 // full says whether the memory is used up.
 func (f *Forecast) full() bool {
-	const unitSize, inputSize, readSize, writeSize, pinSize, lookSize, mapSize = 128, 16, 64, 72, 16, 40, 64
+	const unitSize, inputSize, readSize, writeSize, pinSize, lookSize, mapSize = 128, 16, 72, 72, 16, 56, 64
 	return int64(len(f.units)*unitSize+len(f.inputs)*inputSize+len(f.reads)*readSize+4*len(f.refs)+len(f.writes)*writeSize+
 		len(f.pins)*pinSize+len(f.looks)*lookSize+(len(f.txns)+len(f.tags.list)+len(f.sets)+len(f.names.list))*mapSize)+f.names.bytes > f.opt.Memory
 }

@@ -26,6 +26,8 @@ type KeyInput struct {
 	Pairs   int64  `json:"pairs"`   // pairs of answers in which, beside ignored inputs, it alone could matter
 	Differ  int64  `json:"differ"`  // of these, answers that differed
 	Because string `json:"because"` // in words
+	// Nobody is, of the principal, how many units were answered to nobody: with a status of 200 to 299, of an answer.
+	Nobody *int64 `json:"nobody,omitempty"`
 }
 
 // Uses of an input.
@@ -259,6 +261,7 @@ type keyParts struct {
 	nobody    bool   // no request of the capture had one
 	unsaid    string // why that cannot be said, although none was seen
 	needless  bool   // it is left out for that, without a comparison
+	own       ownRows
 }
 
 // keyParts finds the inputs that decide the answer. It starts with those that name what is asked for and who asks, adds the
@@ -308,6 +311,12 @@ func (l *log) keyParts(t *inputsOf) keyParts {
 		}
 	}
 	l.removeParts(t, &k, order)
+	if k.who >= 0 && !k.key[k.who] && !k.needless {
+		if k.own = l.ownRows(t, k.key); k.own.keep != "" {
+			k.key[k.who] = true
+			l.removeParts(t, &k, order)
+		}
+	}
 	for _, c := range order {
 		k.inputs = append(k.inputs, l.judge(t, &k, c))
 	}
@@ -430,6 +439,9 @@ func (l *log) judge(t *inputsOf, k *keyParts, c int) KeyInput {
 		f = k.principal
 	}
 	in.Pairs, in.Differ = f.pairs, f.differ
+	if c == k.who {
+		in.Nobody = l.answeredToNobody(t)
+	}
 	switch {
 	case inKey && f.matters:
 		in.Use, in.Because = useKey, "answers differ with it"
@@ -437,6 +449,8 @@ func (l *log) judge(t *inputsOf, k *keyParts, c int) KeyInput {
 		in.Use, in.Because = useKept, NoAsker+"; in the key of an answer it costs nothing"
 	case c == k.who && inKey && k.unsaid != "":
 		in.Use, in.Because = useKept, k.unsaid
+	case c == k.who && inKey && k.own.keep != "":
+		in.Use, in.Because = useKept, OwnRows+": "+k.own.keep
 	case c == k.who && k.needless:
 		in.Use, in.Because = useIgnored, NoAsker
 	case inKey && !varies && in.Name == principalName:
@@ -447,6 +461,8 @@ func (l *log) judge(t *inputsOf, k *keyParts, c int) KeyInput {
 		in.Use, in.Because = useKept, "too few pairs to leave it out"
 	case !varies:
 		in.Use, in.Because = useFollows, "never differs where the key is the same"
+	case c == k.who && k.own.mere != "":
+		in.Use, in.Because = useIgnored, "answers stay the same, to nobody as well; who asks is looked up by "+k.own.mere
 	default:
 		in.Use, in.Because = useIgnored, "answers stay the same"
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/demarc-dev/demarc/event"
+	"github.com/demarc-dev/demarc/internal/stale"
 )
 
 // What makes a cache that stands already one that answers a candidate: nearly all of its requests ask it, some are hits, and a hit
@@ -31,6 +32,8 @@ type look struct {
 	at     int64
 	trace  uint64
 	parent uint64
+	key    span   // hash of it, in inputs
+	value  uint64 // hash of what it gave; 0: not known, or nothing
 	shape  uint32 // of its key, in names
 	hit    bool
 }
@@ -53,16 +56,26 @@ func (s *standing) by() string { return cmp.Or(s.family, "a cache that its answe
 
 func (s *standing) ratio() float64 { return float64(s.hits) / float64(max(s.requests, 1)) }
 
+// keyName is what the key of a look-up is called among what was asked.
+const keyName = "key"
+
 // cache notes a look-up in a cache that stands already: what a hit answered is not the origin's truth.
 func (f *Forecast) cache(e *event.Event) {
 	if c := e.Cache; c.Op == "get" && c.Hit.Known && e.Trace != "" && !c.Count.Known && !strings.Contains(c.Key, marks) {
-		f.looks = append(f.looks, look{e.At, id(e.Trace), id(e.Parent), f.shapeOf(c.Key), c.Hit.V})
+		from := len(f.inputs)
+		f.inputs = append(f.inputs, input{f.names.id(keyName), fnv(c.Key)})
+		f.looks = append(f.looks, look{
+			at: e.At, trace: id(e.Trace), parent: id(e.Parent), key: f.shared(from), value: uint64(c.ValueHash), shape: f.shapeOf(c.Store, c.Key), hit: c.Hit.V,
+		})
 	}
 }
 
-// shapeOf numbers the shape of a key.
-func (f *Forecast) shapeOf(key string) uint32 {
-	s := shape(key)
+// shapeOf numbers the shape of a key of a store.
+func (f *Forecast) shapeOf(store, key string) uint32 {
+	of, s := stale.Shape(store, key)
+	if of != "" {
+		s = of + apartBy + s
+	}
 	if n, ok := f.names.ids[s]; ok {
 		return n
 	}
@@ -72,27 +85,16 @@ func (f *Forecast) shapeOf(key string) uint32 {
 	return f.names.id(s)
 }
 
-// shape writes a key with {} for its segments that are numbers or hashes: those that hold a digit and no word, and what a recorder
-// has hashed.
-func shape(key string) string {
-	var b strings.Builder
-	for {
-		i := strings.IndexAny(key, ":/|")
-		seg := key
-		if i >= 0 {
-			seg = key[:i]
-		}
-		digits := strings.Count(seg, "") - 1 - len(strings.Trim(seg, "0123456789"))
-		if strings.HasPrefix(seg, "~") || digits > 0 && strings.Trim(seg, "0123456789abcdefABCDEF.+-") == "" || len(seg) > 100 {
-			seg = "{}"
-		}
-		b.WriteString(seg)
-		if i < 0 {
-			return b.String()
-		}
-		b.WriteByte(key[i])
-		key = key[i+1:]
+// apartBy stands between a store and the shape of its keys, where it takes the store to tell them apart.
+const apartBy = "\x00"
+
+// keysOf returns the store of a shape that was numbered, "" where its keys say what they are of, and the shape.
+func (l *log) keysOf(n uint32) (store, shape string) {
+	text := l.names.text(n)
+	if store, shape, ok := strings.Cut(text, apartBy); ok {
+		return store, shape
 	}
+	return "", text
 }
 
 // ask notes what a unit asked of standing caches: each shape once, as a hit where all of its look-ups were.
@@ -109,8 +111,16 @@ func (l *log) ask(u *unit, list []asked) {
 	u.asks = span{uint32(from), uint32(len(l.asks))}
 }
 
-// stands finds the cache that answers a candidate already, and marks the units that it answered; nil where there is none.
+// stands finds the cache that answers a candidate already, and marks the units that it answered; nil where there is none. Where
+// no family alone does, such as one for each language, those that differ in one segment may together.
 func (l *log) stands(c *candidate) *standing {
+	if s := l.standsBy(c, l.families(c, manyShapes)); s != nil {
+		return s
+	}
+	return l.standsBy(c, l.families(c, 1))
+}
+
+func (l *log) standsBy(c *candidate, family map[uint32]string) *standing {
 	type sum struct{ requests, hits, hitQueries, missQueries, hitNs, missNs int64 }
 	sums := map[string]*sum{}
 	count := func(name string, u *unit, hit bool) {
@@ -129,7 +139,6 @@ func (l *log) stands(c *candidate) *standing {
 			s.missNs += u.end - u.at
 		}
 	}
-	family := l.families(c)
 	all := int64(0)
 	each := func(u *unit, do func(name string, hit bool)) {
 		found := map[string]bool{}
@@ -184,11 +193,12 @@ func (l *log) stands(c *candidate) *standing {
 	return best
 }
 
-// families puts the shapes together that a candidate asks for: each is its own, unless very many differ in one segment.
-func (l *log) families(c *candidate) map[uint32]string {
+// families puts the shapes together that a candidate asks for: each is its own, in the words of demarc stale, unless more than many
+// differ in one segment.
+func (l *log) families(c *candidate, many int) map[uint32]string {
 	type group struct {
-		first string
-		n     int
+		store, first string
+		n            int
 	}
 	of := map[group][]uint32{}
 	seen := map[uint32]bool{}
@@ -197,42 +207,68 @@ func (l *log) families(c *candidate) map[uint32]string {
 		for _, a := range l.asks[u.asks.from:u.asks.to] {
 			if !seen[a.shape] {
 				seen[a.shape] = true
-				parts := strings.FieldsFunc(l.names.text(a.shape), isSeparator)
-				g := group{n: len(parts)}
-				if len(parts) > 0 {
-					g.first = parts[0]
+				g := group{}
+				var shape string
+				g.store, shape = l.keysOf(a.shape)
+				parts := segments(shape)
+				g.n = len(parts)
+				if i := slices.IndexFunc(parts, func(p string) bool { return strings.Trim(p, ":/|") != "" }); i >= 0 && g.store == "" {
+					g.first = parts[i]
 				}
 				of[g] = append(of[g], a.shape)
 			}
 		}
 	}
 	names := map[uint32]string{}
-	for _, list := range of {
-		whole := l.names.text(list[0])
+	for g, list := range of {
+		_, whole := l.keysOf(list[0])
 		for _, s := range list {
-			names[s] = l.names.text(s)
-			whole = unite(whole, names[s])
+			_, shape := l.keysOf(s)
+			names[s] = stale.FamilyName(g.store, shape)
+			whole = unite(whole, shape)
 		}
-		if len(list) > manyShapes {
+		if len(list) > many {
 			for _, s := range list {
-				names[s] = whole
+				names[s] = stale.FamilyName(g.store, whole)
 			}
 		}
 	}
 	return names
 }
 
-func isSeparator(r rune) bool { return r == ':' || r == '/' || r == '|' }
-
-// unite writes {} for the segments in which two shapes of as many segments differ.
-func unite(a, b string) string {
-	x, y := strings.FieldsFunc(a, isSeparator), strings.FieldsFunc(b, isSeparator)
-	for i := range min(len(x), len(y)) {
-		if x[i] != y[i] {
-			x[i] = "{}"
+// segments divides a shape into its segments, each with the separator after it.
+func segments(shape string) []string {
+	var list []string
+	for {
+		i := strings.IndexAny(shape, ":/|")
+		if i < 0 {
+			return append(list, shape)
 		}
+		list = append(list, shape[:i+1])
+		shape = shape[i+1:]
 	}
-	return strings.Join(x, ":")
+}
+
+// unite writes {} for what differs in two shapes of as many segments: a segment, or of words joined by dots those between the
+// first and the last that do.
+func unite(a, b string) string {
+	x, y := segments(a), segments(b)
+	for i := range min(len(x), len(y)) {
+		if x[i] == y[i] {
+			continue
+		}
+		sep := x[i][len(strings.TrimRight(x[i], ":/|")):]
+		v, w := strings.Split(strings.TrimRight(x[i], ":/|"), "."), strings.Split(strings.TrimRight(y[i], ":/|"), ".")
+		head, tail, n := 0, 0, min(len(v), len(w))
+		for head < n && v[head] == w[head] {
+			head++
+		}
+		for tail < n-head && v[len(v)-1-tail] == w[len(w)-1-tail] {
+			tail++
+		}
+		x[i] = strings.Join(slices.Concat(v[:head], []string{"{}"}, v[len(v)-tail:]), ".") + sep
+	}
+	return strings.Join(x, "")
 }
 
 // adds counts the hits that a cache at the chosen point would have on what the standing one did not answer.

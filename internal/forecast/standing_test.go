@@ -137,13 +137,37 @@ func TestUnjudged(t *testing.T) {
 	}
 }
 
-func TestShape(t *testing.T) {
-	for key, want := range map[string]string{
-		"demarc:get_tags:~0123456789abcdef": "demarc:get_tags:{}", "article:42": "article:{}", "a/b|7": "a/b|{}", ":1:views.page.7f3a9c1e": ":{}:views.page.7f3a9c1e",
-		"user:ada": "user:ada", "": "", "v1:x": "v1:x", "face:1": "face:{}", "t:2026-01-02": "t:{}",
+// The families of standing caches are named as demarc stale names them.
+func TestFamiliesOfStandingCaches(t *testing.T) {
+	for _, c := range []struct {
+		store string
+		keys  []string
+		want  string
+	}{
+		{"redis://a:6379/0", []string{"demarc:get_tags:~0123456789abcdef", "demarc:get_tags:~0123456789abcdee"}, "demarc:get_tags:{}"},
+		{"redis://a:6379/0", []string{"article:42"}, "article:{}"},
+		{"functools:shop.genres", []string{"7", "8"}, "functools:shop.genres {}"},
+		{"redis://a:6379/1", []string{"7"}, "redis/1 {}"},
+		{"redis", []string{":1:menu"}, ":{}:menu"},
+		{"redis", []string{"shop:1:page..GET.0123456789abcdef0123456789abcdef.en.America/Chicago"}, "shop:{}:page..GET.{}.en.America/Chicago"},
+		{"redis", []string{"shop:1:page..GET.en.America/Chicago", "shop:1:page..GET.de.America/Chicago"}, "shop:{}:page..GET.{}.America/Chicago"},
+		{"redis", []string{":1:a|x", ":1:b|x"}, ":{}:{}|x"},
+		{"functools:shop.words", []string{"hello", "world"}, "functools:shop.words {}"},
 	} {
-		if got := shape(key); got != want {
-			t.Errorf("%q: %q, %q was expected", key, got, want)
+		s := newShop(5)
+		for i := range 200 {
+			v := s.visit(20 * time.Millisecond)
+			key := c.keys[i%len(c.keys)]
+			v.s.emit(event.Event{Type: event.TypeCache, At: v.at + 1, Dur: event.Some(int64(1000)), Trace: v.trace, Parent: v.trace,
+				Cache: &event.Cache{Op: "get", Store: c.store, Key: key, Hit: event.Some(i >= 4)}})
+			if i < 4 {
+				v.query("SELECT name FROM genres", 4)
+			}
+			v.done(event.Request{Method: "GET", Route: "/x", Target: "/x", Principal: "-", BodyHash: hash(key)})
+		}
+		b := find(t, report(t, Options{}, s.events), "GET /x")
+		if b.Standing == nil || b.Standing.Family != c.want {
+			t.Errorf("%s %q: %+v, %q was expected", c.store, c.keys, b.Standing, c.want)
 		}
 	}
 }

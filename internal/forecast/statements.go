@@ -127,9 +127,13 @@ func (f *Forecast) query(e *event.Event) {
 		}
 	}
 	r.tags = f.unique(from)
+	r.result = uint64(q.ResultHash)
+	if r.params = f.params(q); r.params.to > r.params.from {
+		r.text = f.names.id(s.name)
+	}
 	f.reads = append(f.reads, r)
 	if s.reads && (q.ResultHash != 0 || len(f.opt.Levels) > 0 && slices.Contains(f.opt.Levels, LevelQuery)) {
-		f.queryUnit(e, s, r.tags)
+		f.queryUnit(e, s, &r)
 	} else if s.reads {
 		f.seen.unhashedQueries++
 	}
@@ -147,14 +151,19 @@ func (f *Forecast) onlyWrites(e *event.Event) {
 }
 
 // queryUnit makes a candidate of a statement whose result is known.
-func (f *Forecast) queryUnit(e *event.Event, s *statement, tags span) {
+func (f *Forecast) queryUnit(e *event.Event, s *statement, r *read) {
 	q := e.Query
 	u := f.unit(e, query, s.name)
 	u.hash = uint64(q.ResultHash)
 	if u.hash == 0 {
 		u.flags |= noHash
 	}
-	u.tags, u.queries, u.code = tags, 1, f.names.id(q.Code)
+	u.tags, u.own, u.queries, u.code = r.tags, r.params, 1, f.names.id(q.Code)
+	f.units = append(f.units, u)
+}
+
+// params keeps what a statement is asked with, once for all that are asked with the same.
+func (f *Forecast) params(q *event.Query) span {
 	from := len(f.inputs)
 	for i, p := range q.Params {
 		name := "arg." + itoa(i+1)
@@ -171,8 +180,7 @@ func (f *Forecast) queryUnit(e *event.Event, s *statement, tags span) {
 			f.inputs = append(f.inputs, input{n, uint64(p)})
 		}
 	}
-	u.own = f.kept(from)
-	f.units = append(f.units, u)
+	return f.shared(from)
 }
 
 func itoa(n int) string {

@@ -41,6 +41,8 @@ func safePerUser(b *forecast.Boundary) string {
 		return "Not known: who asked was not recorded."
 	case in.Use == "key":
 		return fmt.Sprintf("Yes, with the principal in the key: %d of %d pairs of different users got different answers.", in.Differ, in.Pairs)
+	case in.Use == "kept" && strings.HasPrefix(in.Because, forecast.OwnRows):
+		return fmt.Sprintf("Yes, with the principal in the key: in %d pairs of different users the answers were the same, but %s.", in.Pairs, in.Because)
 	case in.Use == "kept":
 		return fmt.Sprintf("Yes: the principal stays in the key, since only %d pairs tell whether answers differ between users (%s).", in.Pairs, in.Because)
 	case in.Use == "follows":
@@ -48,7 +50,15 @@ func safePerUser(b *forecast.Boundary) string {
 	case in.Because == forecast.NoAsker:
 		return "Yes, as long as there are no users: no request of the whole capture had a principal. Once somebody can sign in, observe again."
 	}
-	return fmt.Sprintf("Yes: in %d pairs of different users (or none) the answers were the same.", in.Pairs)
+	same := fmt.Sprintf("in %d pairs of different users the answers were the same", in.Pairs)
+	switch {
+	case slices.Contains(b.Notes, forecast.Unguarded):
+		return "Between users, as far as was seen: " + same + ". But " + forecast.Unguarded + "."
+	case in.Nobody != nil && *in.Nobody > 0:
+		same = fmt.Sprintf("in %d pairs of different users (or none: %s to nobody) the answers were the same", in.Pairs,
+			integer(*in.Nobody)+one(*in.Nobody, " answer was", " answers were"))
+	}
+	return "Yes: " + same + "."
 }
 
 func howDropped(b *forecast.Boundary) string {

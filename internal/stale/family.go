@@ -145,17 +145,35 @@ func edge(at string) (sep, seg string) {
 	return "", at
 }
 
-// treeOf is the tree of a key of a store.
-func (fs *families) treeOf(st *store, key string) *tree {
+// named says whether a key names something before its last segment.
+func named(key string) bool {
 	for rest := key; ; {
 		i := strings.IndexAny(rest, ":/|")
 		if i < 0 {
-			break
+			return false
 		}
 		if seg := rest[:i]; seg != "" && !variable(seg) {
-			return &fs.root
+			return true
 		}
 		rest = rest[i+1:]
+	}
+}
+
+// shown is a segment as it stands in a shape.
+func shown(seg string) string {
+	switch {
+	case variable(seg) || len(seg) > 256:
+		return "{}"
+	case len(seg) > len("~0123456789abcdef"): // the shortest hash, and something beside it
+		return inner.ReplaceAllString(seg, "{}")
+	}
+	return seg
+}
+
+// treeOf is the tree of a key of a store.
+func (fs *families) treeOf(st *store, key string) *tree {
+	if named(key) {
+		return &fs.root
 	}
 	if st.keys == nil {
 		st.keys = &tree{store: st.name}
@@ -171,15 +189,9 @@ func (fs *families) of(st *store, key string) *family {
 	shape := make([]byte, 0, 96)
 	for count, rest := 0, key; ; count++ {
 		seg, sep := firstSegment(rest, count)
-		shown := "{}"
-		if !variable(seg) && len(seg) <= 256 {
-			shown = seg
-			if len(seg) > len("~0123456789abcdef") { // the shortest hash, and something beside it
-				shown = inner.ReplaceAllString(seg, "{}")
-			}
-		}
-		n, shown = fs.kid(t, n, sep, shown)
-		shape = append(append(shape, shown...), sep...)
+		var at string
+		n, at = fs.kid(t, n, sep, shown(seg))
+		shape = append(append(shape, at...), sep...)
 		if sep == "" {
 			break
 		}
@@ -206,10 +218,7 @@ func (fs *families) make(t *tree, shape string) *family {
 
 // call names a family of a tree.
 func (fs *families) call(f *family, t *tree, shape string) {
-	f.name, f.shape = shape, shape
-	if t.store != "" && strings.Trim(strings.ReplaceAll(shape, "{}", ""), ":/|") == "" {
-		f.name = label(t.store) + " " + shape
-	}
+	f.name, f.shape = FamilyName(label(t.store), shape), shape
 	f.budget = fs.budgetOf(f.name, f.shape)
 }
 
