@@ -27,7 +27,7 @@ func ExplainJSON(w io.Writer, f *stale.Finding) error {
 }
 
 // DependentsJSON writes the answer to a dry run (schema demarc.would-delete/1).
-func DependentsJSON(w io.Writer, d *stale.Dependents) error { return indented(w, d) }
+func DependentsJSON(w io.Writer, d *stale.DryRun) error { return indented(w, d) }
 
 func indented(w io.Writer, v any) error {
 	enc := json.NewEncoder(w)
