@@ -191,7 +191,7 @@ func (t *staleTerminal) staleSummary() {
 		parts = append(parts, part{yellow, "No stale read was found, which is not to say that there was none"})
 	}
 	if st.From > 0 && st.To > st.From {
-		parts = append(parts, part{"", "in " + millis(float64(st.To-st.From)/1e6)})
+		parts = append(parts, part{"", "in " + millis(float64(st.To-st.From)/1e6) + " of events"})
 	}
 	t.flow(parts)
 	for _, d := range StaleDoubts(st) {
