@@ -184,6 +184,9 @@ func (f *Fold) Add(e *event.Event) {
 	src := f.process(e.Source)
 	p := f.processes[src]
 	p.events++
+	if p.firstAt == 0 || e.At < p.firstAt {
+		p.firstAt = e.At
+	}
 
 	switch e.Type {
 	case event.TypeRequest:

@@ -141,6 +141,7 @@ type process struct {
 	event.Source
 	runtime string
 	events  int64
+	firstAt int64 // of the first of them
 
 	lastAt                         int64 // of the newest recorder event
 	seen                           bool
@@ -221,6 +222,9 @@ func (p *process) before(e *event.Event) {
 
 func (p *process) merge(o *process) {
 	p.events += o.events
+	if p.firstAt == 0 || o.firstAt != 0 && o.firstAt < p.firstAt {
+		p.firstAt = o.firstAt
+	}
 	p.runtime = cmp.Or(p.runtime, o.runtime)
 	if o.minRate.Known && (!p.minRate.Known || o.minRate.V < p.minRate.V) {
 		p.minRate = o.minRate

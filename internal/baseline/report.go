@@ -275,6 +275,7 @@ func (f *Fold) coverage() Coverage {
 		if own > 0 {
 			cost += own
 			costEvents += p.events
+			c.CostSeconds += float64(max(p.lastAt-max(p.firstAt, p.baseAt), 0)) / 1e9
 		}
 		if p.minRate.Known && (c.SampleRate == nil || p.minRate.V < *c.SampleRate) {
 			c.SampleRate = ptr(p.minRate.V)
@@ -291,6 +292,9 @@ func (f *Fold) coverage() Coverage {
 		})
 	}
 	c.CostNsPerEvent = share(cost, costEvents)
+	if costEvents > 0 {
+		c.CostNs, c.costEvents = &cost, costEvents
+	}
 	for _, name := range slices.Sorted(maps.Keys(hooks)) {
 		c.Hooks = append(c.Hooks, *hooks[name])
 	}

@@ -56,12 +56,26 @@ type Coverage struct {
 	OpenTraces       int              `json:"open_traces"`    // traces whose request has not been seen yet
 	RelativeError    float64          `json:"relative_error"` // of percentiles and medians
 	CostNsPerEvent   *float64         `json:"cost_ns_per_event"`
+	CostNs           *int64           `json:"cost_ns"`            // of the recorders' own threads in all, their waking while nothing happened included
+	CostSeconds      float64          `json:"cost_seconds"`       // over which they took it, of all processes together
 	StampedeKeyShare float64          `json:"stampede_key_share"` // share of keys looked at for stampedes
 	Limits           []string         `json:"limits_reached"`     // which of "routes", "statements", "names", "processes"
 	Hooks            []Hook           `json:"hooks"`
 	MissingEvidence  []Gap            `json:"missing_evidence"` // the gravest first; filled by whoever looked for it
 	ProcessCount     int              `json:"process_count"`
 	Processes        []Process        `json:"processes"` // at most 50, most events first
+
+	costEvents int64 // that CostNs was taken for
+}
+
+// idleBelow is the number of events a second and process below which a recorder's thread takes more for waking than for events:
+// it takes some 0.5 ms a second for that, as long as for a hundred events.
+const idleBelow = 100
+
+// MostlyIdle says that what the recorders' threads took was for the most part not for events, so that the figure by event tells
+// nothing of what an event takes.
+func (c *Coverage) MostlyIdle() bool {
+	return c.CostNs != nil && float64(c.costEvents) < idleBelow*c.CostSeconds
 }
 
 // Gap is something that the events seen do not tell.

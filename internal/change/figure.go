@@ -154,7 +154,7 @@ func metricName(metric string) string {
 	names := map[string]string{
 		compare.P50: "median time", compare.P95: "p95 of time", compare.P99: "p99 of time", compare.ErrorRate: "error rate",
 		compare.QueriesPerRequest: "queries per request", compare.MissesPerRequest: "misses per request", compare.HitRatio: "hit ratio",
-		compare.StaleReads: "stale reads", compare.Bytes: "bytes",
+		compare.StaleReads: "stale reads", compare.LeakedReads: "leaked reads", compare.Bytes: "bytes",
 	}
 	if n, ok := names[metric]; ok {
 		return n

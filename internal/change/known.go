@@ -40,6 +40,9 @@ func (r *Record) FromBaseline(rep *baseline.Report, capture, route string) error
 		for i := range routes {
 			names[i] = routes[i].Route
 		}
+		if len(names) == 0 {
+			return fmt.Errorf("capture %s has no route %q: it has no request at all", capture, route)
+		}
 		near := check.Near(route, names, 5)
 		if len(near) == 0 {
 			near = names[:min(5, len(names))]

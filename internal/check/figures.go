@@ -25,6 +25,7 @@ type Stale struct {
 	Total    StaleCount
 	Routes   map[string]StaleCount
 	Families map[string]FamilyCount
+	Leaks    map[string]map[string]int64 // leaked reads by route and family; stale_reads has none of them
 }
 
 // StaleCount counts reads that were stale, and answers that reached somebody they were not for.

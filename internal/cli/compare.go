@@ -441,6 +441,7 @@ func (s *comparedSide) read(ctx context.Context, bar *progressbar.ProgressBar) e
 		byRoute[r.Route] = r.StaleReads
 	}
 	s.samples.AddStale(byRoute)
+	s.samples.AddLeaks(rep.LeakReads())
 	return nil
 }
 

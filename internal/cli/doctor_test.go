@@ -259,3 +259,63 @@ func TestDoctorOfSpans(t *testing.T) {
 		t.Errorf("%+v", r.Missing)
 	}
 }
+
+// The lines for a health route are of the framework that the service is written in.
+func TestDoctorKnowsTheFramework(t *testing.T) {
+	for name, tc := range map[string]struct{ program, want string }{
+		"FastAPI": {`
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+app = FastAPI()
+@app.get("/a")
+async def a():
+    return {}
+TestClient(app).get("/a")
+`, "FastAPI"},
+		"Starlette": {`
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+from starlette.testclient import TestClient
+async def a(request):
+    return JSONResponse({})
+TestClient(Starlette(routes=[Route("/a", a)])).get("/a")
+`, "FastAPI"},
+		"Flask": {`
+from flask import Flask
+app = Flask("app")
+@app.get("/a")
+def a():
+    return {}
+app.test_client().get("/a").close()
+`, "Flask"},
+		"Django": {`
+import django
+from django.conf import settings
+settings.configure(ROOT_URLCONF=__name__, ALLOWED_HOSTS=["*"])
+django.setup()
+from django.http import JsonResponse
+from django.test import Client
+from django.urls import path
+urlpatterns = [path("a", lambda request: JsonResponse({}))]
+Client().get("/a")
+`, "Django"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			write(t, dir, "app.py", tc.program)
+			p := demarc(t, dir, nil, "run", "--no-report", "--", python(t), "app.py")
+			if code := p.run(); code != 0 {
+				t.Fatal(p.stderr.String())
+			}
+			r := examined(t, dir, 0, []string{pythonFirst(t)})
+			var got []string
+			for _, l := range r.HealthRoute.Add {
+				got = append(got, l.Framework)
+			}
+			if !r.HealthRoute.Known || strings.Join(got, " ") != tc.want {
+				t.Errorf("%v, want %s", got, tc.want)
+			}
+		})
+	}
+}

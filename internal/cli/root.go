@@ -95,16 +95,13 @@ func usageError(cmd *cobra.Command, what string) *fault.Error {
 	}
 }
 
-// interruptible returns a context that the first SIGINT or SIGTERM cancels. The second has its usual effect, so that
-// a command that does not look at its context can still be ended.
+// interruptible returns a context that the first SIGINT or SIGTERM cancels, also where it was ignored at the start: a script's
+// "demarc collect &" is to end when the script says kill -INT. The second has its usual effect, so that a command that does not
+// look at its context can still be ended.
 func interruptible(parent context.Context) (context.Context, func()) {
 	ctx, cancel := context.WithCancel(parent)
 	c := make(chan os.Signal, 1)
-	for _, sig := range []os.Signal{os.Interrupt, syscall.SIGTERM} {
-		if !signal.Ignored(sig) { // as nohup and a shell's & leave it
-			signal.Notify(c, sig)
-		}
-	}
+	signal.Notify(c, os.Interrupt, syscall.SIGTERM)
 	go func() {
 		select {
 		case <-c:

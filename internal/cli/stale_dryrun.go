@@ -39,11 +39,15 @@ func (x *staleFlags) dryRun(cmd *cobra.Command, dir string, budgets map[string]t
 			return err
 		}
 	}
+	versions, err := x.versions(cmd.Context(), r, dir)
+	if err != nil {
+		return err
+	}
 	d, err := detect(cmd.Context(), cmd.ErrOrStderr(), r, dir, "", budgets, true)
 	if err != nil {
 		return err
 	}
-	deps := d.WouldDelete(writes)
+	deps := d.WouldDelete(writes, versions)
 	if isSQL {
 		deps.SQL = sqlread.Fingerprint(sqlread.Any, x.wouldDelete)
 	} else {
@@ -59,6 +63,23 @@ func (x *staleFlags) dryRun(cmd *cobra.Command, dir string, budgets map[string]t
 		return &fault.Error{What: "cannot write the answer", Cause: err, Expected: "space and permission to write", Retry: fault.RetrySafe}
 	}
 	return nil
+}
+
+// versions reads which keys are made of the value of another; nil without the hashing key, which only a statement with values
+// cannot do without.
+func (x *staleFlags) versions(ctx context.Context, r *capture.Reader, dir string) (*stale.Versions, error) {
+	hash, err := recorder.Hasher(cmp.Or(x.key, keyBeside(dir)))
+	if err != nil {
+		return nil, nil
+	}
+	v := stale.NewVersions(hash)
+	for batch, err := range r.Batches() {
+		if err = cmp.Or(err, ctx.Err()); err != nil {
+			return nil, err
+		}
+		v.Add(batch)
+	}
+	return v, nil
 }
 
 // statementWrites reads --would-delete as SQL; isSQL is false where it is the name of a route.

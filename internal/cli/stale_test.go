@@ -249,13 +249,13 @@ func TestReportHTMLHasStaleReads(t *testing.T) {
 	}
 }
 
-func dependents(t *testing.T, args ...string) *stale.Dependents {
+func dependents(t *testing.T, args ...string) *stale.DryRun {
 	t.Helper()
 	code, out, talk := mainOf(append([]string{"stale", "--json", "--would-delete"}, args...)...)
 	if code != 0 {
 		t.Fatalf("exit code %d: %s", code, talk)
 	}
-	var d stale.Dependents
+	var d stale.DryRun
 	if err := json.Unmarshal([]byte(out), &d); err != nil || d.Schema != stale.DependentsSchema {
 		t.Fatalf("%v: %s", err, out)
 	}
@@ -265,8 +265,9 @@ func dependents(t *testing.T, args ...string) *stale.Dependents {
 // A dry run names the keys that a statement or a route would make old, the very row by the project's hashing key.
 func TestWouldDelete(t *testing.T) {
 	dir, s := shop(t)
+	s.fill(171, "r9", "article:7", "B", "7") // its lifetime had ended
 	keep(t, dir, s.list)
-	keys := func(d *stale.Dependents) string {
+	keys := func(d *stale.DryRun) string {
 		var out []string
 		for _, x := range d.List {
 			out = append(out, x.Key)

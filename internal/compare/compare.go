@@ -283,11 +283,7 @@ func (c *part) route(p pair) {
 		notes = append(notes, "mix-differs")
 	}
 	x := newSet([2][]*routeSamples{{p.routes[0]}, {p.routes[1]}}, w)
-	stale := [2]int64{}
-	for i, s := range c.sides {
-		stale[i] = s.stale[name]
-	}
-	c.addRows(name, x, notes, stale, [2]int64{p.routes[0].seen, p.routes[1].seen})
+	c.addRows(name, x, notes, c.oldReads(name), [2]int64{p.routes[0].seen, p.routes[1].seen})
 	for i := range c.rows {
 		c.rows[i].Job = p.key.job
 	}
@@ -306,15 +302,16 @@ func (c *part) totals(pairs []pair) {
 	var notes []string
 	var groups [2][]*routeSamples
 	strata := make([]stratum, len(pairs))
-	var stale, seen [2]int64
+	var old oldReads
+	var seen [2]int64
 	for k, p := range pairs {
 		strata[k].key = uint32(k)
 		for i, r := range p.routes {
 			groups[i] = append(groups[i], r)
 			strata[k].n[i] = float64(r.seen)
 			seen[i] += r.seen
-			stale[i] += c.sides[i].stale[p.key.String()]
 		}
+		old.add(c.oldReads(p.key.String()))
 	}
 	if n := len(c.out.New) + len(c.out.Gone); n > 0 {
 		c.doubt("routes", TotalRoute, "the totals are over the %d routes that both sides have; %d others are new or gone", len(pairs), n)
@@ -361,7 +358,7 @@ func (c *part) totals(pairs []pair) {
 		w = unweighed
 	}
 	x := newSet(groups, w)
-	c.addRows(TotalRoute, x, notes, stale, seen)
+	c.addRows(TotalRoute, x, notes, old, seen)
 }
 
 func percent(v float64) string { return fmt.Sprintf("%.3g%%", 100*v) }

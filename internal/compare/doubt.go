@@ -10,7 +10,7 @@ import (
 // doubtSides says what makes the two sides hard to compare as a whole, and which metrics cannot be compared at all.
 func (c *comparer) doubtSides() {
 	c.incomparable = map[string]string{}
-	counted := []string{QueriesPerRequest, MissesPerRequest, HitRatio, StaleReads}
+	counted := []string{QueriesPerRequest, MissesPerRequest, HitRatio, StaleReads, LeakedReads}
 	names := []string{"before", "after"}
 	var rates [2]float64
 	var hooks [2]map[string]string
@@ -65,8 +65,9 @@ func (c *comparer) leftOut() {
 	for _, r := range c.out.Routes {
 		seen[r.Metric] = true
 	}
+	known := c.sides[0].staleKnown && c.sides[1].staleKnown
 	for _, m := range Metrics() {
-		if !seen[m] {
+		if !seen[m] && (m != LeakedReads || !known) { // no leak is an answer
 			c.out.Unasked = append(c.out.Unasked, m)
 		}
 	}

@@ -113,12 +113,13 @@ const (
 	MissesPerRequest  = "misses_per_request"
 	HitRatio          = "hit_ratio"
 	StaleReads        = "stale_reads"
+	LeakedReads       = "leaked_reads"
 	Bytes             = "bytes"
 )
 
 // Metrics are all metrics in the order of the rows.
 func Metrics() []string {
-	return []string{P50, P95, P99, ErrorRate, QueriesPerRequest, MissesPerRequest, HitRatio, StaleReads, Bytes}
+	return []string{P50, P95, P99, ErrorRate, QueriesPerRequest, MissesPerRequest, HitRatio, StaleReads, LeakedReads, Bytes}
 }
 
 // TotalRoute is the route of the rows in Totals.

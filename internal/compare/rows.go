@@ -6,7 +6,7 @@ import (
 )
 
 // addRows adds the rows of one set, those without any evidence left out.
-func (c *part) addRows(route string, x *set, notes []string, stale, seen [2]int64) {
+func (c *part) addRows(route string, x *set, notes []string, old oldReads, seen [2]int64) {
 	b, a := &x.sides[0], &x.sides[1]
 	n := [2]int64{int64(b.n), int64(a.n)}
 	timed := [2]int64{int64(b.timed), int64(a.timed)}
@@ -46,7 +46,8 @@ func (c *part) addRows(route string, x *set, notes []string, stale, seen [2]int6
 	add(HitRatio, Difference, lookups, func(r *Row) {
 		c.share(r, b.hits, a.hits, b.lookups*b.share(), a.lookups*a.share())
 	})
-	add(StaleReads, Difference, seen, func(r *Row) { c.stale(r, stale) })
+	add(StaleReads, Difference, seen, func(r *Row) { c.stale(r, x, old) })
+	add(LeakedReads, Difference, seen, func(r *Row) { c.leaks(r, x, old) })
 	add(Bytes, Relative, n, func(r *Row) {
 		_, nb := b.bytes.total()
 		_, na := a.bytes.total()
@@ -249,32 +250,5 @@ func (c *part) share(r *Row, before, after sums, n0, n1 float64) {
 	if alpha := 1 - c.opt.Confidence; r.Metric == ErrorRate && independent < alpha/10 && between > alpha {
 		c.doubt("bursts", r.Route, "errors came in bursts: they are not independent, and the bursts are too few to claim a difference")
 		r.Notes = append(r.Notes, "bursts")
-	}
-}
-
-// stale fills a row with stale reads by request.
-func (c *part) stale(r *Row, k [2]int64) {
-	if !c.sides[0].staleKnown || !c.sides[1].staleKnown {
-		r.nothing = true
-		return
-	}
-	var at [2]interval
-	for i := range at {
-		n := float64(r.N[i])
-		if n == 0 {
-			return
-		}
-		lo, hi := poissonLimits(k[i], c.opt.Confidence)
-		at[i] = interval{float64(k[i]) / n, lo / n, hi / n}
-	}
-	r.Before, r.After = &at[0].at, &at[1].at
-	if r.needs(leastRequests) {
-		return
-	}
-	r.change()
-	lo, hi := differenceLimits(at[0], at[1])
-	r.limits(lo, hi, true)
-	if k[0]+k[1] > 0 {
-		r.test(poisson(k[0], float64(r.N[0]), k[1], float64(r.N[1])), 0)
 	}
 }

@@ -63,6 +63,7 @@ type Samples struct {
 	processes  map[event.Source]*recorderState
 	stale      map[string]int64
 	staleKnown bool
+	leaks      map[string]map[string]int64
 	seen       struct{ queries, cache bool }
 }
 
@@ -199,6 +200,9 @@ func (s *Samples) Add(batch []event.Event) error {
 func (s *Samples) AddStale(byRoute map[string]int64) {
 	s.stale, s.staleKnown = maps.Clone(byRoute), true
 }
+
+// AddLeaks sets the number of leaked reads, which are none of the stale ones, by route and key family.
+func (s *Samples) AddLeaks(byRoute map[string]map[string]int64) { s.leaks = maps.Clone(byRoute) }
 
 func (s *Samples) add(e *event.Event) {
 	s.events++

@@ -85,8 +85,9 @@ func TestHealthRoute(t *testing.T) {
 		t.Errorf("nothing was asked, but %+v", h)
 	}
 	// One that only ever answered 404 is none.
-	for on, want := range map[string]string{"asgi": "FastAPI", "wsgi": "Flask", "asgi frameworks": "Django", "wsgi django_db": "Django",
-		"asgi wsgi": "FastAPI Flask", "": "FastAPI Flask Django"} {
+	for on, want := range map[string]string{"asgi": "FastAPI", "wsgi": "Flask", "asgi frameworks background": "FastAPI", "wsgi frameworks": "Flask",
+		"asgi wsgi frameworks django_db django_cache": "Django", "wsgi django_db": "Django", "asgi django_cache": "Django",
+		"asgi background django_db": "FastAPI Django", "asgi wsgi": "FastAPI Flask", "frameworks": "FastAPI Flask Django", "": "FastAPI Flask Django"} {
 		var got []string
 		for _, l := range look(report("GET /health", 0), strings.Fields(on)...).Add {
 			got = append(got, l.Framework)

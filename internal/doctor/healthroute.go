@@ -76,20 +76,25 @@ func (x *examination) healthRoute(rep *baseline.Report) {
 		strings.Join(code, "\n"))
 }
 
-// frameworks are those that the service may be written in, by the hooks that were installed; all, where none tells.
+// frameworks are those that the service may be written in, by the hooks that were installed; all, where none tells. Hook
+// frameworks tells nothing: it also waits for logging, which every service imports.
 func (x *examination) frameworks() []Lines {
 	on := func(name string) bool {
 		return slices.ContainsFunc(x.Hooks, func(h HookState) bool { return h.Name == name && h.States["on"] > 0 })
 	}
-	switch {
-	case on("frameworks") || on("django_db"):
-		return Additions[2:3]
-	case on("asgi") && !on("wsgi"):
-		return Additions[:1]
-	case on("wsgi") && !on("asgi"):
-		return Additions[1:2]
-	case on("asgi") && on("wsgi"):
-		return Additions[:2]
+	// Django cannot be imported without the two modules that these wait for, and Starlette, which FastAPI stands on, not
+	// without the one of background. gunicorn brings wsgi whatever it serves, and a server of ASGI asgi.
+	django := on("django_db") || on("django_cache")
+	starlette := on("background") || on("asgi") && !django
+	flask := on("wsgi") && !django
+	var list []Lines
+	for i, may := range []bool{starlette, flask, django} {
+		if may {
+			list = append(list, Additions[i])
+		}
 	}
-	return Additions
+	if list == nil {
+		return Additions
+	}
+	return list
 }

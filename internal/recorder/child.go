@@ -36,8 +36,14 @@ type Child struct {
 	sigs chan os.Signal
 }
 
-// forwarded are the signals that demarc passes on to the child.
+// forwarded are the signals that demarc passes on to the child. One that was ignored when demarc started is heard all the
+// same, because whoever sends it means the service: many install a handler of their own. The exception is SIGHUP, which
+// nobody sends on purpose to what nohup started.
 var forwarded = []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2}
+
+// interruptIgnored says that SIGINT was ignored when demarc started, as a shell without job control starts what is followed
+// by &. Known before anything listens to the signal, which ends its being ignored.
+var interruptIgnored = signal.Ignored(syscall.SIGINT)
 
 // CheckCommand says whether the command can be found, so that nothing needs to be made for one that cannot.
 func CheckCommand(op string, argv []string) error {
@@ -48,7 +54,8 @@ func CheckCommand(op string, argv []string) error {
 }
 
 // StartChild starts the command with demarc's own standard streams. From then on demarc no longer dies of the signals
-// that it passes on; those that were ignored when it started (nohup) stay ignored.
+// that it passes on. The child begins as it would without demarc: a SIGINT or SIGHUP that was ignored is ignored there, until
+// it says otherwise.
 func StartChild(op string, argv, env []string) (*Child, error) {
 	path, err := exec.LookPath(argv[0])
 	if errors.Is(err, exec.ErrDot) {
@@ -59,9 +66,13 @@ func StartChild(op string, argv, env []string) (*Child, error) {
 	}
 	c := &Child{sigs: make(chan os.Signal, 16)}
 	for _, s := range forwarded {
-		if !signal.Ignored(s) {
+		if s != syscall.SIGHUP || !signal.Ignored(s) {
 			signal.Notify(c.sigs, s)
 		}
+	}
+	if interruptIgnored {
+		// Go starts a child with the default for every signal that is listened to, and only leaves ignored what is ignored.
+		signal.Ignore(syscall.SIGINT)
 	}
 	own := unix.Getpgrp()
 	if c.tty, err = os.OpenFile("/dev/tty", os.O_RDWR, 0); err == nil {
@@ -76,6 +87,9 @@ func StartChild(op string, argv, env []string) (*Child, error) {
 	}
 	c.Pid = p.Pid
 	_ = p.Release() // Wait does its own waiting
+	if interruptIgnored {
+		signal.Notify(c.sigs, syscall.SIGINT)
+	}
 	if c.tty != nil {
 		// Only now, so that the child does not inherit it: demarc must be able to take the terminal back.
 		signal.Ignore(syscall.SIGTTOU)

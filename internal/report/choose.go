@@ -49,7 +49,7 @@ func (t *choosing) write() {
 	rep := t.rep
 	parts := []part{{"", integer(rep.Evidence.Requests) + one(rep.Evidence.Requests, " request", " requests")}}
 	if rep.Window.Seconds > 0 {
-		parts = append(parts, part{"", "over " + millis(rep.Window.Seconds*1e3)})
+		parts = append(parts, part{"", "over " + millis(rep.Window.Seconds*1e3) + " of events"})
 	}
 	parts = append(parts, part{"", integer(rep.Evidence.Queries) + " statements"}, part{"", integer(rep.Evidence.Writes) + " writes"},
 		part{"", integer(int64(rep.Evidence.Candidates)) + " candidates"})

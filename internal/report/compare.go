@@ -98,7 +98,7 @@ var compareMetrics = map[string][2]string{
 	compare.P50: {"p50", "P50"}, compare.P95: {"p95", "P95"}, compare.P99: {"p99", "P99"},
 	compare.ErrorRate: {"error rate", "ERRORS"}, compare.QueriesPerRequest: {"queries/request", "QUERIES"},
 	compare.MissesPerRequest: {"misses/request", "MISSES"}, compare.HitRatio: {"hit ratio", "HITS"},
-	compare.StaleReads: {"stale/request", "STALE"}, compare.Bytes: {"bytes/request", "BYTES"},
+	compare.StaleReads: {"stale/request", "STALE"}, compare.LeakedReads: {"leaks/request", "LEAKS"}, compare.Bytes: {"bytes/request", "BYTES"},
 }
 
 func compareMetric(name string) string { return compareMetrics[name][0] }
@@ -111,7 +111,7 @@ func compareFigure(metric string, v *float64) string {
 	switch metric {
 	case compare.P50, compare.P95, compare.P99:
 		return millis(*v)
-	case compare.ErrorRate, compare.HitRatio, compare.StaleReads:
+	case compare.ErrorRate, compare.HitRatio, compare.StaleReads, compare.LeakedReads:
 		return percent(*v)
 	case compare.Bytes:
 		return size(*v)
@@ -126,7 +126,7 @@ func compareChange(r *compare.Row, v *float64) string {
 		return unknown
 	case r.ChangeIs == compare.Relative:
 		return signed(*v*100) + "%"
-	case r.Metric == compare.ErrorRate || r.Metric == compare.HitRatio || r.Metric == compare.StaleReads:
+	case r.Metric == compare.ErrorRate || r.Metric == compare.HitRatio || r.Metric == compare.StaleReads || r.Metric == compare.LeakedReads:
 		return signed(*v*100) + " pt"
 	case r.Metric == compare.P50 || r.Metric == compare.P95 || r.Metric == compare.P99:
 		return signed(*v) + " ms"

@@ -202,7 +202,11 @@ func coverageFacts(rep *baseline.Report) []string {
 	if len(rep.Stores) == 0 && rep.Totals.Requests > 0 {
 		facts = append(facts, "no cache operation seen")
 	}
-	if c.CostNsPerEvent != nil {
+	switch {
+	case c.CostNs != nil && c.MostlyIdle():
+		facts = append(facts, fmt.Sprintf("the recorder's own thread took %s of processor time in %s, most of it for waking where nothing was to be sent", millis(float64(*c.CostNs)/1e6),
+			millis(c.CostSeconds*1e3)))
+	case c.CostNsPerEvent != nil:
 		facts = append(facts, fmt.Sprintf("the recorder's own thread took %s an event", millis(*c.CostNsPerEvent/1e6)))
 	}
 	if rep.Totals.Requests > 0 {

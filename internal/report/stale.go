@@ -27,7 +27,7 @@ func ExplainJSON(w io.Writer, f *stale.Finding) error {
 }
 
 // DependentsJSON writes the answer to a dry run (schema demarc.would-delete/1).
-func DependentsJSON(w io.Writer, d *stale.Dependents) error { return indented(w, d) }
+func DependentsJSON(w io.Writer, d *stale.DryRun) error { return indented(w, d) }
 
 func indented(w io.Writer, v any) error {
 	enc := json.NewEncoder(w)
@@ -191,7 +191,7 @@ func (t *staleTerminal) staleSummary() {
 		parts = append(parts, part{yellow, "No stale read was found, which is not to say that there was none"})
 	}
 	if st.From > 0 && st.To > st.From {
-		parts = append(parts, part{"", "in " + millis(float64(st.To-st.From)/1e6)})
+		parts = append(parts, part{"", "in " + millis(float64(st.To-st.From)/1e6) + " of events"})
 	}
 	t.flow(parts)
 	for _, d := range StaleDoubts(st) {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/demarc-dev/demarc/internal/stale"
@@ -109,7 +110,7 @@ func (t *terminal) timeline(steps []stale.Step) {
 }
 
 // DependentsTerminal writes what a statement or a route would make old, and what nobody drops today.
-func DependentsTerminal(w io.Writer, d *stale.Dependents, opt TerminalOptions) error {
+func DependentsTerminal(w io.Writer, d *stale.DryRun, opt TerminalOptions) error {
 	t := &terminal{width: max(cmp.Or(opt.Width, 100), 60), color: opt.Color}
 	what := "It writes no table that was seen"
 	if len(d.Tables) > 0 {
@@ -125,6 +126,16 @@ func DependentsTerminal(w io.Writer, d *stale.Dependents, opt TerminalOptions) e
 		parts = append(parts, part{style, integer(d.Nobody) + " that nothing drops"})
 	}
 	t.flow(parts)
+	for _, name := range d.Unread {
+		if slices.Contains(d.Unseen, name) {
+			t.wrap("", "Table "+plain(name)+" was never seen: no statement of the capture names it. Is the name right?")
+		} else {
+			t.wrap("", "No cached read of table "+plain(name)+" was seen.")
+		}
+	}
+	if d.Retired > 0 {
+		t.wrap("", "Left out: "+integer(d.Retired)+one(d.Retired, " key of an old version, which nobody asks", " keys of old versions, which nobody asks")+" for any more.")
+	}
 	if len(d.List) == 0 {
 		_, err := io.WriteString(w, t.b.String())
 		return err
@@ -143,6 +154,9 @@ func DependentsTerminal(w io.Writer, d *stale.Dependents, opt TerminalOptions) e
 		dropped, style := "nobody drops it", red
 		if x.Dropped != "" {
 			dropped, style = "by "+plain(x.Dropped), ""
+			if x.Dropped == "version" {
+				dropped = "retired by"
+			}
 			if x.Tag != "" {
 				dropped += " " + plain(x.Tag)
 			}

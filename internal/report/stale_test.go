@@ -164,12 +164,12 @@ func TestStaleLine(t *testing.T) {
 
 func TestDependentsTerminal(t *testing.T) {
 	var b bytes.Buffer
-	d := &stale.Dependents{Schema: "demarc.would-delete/1", SQL: "UPDATE articles SET title = ? WHERE id = ?", Tables: []string{"articles"}, Keys: 3, Dropped: 2, Nobody: 1,
+	d := &stale.DryRun{Dependents: stale.Dependents{Schema: "demarc.would-delete/1", SQL: "UPDATE articles SET title = ? WHERE id = ?", Tables: []string{"articles"}, Keys: 3, Dropped: 2, Nobody: 1,
 		List: []stale.Dependent{
 			{Key: "articles:list", Family: "articles:list", Store: "redis:6379/0", Table: "articles"},
 			{Key: "article:7", Family: "article:{}", Store: "redis:6379/0", Table: "articles", Row: true, Dropped: "key", By: "PUT /articles/{id}"},
 			{Key: "page:7", Family: "page:{}", Store: "redis:6379/0", Table: "articles", Row: true, Dropped: "tag", Tag: "articles"},
-		}}
+		}}}
 	if err := DependentsTerminal(&b, d, TerminalOptions{Width: 120}); err != nil {
 		t.Fatal(err)
 	}
@@ -184,8 +184,30 @@ page:7         page:{}        row         by tag articles
 		t.Errorf("got:\n%s\nwant:\n%s", b.String(), want)
 	}
 	b.Reset()
-	if err := DependentsTerminal(&b, &stale.Dependents{}, TerminalOptions{}); err != nil || !strings.HasPrefix(b.String(), "It writes no table that was seen · 0 live keys") {
+	if err := DependentsTerminal(&b, &stale.DryRun{}, TerminalOptions{}); err != nil || !strings.HasPrefix(b.String(), "It writes no table that was seen · 0 live keys") {
 		t.Errorf("%v: %s", err, b.String())
+	}
+}
+
+// What a dry run leaves out, and what it may have asked about by mistake, is said.
+func TestDryRunTerminal(t *testing.T) {
+	var b bytes.Buffer
+	d := &stale.DryRun{Dependents: stale.Dependents{Tables: []string{"articles", "authors", "nosuch"}, Keys: 1, Dropped: 1, List: []stale.Dependent{
+		{Key: "articles:v72:page:2", Family: "articles:v72:page:{}", Table: "articles", Dropped: "version", Tag: "ver:articles", By: "PATCH /articles/{id}"},
+	}}, Retired: 101, Unread: []string{"authors", "nosuch"}, Unseen: []string{"nosuch"}}
+	if err := DependentsTerminal(&b, d, TerminalOptions{Width: 140}); err != nil {
+		t.Fatal(err)
+	}
+	const want = `Writes articles, authors, nosuch · 1 live key depends on it · 1 in families that are dropped today · 0 that nothing drops
+No cached read of table authors was seen.
+Table nosuch was never seen: no statement of the capture names it. Is the name right?
+Left out: 101 keys of old versions, which nobody asks for any more.
+
+KEY                  FAMILY                DEPENDS BY  DROPPED TODAY
+articles:v72:page:2  articles:v72:page:{}  table       retired by ver:articles, PATCH /articles/{id}
+`
+	if b.String() != want {
+		t.Errorf("got:\n%s\nwant:\n%s", b.String(), want)
 	}
 }
 

@@ -93,7 +93,8 @@ func service(rep *baseline.Report) string {
 	return name
 }
 
-// window is "2026-11-21 10:00:01 – 10:02:03 UTC (2 m 02 s)".
+// window is "2026-11-21 10:00:01 – 10:02:03 UTC (2 m 02 s of requests)": other reports tell the time of all events, which
+// begins before the first request and ends after the last.
 func window(w baseline.Window) string {
 	if len(w.From) < 19 || len(w.To) < 19 {
 		return ""
@@ -102,7 +103,7 @@ func window(w baseline.Window) string {
 	if w.To[:10] != w.From[:10] {
 		to = w.To[:10] + " " + to
 	}
-	return fmt.Sprintf("%s %s – %s UTC (%s)", w.From[:10], w.From[11:19], to, millis(w.Seconds*1e3))
+	return fmt.Sprintf("%s %s – %s UTC (%s of requests)", w.From[:10], w.From[11:19], to, millis(w.Seconds*1e3))
 }
 
 // part is a piece of a line with its style.

@@ -57,7 +57,7 @@ expect none
 		"another author":  {stale.Write{Table: "authors", Columns: []string{"name"}, Where: row("4")}, ""},
 		"an unseen table": {stale.Write{Table: "orders"}, ""},
 	} {
-		deps := d.WouldDelete([]stale.Write{c.write})
+		deps := d.WouldDelete([]stale.Write{c.write}, nil)
 		var got []string
 		for _, x := range deps.List {
 			s := x.Key
@@ -99,7 +99,7 @@ func TestWouldDeleteMany(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.Finish()
-	deps := d.WouldDelete([]stale.Write{{Table: "articles", Columns: []string{"title"}}})
+	deps := d.WouldDelete([]stale.Write{{Table: "articles", Columns: []string{"title"}}}, nil)
 	if len(deps.List) != stale.MaxDependents || deps.Keys != 3*stale.MaxDependents || deps.List[0].Key != "article:0" || deps.List[1].Key != "article:1" {
 		t.Errorf("%d keys, %d listed, the first is %v", deps.Keys, len(deps.List), deps.List[0])
 	}
