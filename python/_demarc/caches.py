@@ -331,7 +331,7 @@ def argument(v):
 
 
 def call_key(args, kwargs, secret=()):
-    """The key of a call: its arguments, joined by a stroke. secret: names of parameters by place whose values are never
+    """The key of a call: its arguments, joined by a stroke; () without any. secret: names of parameters by place whose values are never
     shown (an empty name shows it)."""
     out = []
     for i, v in enumerate(args[:KEY_PARTS]):
@@ -342,4 +342,4 @@ def call_key(args, kwargs, secret=()):
         if redact.SECRET_NAME.search(name):
             shown = redact.hidden(shown)
         out.append(name + "=" + shown)
-    return "|".join(out)
+    return "|".join(out) or "()"

@@ -72,7 +72,11 @@ class Row:
     @functools.lru_cache
     def total(self): return self.n
 
+@functools.lru_cache
+def conf(): return {"a": 1}
+
 def main():
+    conf(); conf()
     got = f(1); f(1); got.append("changed"); f(1)
     f("ann@example.com", token="hunter2"); f("x", "hunter2")
     r = Row(3); r.total(); r.total(); Row(3).total()
@@ -92,6 +96,8 @@ def test_events(collector, tmp_path):
     miss, fill, hit, changed = events[:4]
     assert miss["key"] == fill["key"] == hit["key"] == "1" and fill["fill_start"] == miss["at"]
     assert fill["value_hash"] == hit["value_hash"] != changed["value_hash"] and fill["value_form"] == "canonical"
+    bare = [(e["op"], e["key"]) for e in all_events if e["store"] == "functools:service.conf"]
+    assert bare == [("get", "()"), ("set", "()"), ("get", "()")]
     methods = [e for e in all_events if e["store"] == "functools:service.Row.total"]
     assert [e.get("hit") for e in methods] == [False, None, True, False, None]
     assert methods[0]["key"] == methods[2]["key"] != methods[3]["key"] and methods[0]["key"].startswith("<Row ")

@@ -105,7 +105,7 @@ def _call(parts):
     """A key that cachetools.keys made of a call: positional arguments, then a class as a mark, then the named ones."""
     mark = next((i for i, x in enumerate(parts) if isinstance(x, type) and x.__name__ == "_HashedTuple"), None)
     if mark is None:
-        return "|".join([argument(x) for x in parts])
+        return "|".join([argument(x) for x in parts]) or "()"
     named = parts[mark + 1 :]
     if named and not isinstance(named[0], tuple):
         named = zip(named[::2], named[1::2])
