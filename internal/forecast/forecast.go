@@ -42,6 +42,8 @@ type Options struct {
 
 	// NoRow says, where it is not empty, why no entry can be dropped by the rows that it rests on: then only tables are chosen.
 	NoRow string
+	// LeastTTL is the shortest lifetime that can be chosen.
+	LeastTTL time.Duration
 
 	Memory int64   // bytes for what is kept of events: 1 GB
 	Sample *Sample // only these requests; nil for all

@@ -35,6 +35,15 @@ func NoRow(library string) string {
 	return ""
 }
 
+// LeastTTL is the shortest lifetime that a library's snippet can put there. Django's caches and nginx count whole seconds: of
+// less than one the former keep nothing, and the latter knows no such lifetime.
+func LeastTTL(library string) time.Duration {
+	if library == "django" || library == "nginx" {
+		return time.Second
+	}
+	return 0
+}
+
 // Levels are those of the boundaries that a library's snippet can put there.
 func Levels(library string) []string {
 	if library == "nginx" {
@@ -59,7 +68,6 @@ type place struct {
 	Name, Word, Function, Switch, Template, Parts, Tables, Says, Seconds string
 	Callable                                                             string // a function's own name
 	Location, CacheKey                                                   string // for nginx
-	Whole                                                                int64  // lifetime in whole seconds, at least one
 	Rows                                                                 bool   // drops by row
 }
 
@@ -194,10 +202,15 @@ func placeOf(library string, b boundary.Boundary) (place, error) {
 	if b.TTL <= 0 {
 		return place{}, fmt.Errorf("%s has no lifetime: one is needed, for the time in which a drop is lost", b.Name)
 	}
+	ttl := time.Duration(b.TTL)
+	if least := LeastTTL(library); ttl < least {
+		return place{}, fmt.Errorf("%s lives for %s, which %s cannot keep, since it counts whole seconds: a lifetime of 1s or longer was expected; "+
+			"choose with --snippet %s, or with --ttl and --staleness that allow one", b.Name, b.TTL, library, library)
+	} else if least > 0 {
+		ttl = ttl.Truncate(least) // down: longer than was replayed, an entry could be stale
+	}
 	p := place{
-		Name: b.Name, Callable: callable, Template: strconv.Quote(route),
-		Seconds: strconv.FormatFloat(time.Duration(b.TTL).Seconds(), 'f', -1, 64),
-		Whole:   max(1, int64(time.Duration(b.TTL)/time.Second)),
+		Name: b.Name, Callable: callable, Template: strconv.Quote(route), Seconds: strconv.FormatFloat(ttl.Seconds(), 'f', -1, 64),
 	}
 	for _, k := range b.Key {
 		if !plain.MatchString(k) {
@@ -232,7 +245,10 @@ func placeOf(library string, b boundary.Boundary) (place, error) {
 		}
 	}
 	p.Parts, p.Tables = tuple(b.Key), tuple(tables)
-	p.Says = "kept for " + b.TTL.String()
+	p.Says = "kept for " + boundary.TTL(ttl).String()
+	if ttl < time.Duration(b.TTL) {
+		p.Says += " (" + b.TTL.String() + " in whole seconds)"
+	}
 	if len(tables) > 0 {
 		switch {
 		case p.Rows:
