@@ -67,7 +67,8 @@ var parsed = template.Must(template.ParseFS(templates, "templates/*.tmpl"))
 type place struct {
 	Name, Word, Function, Switch, Template, Parts, Tables, Says, Seconds string
 	Callable                                                             string // a function's own name
-	Location, CacheKey                                                   string // for nginx
+	Location                                                             string // for nginx
+	Principal                                                            bool   // who asks is in the key
 	Rows                                                                 bool   // drops by row
 }
 
@@ -239,7 +240,7 @@ func placeOf(library string, b boundary.Boundary) (place, error) {
 	for _, k := range b.Key {
 		switch kind, _, _ := strings.Cut(k, "."); {
 		case k == "principal":
-			p.CacheKey = " $boundary_principal"
+			p.Principal = true
 		case library == "nginx" && kind != "path" && kind != "query":
 			return place{}, fmt.Errorf("%s has %s in its key: for nginx only path, query and principal", b.Name, k)
 		}
