@@ -85,8 +85,9 @@ var credentials = []string{"authorization", "x-api-key", "x-auth"}
 // sessionCookies are cookies that do.
 var sessionCookies = []string{"sessionid", "session", "session_id", "connect.sid", "sid", "_session", "auth", "access_token"}
 
-// Render writes the files that put the boundaries there. An error says why one cannot be put there in this way.
-func Render(library string, list []boundary.Boundary, who Asker) ([]File, error) {
+// Render writes the files that put the boundaries there; of the tables in unheard the writes may not be heard where these are
+// put. An error says why one cannot be put there in this way.
+func Render(library string, list []boundary.Boundary, who Asker, unheard ...string) ([]File, error) {
 	if !slices.Contains(Libraries(), library) {
 		return nil, fmt.Errorf("there is no snippet %q, only %s", library, strings.Join(Libraries(), ", "))
 	}
@@ -101,6 +102,8 @@ func Render(library string, list []boundary.Boundary, who Asker) ([]File, error)
 		ResponseRows         bool // one of the answers drops by row
 		Selectors            []selector
 		VersionSeconds       int64
+		Unheard              []string // tables whose writes may not be heard
+		Open                 []string // boundaries of answers that everybody is given
 		// Names of headers, or their beginnings, and of cookies, as tuples; and all as variables of nginx.
 		Credentials, Cookies, Variables string
 	}{Library: library, VersionSeconds: 3600}
@@ -122,16 +125,25 @@ func Render(library string, list []boundary.Boundary, who Asker) ([]File, error)
 			return nil, err
 		}
 		p.Word, p.Function, p.Switch = words[i], "cached_"+words[i], "BOUNDARY_"+strings.ToUpper(words[i])
+		if tables := unheardOf(b, unheard); len(tables) > 0 {
+			p.Says += "; !! of " + strings.Join(tables, ", ") + " perhaps only by changed()"
+			data.Unheard = append(data.Unheard, tables...)
+		}
 		data.Boundaries = append(data.Boundaries, p)
 		if b.Level == boundary.Function {
 			data.Functions = append(data.Functions, p)
 		} else {
 			data.Responses, data.ResponseRows = append(data.Responses, p), data.ResponseRows || p.Rows
+			if !p.Principal {
+				data.Open = append(data.Open, p.Name)
+			}
 		}
 		data.Drops, data.Rows = data.Drops || len(b.InvalidateOn) > 0, data.Rows || p.Rows
 		data.VersionSeconds = max(data.VersionSeconds, 2*int64(time.Duration(b.TTL)/time.Second))
 	}
 	data.Selectors = selectors(list)
+	slices.Sort(data.Unheard)
+	data.Unheard = slices.Compact(data.Unheard)
 	files := map[string][][2]string{
 		"cashews":       {{"boundaries.py", "fastapi.py.tmpl"}, {"test_boundaries.py", "test_fastapi.py.tmpl"}},
 		"fastapi-cache": {{"boundaries.py", "fastapi.py.tmpl"}, {"test_boundaries.py", "test_fastapi.py.tmpl"}},

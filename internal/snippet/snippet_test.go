@@ -77,7 +77,7 @@ func TestSnippetsPassTheirTests(t *testing.T) {
 				python = "DEMARC_TEST_SQLALCHEMY14_PYTHON"
 			}
 			dir := t.TempDir()
-			files, err := Render(library, list, Asker{Header: "X-Tenant", Cookie: "tenant"})
+			files, err := Render(library, list, Asker{Header: "X-Tenant", Cookie: "tenant"}, "public.users", "prices")
 			if err != nil {
 				t.Fatal(err)
 			}
