@@ -55,7 +55,7 @@ func newChooseCommand() *cobra.Command {
 			if library == "" && (into != "" || len(only) > 0) {
 				return usageError(cmd, "--into and --boundary belong to --snippet")
 			}
-			opt.NoRow = snippet.NoRow(library)
+			opt.NoRow, opt.LeastTTL, opt.Hook = snippet.NoRow(library), snippet.LeastTTL(library), snippet.Hook(library)
 			if library != "" && len(levels) == 0 { // a choice with others in it would foretell what is not put there
 				opt.Levels = snippet.Levels(library)
 				fmt.Fprintf(cmd.ErrOrStderr(), "choosing among %s, which is what a snippet puts there (--level for others)\n", levelsInWords(opt.Levels))

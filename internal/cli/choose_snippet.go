@@ -40,7 +40,8 @@ func writeSnippet(out, talk io.Writer, file *boundary.File, library string, name
 	if err != nil {
 		return err
 	}
-	files, err := snippet.Render(library, list, snippet.Asker(conf.Observe.Principal))
+	unheard := unheardTables(rep)
+	files, err := snippet.Render(library, list, snippet.Asker(conf.Observe.Principal), unheard...)
 	if err != nil {
 		return &fault.Error{What: "cannot write a snippet for " + library, Cause: err, Expected: "boundaries that can be put there in this way",
 			Retry: fault.RetryUseless, Try: snippetTry(library, list, rep)}
@@ -49,6 +50,9 @@ func writeSnippet(out, talk io.Writer, file *boundary.File, library string, name
 		if strings.Contains(b.Comment, forecast.Unguarded) {
 			fmt.Fprintln(talk, b.Name+": "+forecast.Unguarded)
 		}
+	}
+	for _, note := range snippet.Notes(library, list, unheard...) {
+		fmt.Fprintln(talk, "note: "+note)
 	}
 	switch {
 	case into != "":
@@ -72,6 +76,19 @@ func writeSnippet(out, talk io.Writer, file *boundary.File, library string, name
 		return &fault.Error{What: "cannot write the snippet", Cause: err, Expected: "space and permission to write", Retry: fault.RetrySafe}
 	}
 	return nil
+}
+
+// unheardTables are the tables of which a snippet may not hear the writes.
+func unheardTables(rep *forecast.Report) []string {
+	var tables []string
+	for i := range rep.Boundaries {
+		for _, d := range rep.Boundaries[i].On {
+			if d.Unheard {
+				tables = append(tables, d.Table)
+			}
+		}
+	}
+	return tables
 }
 
 // levelsInWords says what boundaries of these levels are.

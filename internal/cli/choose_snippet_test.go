@@ -83,6 +83,38 @@ func TestSnippetOfAFunction(t *testing.T) {
 	}
 }
 
+// What the snippet could not be shown to hear is said beside it and in it; and so is who is given a hit.
+func TestSnippetOfUnheardWrites(t *testing.T) {
+	source := &event.Source{Service: "shop", Host: "h", Pid: 1}
+	alchemy := append(reads(), event.Event{Type: event.TypeRecorder, At: 1e18, Recorder: &event.Recorder{Hooks: []event.Pair{{Name: "sqlalchemy", Value: "on"}}}})
+	for i := range alchemy {
+		e := &alchemy[i]
+		e.Source = source
+		if e.Query != nil && strings.HasPrefix(e.Query.Text, "UPDATE") {
+			e.Query.Txn = e.Trace
+			alchemy = append(alchemy, event.Event{Type: event.TypeTxn, At: e.At + 2e6, Source: source, Txn: &event.Txn{Op: "commit", Txn: e.Trace}})
+		}
+	}
+	for _, c := range []struct {
+		events  []event.Event
+		library string
+		unheard string
+	}{
+		{alchemy, "cashews", ""},
+		{alchemy, "django", "Django's connections"},
+		{reads(), "fastapi-cache", "SQLAlchemy"},
+	} {
+		out, talk, err := chooseOf(t, "--snippet", c.library, recorded(t, c.events...))
+		if err != nil || !strings.Contains(talk, "note: who asks is not in the key of GET /items/{id}") {
+			t.Fatalf("%v\n%s", err, talk)
+		}
+		want := "note: the capture does not show that items is written through " + c.unheard
+		if said, in := strings.Contains(talk, want), strings.Contains(out, "!!     items\n"); said != (c.unheard != "") || in != said {
+			t.Errorf("%s: said %v, in the module %v:\n%s", c.library, said, in, talk)
+		}
+	}
+}
+
 func TestChooseSnippet(t *testing.T) {
 	dir := recorded(t, reads()...)
 	out, _, err := chooseOf(t, "--snippet", "cashews", dir)

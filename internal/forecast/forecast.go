@@ -42,6 +42,10 @@ type Options struct {
 
 	// NoRow says, where it is not empty, why no entry can be dropped by the rows that it rests on: then only tables are chosen.
 	NoRow string
+	// Hook is that of the recorder for the library whose statements are listened to for drops ("sqlalchemy"); "" for none.
+	Hook string
+	// LeastTTL is the shortest lifetime that can be chosen.
+	LeastTTL time.Duration
 
 	Memory int64   // bytes for what is kept of events: 1 GB
 	Sample *Sample // only these requests; nil for all
@@ -82,6 +86,7 @@ type Forecast struct {
 	looks  []look           // in standing caches
 	shapes int              // of their keys
 	seen   seen
+	heard  writers
 
 	progress func(done, of int)
 }
@@ -99,7 +104,7 @@ func New(opt Options) *Forecast {
 	f := &Forecast{
 		opt: opt, texts: map[string]*statement{}, sql: sqlread.NewCache(8 << 20), names: names{ids: map[string]uint32{}},
 		tags: tagSet{ids: map[tag]uint32{}}, sets: map[uint64]span{}, txns: map[uint64]int64{},
-		seen: seen{changed: map[uint32]bool{}, hosts: map[[2]string]*apart{}},
+		seen: seen{changed: map[uint32]bool{}, hosts: map[[2]string]*apart{}}, heard: newWriters(opt.Hook),
 	}
 	f.names.id(principalName) // before candidates are weighed at the same time
 	return f
@@ -116,6 +121,7 @@ func (f *Forecast) Add(batch []event.Event) error {
 		e := &batch[i]
 		if e.Recorder != nil {
 			f.seen.watched(e.Recorder.Hooks)
+			f.heard.hooks(e)
 		}
 		f.seen.askers.look(e)
 		if e.At >= f.opt.Since {

@@ -54,6 +54,7 @@ func (c *candidate) shook(p *Point) bool {
 // the best, and with it the shortest lifetime that does; at least leastDropped where it need not be shorter.
 func (l *log) bestPoint(c *candidate, b Budget) *Point {
 	keeps := func(p *Point) bool { return b.allows(p) && l.told(c, b, p) && !c.shook(p) }
+	can := func(p *Point) bool { return p.TTL >= int64(l.opt.LeastTTL) && keeps(p) }
 	var ways []Invalidation
 	for _, v := range preferred {
 		if v == None || len(c.tables) > 0 && (v != RowFenced || c.noRow == "" && len(c.byRow) > 0) {
@@ -63,7 +64,7 @@ func (l *log) bestPoint(c *candidate, b Budget) *Point {
 	most := func(points []Point) (saved, hits int64) {
 		saved = -1
 		for i := range points {
-			if p := &points[i]; keeps(p) {
+			if p := &points[i]; can(p) {
 				saved, hits = max(saved, p.SavedNs), max(hits, p.Hits)
 			}
 		}
@@ -85,7 +86,7 @@ func (l *log) bestPoint(c *candidate, b Budget) *Point {
 		var first *Point
 		for i := range points {
 			p := &points[i]
-			if !keeps(p) || float64(p.SavedNs) < near*float64(own) || p.Hits == 0 && own != 0 {
+			if !can(p) || float64(p.SavedNs) < near*float64(own) || p.Hits == 0 && own != 0 {
 				continue
 			}
 			if !right || p.TTL >= leastDropped {
@@ -117,10 +118,13 @@ func (l *log) told(c *candidate, b Budget, p *Point) bool {
 
 // staleReason says why no point keeps the budget.
 func (l *log) staleReason(c *candidate) string {
-	least := &c.grid.Points[0]
+	var least *Point
 	for i := range c.grid.Points {
 		p := &c.grid.Points[i]
-		if p.Hits > 0 && (least.Hits == 0 || p.Stale-p.Overlapping < least.Stale-least.Overlapping) {
+		if p.TTL < int64(l.opt.LeastTTL) {
+			continue
+		}
+		if least == nil || p.Hits > 0 && (least.Hits == 0 || p.Stale-p.Overlapping < least.Stale-least.Overlapping) {
 			least = p
 		}
 	}
@@ -133,6 +137,9 @@ func (l *log) staleReason(c *candidate) string {
 			least.Hits, least.Hits-least.Unjudged)
 	}
 	why := "every lifetime serves stale answers"
+	if l.opt.LeastTTL > 0 {
+		why = fmt.Sprintf("every lifetime of %s or more, which is what can be put there, serves stale answers", l.opt.LeastTTL)
+	}
 	if v, ok := c.cover.share(); ok {
 		why += fmt.Sprintf(": observed writes explain %.0f %% of their changes", 100*v)
 	}

@@ -78,6 +78,8 @@ type Dependency struct {
 	// Columns are, with row, the sets of columns whose values tell which rows an answer rests on; a statement that ties none of
 	// them rests on the table.
 	Columns [][]string `json:"columns,omitempty"`
+	// Unheard says that writes to the table were not shown to go through the library of Options.Hook.
+	Unheard bool `json:"-"`
 }
 
 // Figures are those of one lifetime and way to invalidate.
@@ -236,7 +238,7 @@ func (l *log) boundary(c *candidate, all int64) Boundary {
 func (c *candidate) dependencies(l *log, v Invalidation) []Dependency {
 	list := []Dependency{}
 	for _, t := range c.tables {
-		d := Dependency{Table: l.names.text(t), By: "table"}
+		d := Dependency{Table: l.names.text(t), By: "table", Unheard: l.heard.unheard(t)}
 		if sets := c.byRow[t]; len(sets) > 0 && v == RowFenced {
 			d.By = "row"
 			for _, cols := range sets {

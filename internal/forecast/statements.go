@@ -312,6 +312,9 @@ func (f *Forecast) writesOf(e *event.Event, s *statement) {
 		if !t.Role.Writes() {
 			continue
 		}
+		if t.Role != sqlread.RoleDDL { // a table that is made or altered is no row that is written
+			f.heard.wrote(e, s.tables[i])
+		}
 		from := len(f.pins)
 		if !q.Many.Known && s.st.Count <= 1 {
 			for _, b := range rowsWritten(t, q, s.st) {

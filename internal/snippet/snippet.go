@@ -35,6 +35,15 @@ func NoRow(library string) string {
 	return ""
 }
 
+// LeastTTL is the shortest lifetime that a library's snippet can put there. Django's caches and nginx count whole seconds: of
+// less than one the former keep nothing, and the latter knows no such lifetime.
+func LeastTTL(library string) time.Duration {
+	if library == "django" || library == "nginx" {
+		return time.Second
+	}
+	return 0
+}
+
 // Levels are those of the boundaries that a library's snippet can put there.
 func Levels(library string) []string {
 	if library == "nginx" {
@@ -58,8 +67,8 @@ var parsed = template.Must(template.ParseFS(templates, "templates/*.tmpl"))
 type place struct {
 	Name, Word, Function, Switch, Template, Parts, Tables, Says, Seconds string
 	Callable                                                             string // a function's own name
-	Location, CacheKey                                                   string // for nginx
-	Whole                                                                int64  // lifetime in whole seconds, at least one
+	Location                                                             string // for nginx
+	Principal                                                            bool   // who asks is in the key
 	Rows                                                                 bool   // drops by row
 }
 
@@ -76,8 +85,9 @@ var credentials = []string{"authorization", "x-api-key", "x-auth"}
 // sessionCookies are cookies that do.
 var sessionCookies = []string{"sessionid", "session", "session_id", "connect.sid", "sid", "_session", "auth", "access_token"}
 
-// Render writes the files that put the boundaries there. An error says why one cannot be put there in this way.
-func Render(library string, list []boundary.Boundary, who Asker) ([]File, error) {
+// Render writes the files that put the boundaries there; of the tables in unheard the writes may not be heard where these are
+// put. An error says why one cannot be put there in this way.
+func Render(library string, list []boundary.Boundary, who Asker, unheard ...string) ([]File, error) {
 	if !slices.Contains(Libraries(), library) {
 		return nil, fmt.Errorf("there is no snippet %q, only %s", library, strings.Join(Libraries(), ", "))
 	}
@@ -92,6 +102,8 @@ func Render(library string, list []boundary.Boundary, who Asker) ([]File, error)
 		ResponseRows         bool // one of the answers drops by row
 		Selectors            []selector
 		VersionSeconds       int64
+		Unheard              []string // tables whose writes may not be heard
+		Open                 []string // boundaries of answers that everybody is given
 		// Names of headers, or their beginnings, and of cookies, as tuples; and all as variables of nginx.
 		Credentials, Cookies, Variables string
 	}{Library: library, VersionSeconds: 3600}
@@ -113,16 +125,25 @@ func Render(library string, list []boundary.Boundary, who Asker) ([]File, error)
 			return nil, err
 		}
 		p.Word, p.Function, p.Switch = words[i], "cached_"+words[i], "BOUNDARY_"+strings.ToUpper(words[i])
+		if tables := unheardOf(b, unheard); len(tables) > 0 {
+			p.Says += "; !! of " + strings.Join(tables, ", ") + " perhaps only by changed()"
+			data.Unheard = append(data.Unheard, tables...)
+		}
 		data.Boundaries = append(data.Boundaries, p)
 		if b.Level == boundary.Function {
 			data.Functions = append(data.Functions, p)
 		} else {
 			data.Responses, data.ResponseRows = append(data.Responses, p), data.ResponseRows || p.Rows
+			if !p.Principal {
+				data.Open = append(data.Open, p.Name)
+			}
 		}
 		data.Drops, data.Rows = data.Drops || len(b.InvalidateOn) > 0, data.Rows || p.Rows
 		data.VersionSeconds = max(data.VersionSeconds, 2*int64(time.Duration(b.TTL)/time.Second))
 	}
 	data.Selectors = selectors(list)
+	slices.Sort(data.Unheard)
+	data.Unheard = slices.Compact(data.Unheard)
 	files := map[string][][2]string{
 		"cashews":       {{"boundaries.py", "fastapi.py.tmpl"}, {"test_boundaries.py", "test_fastapi.py.tmpl"}},
 		"fastapi-cache": {{"boundaries.py", "fastapi.py.tmpl"}, {"test_boundaries.py", "test_fastapi.py.tmpl"}},
@@ -194,10 +215,15 @@ func placeOf(library string, b boundary.Boundary) (place, error) {
 	if b.TTL <= 0 {
 		return place{}, fmt.Errorf("%s has no lifetime: one is needed, for the time in which a drop is lost", b.Name)
 	}
+	ttl := time.Duration(b.TTL)
+	if least := LeastTTL(library); ttl < least {
+		return place{}, fmt.Errorf("%s lives for %s, which %s cannot keep, since it counts whole seconds: a lifetime of 1s or longer was expected; "+
+			"choose with --snippet %s, or with --ttl and --staleness that allow one", b.Name, b.TTL, library, library)
+	} else if least > 0 {
+		ttl = ttl.Truncate(least) // down: longer than was replayed, an entry could be stale
+	}
 	p := place{
-		Name: b.Name, Callable: callable, Template: strconv.Quote(route),
-		Seconds: strconv.FormatFloat(time.Duration(b.TTL).Seconds(), 'f', -1, 64),
-		Whole:   max(1, int64(time.Duration(b.TTL)/time.Second)),
+		Name: b.Name, Callable: callable, Template: strconv.Quote(route), Seconds: strconv.FormatFloat(ttl.Seconds(), 'f', -1, 64),
 	}
 	for _, k := range b.Key {
 		if !plain.MatchString(k) {
@@ -226,13 +252,16 @@ func placeOf(library string, b boundary.Boundary) (place, error) {
 	for _, k := range b.Key {
 		switch kind, _, _ := strings.Cut(k, "."); {
 		case k == "principal":
-			p.CacheKey = " $boundary_principal"
+			p.Principal = true
 		case library == "nginx" && kind != "path" && kind != "query":
 			return place{}, fmt.Errorf("%s has %s in its key: for nginx only path, query and principal", b.Name, k)
 		}
 	}
 	p.Parts, p.Tables = tuple(b.Key), tuple(tables)
-	p.Says = "kept for " + b.TTL.String()
+	p.Says = "kept for " + boundary.TTL(ttl).String()
+	if ttl < time.Duration(b.TTL) {
+		p.Says += " (" + b.TTL.String() + " in whole seconds)"
+	}
 	if len(tables) > 0 {
 		switch {
 		case p.Rows:

@@ -44,9 +44,10 @@ var (
 		Invalidation: boundary.TableFenced, InvalidateOn: drops("articles"),
 	}
 	tags = boundary.Boundary{
-		Name: "GET /api/tags", Level: boundary.Response, Key: []string{"query.page"}, TTL: boundary.TTL(time.Second), Invalidation: boundary.None,
+		Name: "GET /api/tags", Level: boundary.Response, Key: []string{"query.page"}, TTL: boundary.TTL(1500 * time.Millisecond), Invalidation: boundary.None,
 	}
-	mine = boundary.Boundary{
+	health = boundary.Boundary{Name: "GET /api/health", Level: boundary.Response, TTL: boundary.TTL(200 * time.Millisecond), Invalidation: boundary.None}
+	mine   = boundary.Boundary{
 		Name: "GET /api/people/{name}/list", Level: boundary.Response, Key: []string{"path.name", "principal"}, TTL: boundary.TTL(time.Minute), Invalidation: boundary.None,
 	}
 	prices = boundary.Boundary{
@@ -57,14 +58,15 @@ var (
 		Name: "shop.stock:Stock.of", Level: boundary.Function, Key: []string{"arg.sku"}, TTL: boundary.TTL(time.Minute), Invalidation: boundary.RowFenced,
 		InvalidateOn: []boundary.Drop{{Table: "stock", By: boundary.Row, Columns: []string{"sku", "place,shop"}}, {Table: "shops", By: boundary.Table}},
 	}
-	rates = boundary.Boundary{Name: "shop.rates:rates", Level: boundary.Function, TTL: boundary.TTL(time.Second), Invalidation: boundary.None}
+	quotes = boundary.Boundary{Name: "shop.quotes:quotes", Level: boundary.Function, TTL: boundary.TTL(200 * time.Millisecond), Invalidation: boundary.None}
+	rates  = boundary.Boundary{Name: "shop.rates:rates", Level: boundary.Function, TTL: boundary.TTL(time.Second), Invalidation: boundary.None}
 )
 
 // Each snippet does what it says: its own tests pass on a real Redis, or in a real nginx; and with the oldest Python and SQLAlchemy there are.
 func TestSnippetsPassTheirTests(t *testing.T) {
 	redis := need(t, "DEMARC_TEST_REDIS")
 	for name, list := range map[string][]boundary.Boundary{
-		"cashews": {articles, lists, comments, stock, rates}, "fastapi-cache": {articles, comments, prices},
+		"cashews": {articles, lists, comments, stock, rates, health, quotes}, "fastapi-cache": {articles, comments, prices, health, quotes},
 		"cashews functions": {prices}, "cashews 1.4": {stock}, "django": {articles, lists, tags, prices, rates}, "nginx": {tags, mine},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -75,7 +77,7 @@ func TestSnippetsPassTheirTests(t *testing.T) {
 				python = "DEMARC_TEST_SQLALCHEMY14_PYTHON"
 			}
 			dir := t.TempDir()
-			files, err := Render(library, list, Asker{Header: "X-Tenant", Cookie: "tenant"})
+			files, err := Render(library, list, Asker{Header: "X-Tenant", Cookie: "tenant"}, "public.users", "prices")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -107,10 +109,11 @@ func TestSnippetsPassTheirTests(t *testing.T) {
 func TestRefused(t *testing.T) {
 	for want, b := range map[string]boundary.Boundary{
 		"there are snippets for the answers of GET routes": {Name: "shop.pricing:price_for", Level: boundary.Function},
-		"has no lifetime":  {Name: "GET /a", Level: boundary.Response},
-		"the route holds":  {Name: "GET /a\"\"\"\nimport os", Level: boundary.Response, TTL: 1e9},
-		"the key part":     {Name: "GET /a", Level: boundary.Response, TTL: 1e9, Key: []string{"query.a\""}},
-		"the table":        {Name: "GET /a", Level: boundary.Response, TTL: 1e9, InvalidateOn: drops("a\"")},
+		"has no lifetime": {Name: "GET /a", Level: boundary.Response},
+		"the route holds": {Name: "GET /a\"\"\"\nimport os", Level: boundary.Response, TTL: 1e9},
+		"the key part":    {Name: "GET /a", Level: boundary.Response, TTL: 1e9, Key: []string{"query.a\""}},
+		"the table":       {Name: "GET /a", Level: boundary.Response, TTL: 1e9, InvalidateOn: drops("a\"")},
+		"counts whole seconds: a lifetime of 1s or longer was expected": health,
 		"dropped by write": {Name: "GET /a", Level: boundary.Response, TTL: 1e9, InvalidateOn: drops("a")},
 	} {
 		if _, err := Render("nginx", []boundary.Boundary{b}, Asker{}); err == nil || !strings.Contains(err.Error(), want) {
@@ -128,6 +131,15 @@ func TestRefused(t *testing.T) {
 		if _, err := Render("cashews", []boundary.Boundary{b}, Asker{}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, %q was expected", b.Name, err, want)
 		}
+	}
+	for _, library := range []string{"django", "nginx"} { // longer than it was replayed, an entry could be stale
+		files, err := Render(library, []boundary.Boundary{tags}, Asker{})
+		if err != nil || !strings.Contains(files[0].Text+files[1].Text, "kept for 1s (1500ms in whole seconds)") {
+			t.Errorf("%s: %v", library, err)
+		}
+	}
+	if _, err := Render("django", []boundary.Boundary{quotes}, Asker{}); err == nil || !strings.Contains(err.Error(), "lives for 200ms, which django cannot keep") {
+		t.Errorf("a lifetime of less than a second: %v", err)
 	}
 	if _, err := Render("memcached", []boundary.Boundary{tags}, Asker{}); err == nil || !strings.Contains(err.Error(), "only cashews") {
 		t.Errorf("an unknown library: %v", err)
