@@ -251,6 +251,27 @@ while core.state.rate == 1 and time.time() < end: get("/%d" % (time.time_ns() % 
 """
 
 
+ALONE = """
+import sqlite3, sys, time
+from _demarc import core
+db = sqlite3.connect(":memory:")
+while core.state.rate == 1: time.sleep(0.01)
+if sys.argv[1:]:
+    core.current.set(core.Ctx(None, None, False))  # as in a thread that outlived its request
+for i in range(100):
+    db.execute("select 1 as c%d" % i).fetchall()
+"""
+
+
+def test_what_no_request_asks_is_sampled_by_what_it_asks_also_in_a_thread_that_outlived_one(collector):
+    collector.answer = {"wire": 1, "ok": True, "recording": True, "rate": 0.5}
+    collector.run(ALONE, config={"max_rate": 0})
+    none = [e["text"] for e in collector.of("query")]
+    collector.run(ALONE, "outlived", config={"max_rate": 0})
+    outlived = [e["text"] for e in collector.of("query")][len(none) :]
+    assert none == outlived and 10 < len(none) < 90
+
+
 def test_a_rate_that_nothing_here_raises_is_the_collectors(collector):
     collector.answer = {"wire": 1, "ok": True, "recording": True, "rate": 0.25}
     p = subprocess.Popen([sys.executable, "-c", REQUESTS + """
