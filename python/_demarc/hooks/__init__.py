@@ -52,6 +52,7 @@ HOOKS = (
     ("redis", "redis.commands.core", "cache_redis", "patch_scripts"),
     ("django_cache", "django.core.cache.backends.base", "cache_django", "patch"),
     ("functools", "functools", "cache_functools", "patch"),
+    ("async_lru", "async_lru", "cache_async_lru", "patch"),
     ("cachetools", "cachetools", "cache_cachetools", "patch"),
     ("pymemcache", "pymemcache.client.base", "cache_pymemcache", "patch"),
     # Libraries above them.
