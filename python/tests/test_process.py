@@ -195,6 +195,18 @@ def test_hooks_can_be_left_out(collector):
     assert collector.stats[-1]["hooks"]["asgi"] == "on" and collector.stats[-1]["hooks"]["wsgi"] == "off"
 
 
+def test_cache_libraries_without_a_hook_are_named(collector, tmp_path):
+    """Those that were imported from where libraries lie; a module of the service's own may have such a name, too."""
+    site = tmp_path / "site-packages"
+    site.mkdir()
+    for folder, name in ((site, "diskcache"), (site, "pylibmc"), (tmp_path, "lru")):
+        (folder / (name + ".py")).write_text("")
+    collector.run("import sys; sys.path.insert(0, '.'); import diskcache, lru", cwd=tmp_path, PYTHONPATH=str(site))
+    hooks = collector.stats[-1]["hooks"]
+    assert {name for name, said in hooks.items() if said == "unobserved"} == {"diskcache"}
+    assert hooks["redis"] == "waiting"
+
+
 def test_another_sitecustomize_still_runs(collector, tmp_path):
     (tmp_path / "sitecustomize.py").write_text("import builtins; builtins.mine = __name__")
     p = collector.run("import sitecustomize, sys; print(mine, sitecustomize.__file__); import _demarc.core as c;"
