@@ -355,7 +355,7 @@ func TestSinceAndRecorder(t *testing.T) {
 {"type":"request","at":200,"dur":1,"kind":"http","method":"GET","route":"/old","status":200,"pid":1}
 {"type":"mark","at":300,"name":"deploy"}
 {"type":"request","at":400,"dur":1,"kind":"http","method":"GET","route":"/new","status":200,"pid":1}
-{"type":"recorder","at":600,"pid":1,"dropped":14,"sampled":5,"cost_ns":7000,"rate":0.5,"hooks":{"asgi":"on","redis":"failed"},"failures":{"redis":3}}
+{"type":"recorder","at":600,"pid":1,"dropped":14,"sampled":5,"cost_ns":7000,"rate":0.5,"hooks":{"asgi":"on","diskcache":"unobserved","lru":"unobserved","redis":"failed"},"failures":{"redis":3}}
 {"type":"recorder","at":500,"pid":1,"dropped":12,"sampled":0,"cost_ns":4000,"rate":1}
 `
 	r := fold(Options{}, script(t, lines)).Report()
@@ -373,8 +373,11 @@ func TestSinceAndRecorder(t *testing.T) {
 	for _, w := range r.Warnings {
 		codes = append(codes, w.Code)
 	}
-	if want := []string{"few-requests", "no-queries", "dropped", "sampled", "hook-failed"}; !slices.Equal(codes, want) {
+	if want := []string{"few-requests", "no-queries", "dropped", "sampled", "hook-failed", "unobserved"}; !slices.Equal(codes, want) {
 		t.Errorf("warnings %v, want %v", codes, want)
+	}
+	if last := r.Warnings[len(r.Warnings)-1].Text; !strings.HasPrefix(last, "imported, not observed: diskcache, lru: ") {
+		t.Error(last)
 	}
 }
 

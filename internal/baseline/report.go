@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/demarc-dev/demarc/event"
@@ -354,11 +355,19 @@ func (r *Report) warn() {
 	for _, l := range c.Limits {
 		add("limit-"+l, "more %s than are kept apart: the rest stands together under \"(other …)\"", l)
 	}
+	var unobserved []string
 	for _, h := range c.Hooks {
+		if h.States["unobserved"] > 0 {
+			unobserved = append(unobserved, h.Name)
+		}
 		if h.Failures > 0 || h.States["failed"] > 0 {
 			add("hook-failed", "hook %s failed %d %s and stepped aside: what it sees may be missing", h.Name,
 				max(h.Failures, 1), plural(max(h.Failures, 1), "time", "times"))
 		}
+	}
+	if len(unobserved) > 0 {
+		add("unobserved", "imported, not observed: %s: what is cached there is seen only where it goes through something that is",
+			strings.Join(unobserved, ", "))
 	}
 	if c.StampedeKeyShare < 1 {
 		add("stampede-sample", "stampedes are estimated from %.3g%% of the keys", c.StampedeKeyShare*100)

@@ -105,6 +105,9 @@ func (x *examination) processes(rep *baseline.Report) {
 func (x *examination) hooks(rep *baseline.Report) {
 	by := map[string][]string{}
 	for _, h := range rep.Coverage.Hooks {
+		if h.States["unobserved"] > 0 {
+			continue // no hook: a library without one, of which the report's warnings tell
+		}
 		at := slices.IndexFunc(x.Hooks, func(s HookState) bool { return s.Name == h.Name })
 		if at < 0 { // of another version of the recorder
 			at = len(x.Hooks)
@@ -161,6 +164,7 @@ var remedies = map[string]string{
 	"no-queries":  "demarc doctor --hooks says which drivers are known",
 	"dropped":     "a lower rate of events: --rate, or fewer functions under observe",
 	"sampled":     "--rate 0 records everything, at its cost",
+	"unobserved":  "observe.functions in demarc.yaml records calls of the functions around such a cache; demarc doctor --hooks says which libraries are known",
 	"unjoined":    "work in threads of its own has no request; see docs/report.md",
 }
 

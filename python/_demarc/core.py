@@ -85,7 +85,7 @@ class Ctx:
 
     trace and span are numbers of this process (or texts, after a fork); fills maps a missed cache key to the time of
     its miss; keep says whether reads of this request are recorded while sampling; txn holds the number of the
-    transaction that it has open.
+    transaction that it has open. One without trace and span stands for no request.
     """
 
     __slots__ = ("trace", "span", "principal", "keep", "fills", "data", "txn")

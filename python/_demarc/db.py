@@ -233,7 +233,7 @@ def wanted(statement):
     if type(statement) is not str or kind(statement) != READ:
         return False
     ctx = current.get() if state.sampling else None
-    return ctx is None or ctx.keep or bool(ctx.fills)
+    return ctx is None or ctx.keep or ctx.trace is None or bool(ctx.fills)
 
 
 def query(conn, raw, start, end, statement, params, rows=None, error=None, many=None, held=None, depth=4):
@@ -292,8 +292,10 @@ def query(conn, raw, start, end, statement, params, rows=None, error=None, many=
     if ctx is not None:
         trace, parent = ctx.trace, ctx.span
         if state.sampling and does == READ and not ctx.keep and not ctx.fills:
-            sampled_out()
-            return None
+            if trace is not None:
+                sampled_out()
+                return None
+            alone = True  # in a thread that outlived its request
     elif state.sampling:
         alone = does == READ
     if params and many is None:

@@ -40,7 +40,10 @@ class Job:
         self.id = number
         self.name = text(name)
         self.queue = _queue(queue)
-        above = self.above = current.get()
+        above = current.get()
+        if above is not None and above.span is None:
+            above = None  # of a thread that outlived its request
+        self.above = above
         span = next_id()
         if above is None:
             keep = core.keep(hash_text("job " + name)) if state.sampling else True

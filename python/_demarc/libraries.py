@@ -116,10 +116,10 @@ def _hit(store, key, at, did, line):
         budget.hits -= 1
         caches.local_hit(store, key, at, did.value if did.value is not NOTHING else None, line, did.digest)
     else:
-        _note(store)
+        note(store)
 
 
-def _note(store):
+def note(store):
     """Counts a hit that is not recorded in full."""
     if store in _counted or len(_counted) < STORES:
         if not _counted:
@@ -179,7 +179,7 @@ class _Told:
             elif error is None:
                 for did in self.did(args[0], args[1:], kwargs, result, None):
                     if did.hit:
-                        _note(token)
+                        note(token)
                     else:
                         line = code(3) or asked.get()
                         caches.record(GET, LOCAL, token, did.key, start, now(), False, line=line)

@@ -22,6 +22,7 @@ import time
 
 from _demarc import VERSION, core
 from _demarc.core import buffer, counts, definitions, state
+from _demarc.hooks import unobserved
 
 WIRE = 1
 MAX_FRAME = 4 << 20
@@ -318,7 +319,7 @@ class Sender:
         self.stats_at = t + STATS_EVERY
         stats = {
             "recording": state.on, "dropped": counts["dropped"], "sampled": counts["sampled"], "rate": state.rate,
-            "hooks": dict(state.hooks), "failures": dict(state.failures),
+            "hooks": {**state.hooks, **unobserved()}, "failures": dict(state.failures),
         }
         if stats == self.last_stats and not force:
             return

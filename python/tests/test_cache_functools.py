@@ -181,7 +181,7 @@ def answers(n):
 
 def main():
     want = answers(7)
-    for owner, name in ((hook, "_secret_places"), (hook, "call_key"), (hook, "now"), (hook, "code"), (hook, "text"),
+    for owner, name in ((hook, "secret_places"), (hook, "call_key"), (hook, "now"), (hook, "code"), (hook, "text"),
                         (caches, "record"), (caches, "local_hit"), (caches, "emit"), (caches.redact, "key"),
                         (caches.hashing, "hash_value"), (core, "is_library")):
         original = getattr(owner, name)

@@ -121,3 +121,53 @@ print([q["sql"] for q in connection.queries])
     assert p.stdout == "wrapped select %s\n(5,)\n['select 5']\n"
     assert lines(collector) == ["- select %s params=1"]
     healthy(collector)
+
+
+WRAPPED = """
+import functools
+import django
+from django.conf import settings
+settings.configure(DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}})
+django.setup()
+from django.db import connection
+def wrapper(execute, sql, params, many, context):
+    return execute(sql, params, many, context)
+def asking(execute, sql, params, many, context):
+    if "inside" not in sql:
+        with connection.cursor() as c:
+            c.execute("select 1 as inside")
+    return execute(sql, params, many, context)
+def ask(many=False):
+    with connection.cursor() as c:
+        c.execute("select 1 as outside")
+        if many:
+            c.executemany("insert into t values(%s)", [(1,), (2,)])
+        try:
+            c.execute("select nothing")
+        except Exception as e:
+            print(type(e).__name__)
+def main():
+    with connection.cursor() as c:
+        c.execute("create table t(a)")
+    ask()
+    with connection.execute_wrapper(wrapper), connection.execute_wrapper(wrapper):
+        ask(many=True)
+        with connection.execute_wrapper(asking):
+            ask()
+    connection.execute_wrappers.append(wrapper)
+    connection.force_debug_cursor = True
+    ask()
+"""
+
+
+def test_a_statements_line_is_outside_of_the_services_execute_wrappers(collector, tmp_path):
+    """A wrapper of the service's own stands between each statement and the line that asked for it; what a wrapper
+    asks itself has its own line."""
+    (tmp_path / "service.py").write_text(WRAPPED)
+    collector.run("import sys; sys.path.insert(0, '.'); import service; service.main()", cwd=tmp_path)
+    got = {}
+    for e in collector.of("query"):
+        got.setdefault(e["text"].partition(" values")[0], []).append(e["code"].rpartition(":")[0])
+    assert got["select '?' as outside"] == got["select nothing"] == ["service:ask"] * 4
+    assert got["insert into t"] == ["service:ask"] and got["select '?' as inside"] == ["service:asking"] * 2
+    healthy(collector)

@@ -257,6 +257,65 @@ def test_threads_that_outlive_a_request_work_for_whoever_asks(collector):
     assert all(not s["failures"] for s in collector.stats), collector.stats
 
 
+LIVES_ON = """
+import sqlite3, threading, time
+from flask import Flask
+
+db = sqlite3.connect(":memory:", check_same_thread=False)
+app, answered, late, all_done = Flask("service"), threading.Event(), threading.Event(), threading.Event()
+
+def loop():
+    db.execute("select 1 as at_once")
+    answered.wait()
+    db.execute("select 1 as soon")
+    late.wait()
+    db.execute("select 1 as late")
+    begun = threading.Thread(target=db.execute, args=("select 1 as begun_late",))
+    begun.start()
+    begun.join()
+    all_done.set()
+
+def short():
+    db.execute("select 1 as short")
+
+@app.get("/")
+def view():
+    threading.Thread(target=loop, daemon=True).start()
+    import lazy
+    lazy.started.join()
+    thread = threading.Thread(target=short)
+    thread.start()
+    thread.join()
+    return "x"
+
+# The service, as tests often, asks itself while it is imported: that import is not the request's.
+app.test_client().get("/").close()
+answered.set()
+from _demarc.hooks import threads
+end = time.monotonic() + 60
+while getattr(threads, "_lends", ()) and time.monotonic() < end:
+    time.sleep(0.02)
+late.set()
+all_done.wait()
+"""
+
+
+def test_a_thread_that_lives_on_works_for_nobody_soon_after_the_answer(collector, tmp_path):
+    """What it does until then is the request's; a thread that a module starts while it is imported is nobody's."""
+    (tmp_path / "service.py").write_text(LIVES_ON)
+    (tmp_path / "lazy.py").write_text(
+        "import threading\nfrom service import db\n"
+        "started = threading.Thread(target=db.execute, args=('select 1 as imported',))\nstarted.start()\n"
+    )
+    collector.run("import sys; sys.path.insert(0, '.'); import service", cwd=tmp_path)
+    (request,) = collector.of("request")
+    traces = {e["text"].rpartition(" ")[2]: (e.get("trace"), e.get("parent")) for e in collector.of("query")}
+    mine = request["trace"], request["span"]
+    assert traces == {"at_once": mine, "soon": mine, "short": mine, "late": (None, None), "begun_late": (None, None),
+                      "imported": (None, None)}
+    assert all(not s["failures"] for s in collector.stats), collector.stats
+
+
 def test_a_failure_in_the_hooks_of_threads_and_queues_is_counted_and_steps_aside(collector):
     break_it = """
 import sys
@@ -264,7 +323,7 @@ def fail(*args):
     raise RuntimeError("injected")
 hook = sys.modules.get("_demarc.hooks.threads")
 if hook is not None:
-    hook._hand = hook._take = fail
+    hook._hand = hook._take = hook._lend = fail
 """
     show = "\nprint([client.get('/%d' % n).text for n in range(5, 8)])\n"
     code = WORKER.replace("client = TestClient", break_it + "client = TestClient")

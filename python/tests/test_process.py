@@ -195,6 +195,18 @@ def test_hooks_can_be_left_out(collector):
     assert collector.stats[-1]["hooks"]["asgi"] == "on" and collector.stats[-1]["hooks"]["wsgi"] == "off"
 
 
+def test_cache_libraries_without_a_hook_are_named(collector, tmp_path):
+    """Those that were imported from where libraries lie; a module of the service's own may have such a name, too."""
+    site = tmp_path / "site-packages"
+    site.mkdir()
+    for folder, name in ((site, "diskcache"), (site, "pylibmc"), (tmp_path, "lru")):
+        (folder / (name + ".py")).write_text("")
+    collector.run("import sys; sys.path.insert(0, '.'); import diskcache, lru", cwd=tmp_path, PYTHONPATH=str(site))
+    hooks = collector.stats[-1]["hooks"]
+    assert {name for name, said in hooks.items() if said == "unobserved"} == {"diskcache"}
+    assert hooks["redis"] == "waiting"
+
+
 def test_another_sitecustomize_still_runs(collector, tmp_path):
     (tmp_path / "sitecustomize.py").write_text("import builtins; builtins.mine = __name__")
     p = collector.run("import sitecustomize, sys; print(mine, sitecustomize.__file__); import _demarc.core as c;"
@@ -249,6 +261,27 @@ FALLS = """
 end = time.time() + 60  # the sender may have to wait for its turn on a busy machine
 while core.state.rate == 1 and time.time() < end: get("/%d" % (time.time_ns() % 5000))
 """
+
+
+ALONE = """
+import sqlite3, sys, time
+from _demarc import core
+db = sqlite3.connect(":memory:")
+while core.state.rate == 1: time.sleep(0.01)
+if sys.argv[1:]:
+    core.current.set(core.Ctx(None, None, False))  # as in a thread that outlived its request
+for i in range(100):
+    db.execute("select 1 as c%d" % i).fetchall()
+"""
+
+
+def test_what_no_request_asks_is_sampled_by_what_it_asks_also_in_a_thread_that_outlived_one(collector):
+    collector.answer = {"wire": 1, "ok": True, "recording": True, "rate": 0.5}
+    collector.run(ALONE, config={"max_rate": 0})
+    none = [e["text"] for e in collector.of("query")]
+    collector.run(ALONE, "outlived", config={"max_rate": 0})
+    outlived = [e["text"] for e in collector.of("query")][len(none) :]
+    assert none == outlived and 10 < len(none) < 90
 
 
 def test_a_rate_that_nothing_here_raises_is_the_collectors(collector):

@@ -1,10 +1,14 @@
 """The list of hooks: which module each waits for and which function patches it. A hook's file is only loaded when its
-module is imported by the service.
+module is imported by the service. At the end, the caches that no hook is for.
 
 A hook MUST call the original exactly once with the arguments it was given, return or raise what it gave, catch every
 failure of its own (core.failed(NAME) in the except clause), ask core.state.on first and do nothing else when it is
 false, and keep nothing that grows.
 """
+
+import sys
+
+from _demarc import core
 
 HOOKS = (
     # (name of the hook, module it waits for, file in this folder, function called with the module)
@@ -52,6 +56,7 @@ HOOKS = (
     ("redis", "redis.commands.core", "cache_redis", "patch_scripts"),
     ("django_cache", "django.core.cache.backends.base", "cache_django", "patch"),
     ("functools", "functools", "cache_functools", "patch"),
+    ("async_lru", "async_lru", "cache_async_lru", "patch"),
     ("cachetools", "cachetools", "cache_cachetools", "patch"),
     ("pymemcache", "pymemcache.client.base", "cache_pymemcache", "patch"),
     # Libraries above them.
@@ -77,3 +82,24 @@ HOOKS = (
     ("rq", "rq.job", "jobs_rq", "patch_job"),
     ("rq", "rq.worker", "jobs_rq", "patch_worker"),
 )
+
+# Libraries that keep entries and have no hook, by the modules that stand for them. Left out are those above a client
+# that is observed (walrus, redis_cache) and those that are commonly imported for something else (joblib).
+UNOBSERVED = (
+    "aiomcache", "aioredis", "beaker.cache", "bmemcached", "cacheout", "coredis", "diskcache", "emcache",
+    "expiringdict", "glide", "hishel", "lru", "memcache", "memoization", "methodtools", "pylibmc", "requests_cache",
+    "theine", "valkey",
+)
+
+
+def unobserved():
+    """Which of them the process has imported, in the form of hooks' states: {"diskcache": "unobserved"}."""
+    found = {}
+    for name in UNOBSERVED:
+        try:
+            file = getattr(sys.modules.get(name), "__file__", None)
+            if type(file) is str and core.is_library(file):  # no module of the service's own with such a name
+                found[name.partition(".")[0]] = "unobserved"
+        except Exception:
+            core.failed("transport")
+    return found

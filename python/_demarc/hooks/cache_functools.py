@@ -65,7 +65,8 @@ def _service(frame):
         return False
 
 
-def _secret_places(fn):
+def secret_places(fn):
+    """For each positional parameter of a function whether its name is that of a secret; nothing where none is."""
     c = getattr(fn, "__code__", None)
     if c is None:
         return ()
@@ -77,8 +78,8 @@ def observe(fn, make):
     """The cache that make(function) puts around fn, observed."""
     name = "%s.%s" % (getattr(fn, "__module__", "?"), getattr(fn, "__qualname__", type(fn).__qualname__))
     store = text("functools:" + name)
-    named = name in _named()
-    secret = _secret_places(fn)
+    is_named = name in named()
+    secret = secret_places(fn)
 
     def inner(*args, **kwargs):
         if not state.on or NAME in state.disabled:
@@ -113,7 +114,7 @@ def observe(fn, make):
     counted = _Counted(store, cached.cache_info)
 
     def wrapper(*args, **kwargs):
-        if (budget.hits <= 0 and not named) or not state.on:
+        if (budget.hits <= 0 and not is_named) or not state.on:
             return cached(*args, **kwargs)
         before = _thread.misses
         value = cached(*args, **kwargs)
@@ -157,7 +158,8 @@ def observe(fn, make):
     return wrapper
 
 
-def _named():
+def named():
+    """The functions that the settings name."""
     return {f.replace(":", ".") for f in state.config.functions} if state.config is not None else ()
 
 

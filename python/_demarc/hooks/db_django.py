@@ -1,10 +1,12 @@
 """Django's connections: one query event for each statement of a cursor, sync and under async views, on every backend.
 
 The innermost methods of Django's cursor are wrapped, inside the service's own execute wrappers and the debug log.
+Such a wrapper stands between a statement and the line that asked for it, which is looked for outside of all of them.
 Drivers' hooks leave Django's connections alone.
 """
 
 import functools
+import sys
 
 from _demarc import db, results
 from _demarc.core import failed, now, state
@@ -12,6 +14,10 @@ from _demarc.core import failed, now, state
 NAME = "django_db"
 _PROBES = {"sqlite3": db.probe_sqlite, "psycopg2": db.probe_psycopg2, "psycopg": db.probe_psycopg3}
 _NAMES = {"oracle": "oracle", "mysql": "mysql", "sqlite": "sqlite", "postgresql": "postgresql"}
+_DEPTH = 4  # frames from core.code to the one that called the hook
+_FRAMES = 100  # that are looked at for the end of the service's wrappers
+
+_with_wrappers = None  # the code of Django's method that calls the service's wrappers around a statement
 
 
 def _conn_of(wrapper):
@@ -39,7 +45,19 @@ def _role(wrapper):
     return role or ("replica" if settings.get("TEST", {}).get("MIRROR") else None)
 
 
-def _record(cursor, start, statement, params, error, many=None):
+def _past_wrappers():
+    """Frames from core.code to the first outside of the service's wrappers around the statement that _record is for."""
+    f = sys._getframe(3)  # which called the hook
+    for n in range(_FRAMES):
+        if f is None:
+            break
+        if f.f_code is _with_wrappers:
+            return _DEPTH + n + 1
+        f = f.f_back
+    return _DEPTH
+
+
+def _record(cursor, start, statement, params, error, many=None, wrapped=True):
     end = now()
     try:
         if NAME in state.disabled or type(error).__name__ == "TransactionManagementError":
@@ -51,7 +69,8 @@ def _record(cursor, start, statement, params, error, many=None):
             rows = cursor.cursor.rowcount
             if conn.probe is db.probe_sqlite and rows is not None and rows >= 0 and cursor.cursor.description:
                 rows = None  # RETURNING: counted by SQLite only as the rows are fetched
-        event = db.query(conn, wrapper.connection, start, end, statement, params, rows, error, many)
+        depth = _past_wrappers() if wrapped and wrapper.execute_wrappers else _DEPTH
+        event = db.query(conn, wrapper.connection, start, end, statement, params, rows, error, many, None, depth)
         if event is not None and getattr(cursor.cursor, "name", None) is None:
             cursor.__dict__["_demarc_rows"] = event
     except Exception:
@@ -145,7 +164,7 @@ def _callproc(original):
             raise
         finally:
             marks = ",".join(["%s"] * len(params or ()))
-            _record(self, start, "SELECT * FROM %s(%s)" % (procname, marks), params, error)
+            _record(self, start, "SELECT * FROM %s(%s)" % (procname, marks), params, error, wrapped=False)
             error = None
 
     return callproc
@@ -189,6 +208,8 @@ def _wrap(cls, name, wrapper):
 
 def patch_utils(module):
     """Hooks the cursor. The module is django.db.backends.utils."""
+    global _with_wrappers
+    _with_wrappers = getattr(getattr(module.CursorWrapper, "_execute_with_wrappers", None), "__code__", None)
     _wrap(module.CursorWrapper, "_execute", _execute)
     _wrap(module.CursorWrapper, "_executemany", _executemany)
     _wrap(module.CursorWrapper, "callproc", _callproc)

@@ -71,7 +71,7 @@ def _observed(fn):
     def end(begun, start, args, kwargs, result, error):
         stop = now()
         ctx, inner, _ = begun
-        if state.sampling and not ctx.keep and ctx is not core.NOBODY:
+        if state.sampling and not ctx.keep and ctx.trace is not None:
             core.sampled_out()
             return
         shown, joined = _arguments(names, defaults, method, args, kwargs)
