@@ -331,8 +331,8 @@ def argument(v):
 
 
 def call_key(args, kwargs, secret=()):
-    """The key of a call: its arguments, joined by a stroke; () without any. secret: names of parameters by place whose values are never
-    shown (an empty name shows it)."""
+    """The key of a call: its arguments, joined by a stroke, or () where there are none. secret: names of parameters by
+    place whose values are never shown (an empty name shows it)."""
     out = []
     for i, v in enumerate(args[:KEY_PARTS]):
         shown = argument(v)

@@ -12,7 +12,7 @@ Bounds: those of caches.py; of a local store's hits beyond the budget only their
 import functools
 import inspect
 
-from _demarc import caches, hashing
+from _demarc import caches, hashing, redact
 from _demarc.caches import CANONICAL, DELETE, GET, LOCAL, NOTHING, RAW, SHARED, Counted, Outer, budget, outer
 from _demarc.core import code, failed, now, state, text
 from _demarc.db import asked
@@ -25,11 +25,11 @@ _counted = {}  # store -> hits that were not recorded in full
 class Did:
     """What a call did: an operation on a key, on the keys of a tag, or on those of a pattern."""
 
-    __slots__ = ("op", "key", "hit", "value", "ttl", "removed", "tags", "tag", "pattern", "digest")
+    __slots__ = ("op", "key", "hit", "value", "ttl", "removed", "tags", "tag", "pattern", "digest", "of")
 
     def __init__(
         self, op, key=None, hit=None, value=NOTHING, ttl=None, removed=None, tags=None, tag=None, pattern=None,
-        digest=None,
+        digest=None, of=None,
     ):  # fmt: skip
         self.op = op
         self.key = key
@@ -41,6 +41,11 @@ class Did:
         self.tag = tag
         self.pattern = pattern
         self.digest = digest  # of the value, where it is known already
+        self.of = of  # the function that the key, which shows nothing but a hash, is of
+
+    def shown(self, key):
+        """How the key is told: as it is, or as the function and a hash of the key."""
+        return key if self.of is None else "%s|%s" % (self.of, redact.hidden(key))
 
 
 def milliseconds(seconds):
@@ -74,6 +79,7 @@ def tell(slot, place, dids, start, error=None):
             problem = problem or below[0][4]
             if did.key is None and removed is not None and problem is None:
                 removed = _removed(below)  # what the library does to the keys it found
+        key = did.shown(key)
         if layer is LOCAL and did.op == GET and did.hit:
             _hit(where, key, s, did, line)
             continue
@@ -182,7 +188,7 @@ class _Told:
                         note(token)
                     else:
                         line = code(3) or asked.get()
-                        caches.record(GET, LOCAL, token, did.key, start, now(), False, line=line)
+                        caches.record(GET, LOCAL, token, did.shown(did.key), start, now(), False, line=line)
         except Exception:
             failed(self.hook)
 

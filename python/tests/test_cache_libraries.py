@@ -271,6 +271,10 @@ def test_flask_caching(collector, tmp_path, redis_url, backend):
     assert [(e["op"], e.get("hit")) for e in page] == [("get", False), ("set", None), ("get", True)]
     assert page[1]["value_hash"] == page[2]["value_hash"] and page[1]["ttl_ms"] == 60_000 and "fill_start" in page[1]
     assert brief(events)[-1][0] == "clear"
+    memoized = [e for e in events if (e.get("key") or "").startswith("service.twice|~")]
+    assert [(e["op"], e.get("hit", e.get("removed"))) for e in memoized] == [
+        ("get", False), ("set", None), ("get", True), ("delete", 1)]
+    assert len({e["key"] for e in memoized}) == 1
 
 
 @pytest.mark.parametrize("backend", ["memory", "redis"])

@@ -62,6 +62,7 @@ HOOKS = (
     # Libraries above them.
     ("aiocache", "aiocache.base", "cache_aiocache", "patch"),
     ("cachelib", "cachelib.base", "cache_cachelib", "patch"),
+    ("cachelib", "flask_caching", "cache_cachelib", "patch_flask_caching"),
     ("cachalot", "cachalot.utils", "cache_cachalot", "patch_utils"),
     ("cachalot", "cachalot.monkey_patch", "cache_cachalot", "patch_monkey"),
     ("cacheops", "cacheops.redis", "cache_cacheops", "patch_redis"),

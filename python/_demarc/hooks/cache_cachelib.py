@@ -2,15 +2,23 @@
 
 The methods that a backend class defines are observed when the class is made, so that Flask-Caching's own classes and
 those of a service are seen, too. A response that a view returned is hashed as its status, its headers and its body.
+What Flask-Caching memoizes it keeps under a hash of the function and its arguments: such a key is told with the name of
+the function, if it was made in this process.
+
+Bounds: the names of FUNCTIONS keys are remembered, and then forgotten all at once.
 """
 
+import functools
 import inspect
 
-from _demarc.caches import CLEAR, DELETE, GET, SET, SHARED, Counted, plain
-from _demarc.core import failed, text
+from _demarc.caches import CLEAR, DELETE, GET, NOTHING, SET, SHARED, Counted, plain
+from _demarc.core import failed, state, text
 from _demarc.libraries import Did, argument, milliseconds, named, wrap
 
 NAME = "cachelib"
+FUNCTIONS = 20_000
+
+_of = {}  # key -> name of the memoized function that it is of
 
 
 def _place(cache):
@@ -30,34 +38,39 @@ def _ttl(cache, timeout):
     return milliseconds(timeout)
 
 
+def _key(op, key, hit=None, value=NOTHING, ttl=None, removed=None):
+    key = str(key)
+    return Did(op, key, hit, value, ttl, removed, of=_of.get(key))
+
+
 def _did_get(cache, args, kwargs, result, error):
-    return [Did(GET, str(argument(args, kwargs, 0, "key")), result is not None, plain(result))]
+    return [_key(GET, argument(args, kwargs, 0, "key"), result is not None, plain(result))]
 
 
 def _did_get_many(cache, args, kwargs, result, error):
     if error is not None:
-        return [Did(GET, str(k)) for k in args]
-    return [Did(GET, str(k), v is not None, plain(v)) for k, v in zip(args, result)]
+        return [_key(GET, k) for k in args]
+    return [_key(GET, k, v is not None, plain(v)) for k, v in zip(args, result)]
 
 
 def _did_set(cache, args, kwargs, result, error):
     if not result and error is None:
         return []
     key, value = argument(args, kwargs, 0, "key"), argument(args, kwargs, 1, "value")
-    return [Did(SET, str(key), value=plain(value), ttl=_ttl(cache, argument(args, kwargs, 2, "timeout")))]
+    return [_key(SET, key, value=plain(value), ttl=_ttl(cache, argument(args, kwargs, 2, "timeout")))]
 
 
 def _did_set_many(cache, args, kwargs, result, error):
     ttl = _ttl(cache, argument(args, kwargs, 1, "timeout"))
-    return [Did(SET, str(k), value=plain(v), ttl=ttl) for k, v in argument(args, kwargs, 0, "mapping").items()]
+    return [_key(SET, k, value=plain(v), ttl=ttl) for k, v in argument(args, kwargs, 0, "mapping").items()]
 
 
 def _did_delete(cache, args, kwargs, result, error):
-    return [Did(DELETE, str(argument(args, kwargs, 0, "key")), removed=int(bool(result)))]
+    return [_key(DELETE, argument(args, kwargs, 0, "key"), removed=int(bool(result)))]
 
 
 def _did_delete_many(cache, args, kwargs, result, error):
-    return [Did(DELETE, str(k)) for k in args]
+    return [_key(DELETE, k) for k in args]
 
 
 def _did_has(cache, args, kwargs, result, error):
@@ -65,7 +78,7 @@ def _did_has(cache, args, kwargs, result, error):
 
 
 def _did_inc(cache, args, kwargs, result, error):
-    return [Did(SET, str(argument(args, kwargs, 0, "key")), value=Counted(result))]
+    return [_key(SET, argument(args, kwargs, 0, "key"), value=Counted(result))]
 
 
 def _did_clear(cache, args, kwargs, result, error):
@@ -100,3 +113,28 @@ def patch(module):
     base.__init_subclass__ = classmethod(__init_subclass__)
     for method in ("get_many", "set_many", "delete_many", "inc", "dec"):  # what few backends define
         wrap(base, method, NAME, _METHODS[method], _place)
+
+
+def patch_flask_caching(module):
+    """Learns which function the key of a memoized call is of. The module is flask_caching."""
+    make_maker = module.Cache._memoize_make_cache_key
+
+    @functools.wraps(make_maker)
+    def _memoize_make_cache_key(self, *args, **kwargs):
+        make = make_maker(self, *args, **kwargs)
+
+        @functools.wraps(make)
+        def make_cache_key(f, *args, **kwargs):
+            key = make(f, *args, **kwargs)
+            if state.on:
+                try:
+                    if len(_of) >= FUNCTIONS:
+                        _of.clear()
+                    _of[key] = "%s.%s" % (f.__module__, f.__qualname__) if callable(f) else str(f)
+                except Exception:
+                    failed(NAME)
+            return key
+
+        return make_cache_key
+
+    module.Cache._memoize_make_cache_key = _memoize_make_cache_key
