@@ -120,8 +120,13 @@ func (r *Record) FromFinding(f *stale.Finding, capture string) {
 	command := "demarc explain " + f.ID + " " + ShellQuote(capture) + " --json"
 	r.Baseline.Figures = append(r.Baseline.Figures, Figure{Metric: "stale_reads", Of: of, Value: float64(f.StaleReads), Command: command},
 		Figure{Metric: "max_staleness_ms", Of: of, Value: f.MaxStalenessMs, Command: command})
-	r.expect("stale_reads == 0")
-	r.expect("leaks == 0")
+	for _, metric := range []string{"stale_reads", "leaks"} {
+		if f.Family == "" {
+			r.expect(metric + " == 0")
+		} else {
+			r.expect(fmt.Sprintf("%s of family %s == 0", metric, strconv.Quote(f.Family)))
+		}
+	}
 }
 
 // causeOf says in one text why a finding's reads were stale, or what is missing to tell.

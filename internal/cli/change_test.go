@@ -290,7 +290,7 @@ func TestChangeFromFinding(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{"finding: " + id, "topic: Stale reads of article:{}", "forgot", "PATCH /articles/{id}", "metric: stale_reads", "value: 3", "command: demarc explain " + id + " " + dir,
-		"stale_reads == 0", "leaks == 0", "id: lint"} {
+		`stale_reads of family "article:{}" == 0`, `leaks of family "article:{}" == 0`, "id: lint"} {
 		if !strings.Contains(string(record), want) {
 			t.Errorf("%q is missing in\n%s", want, record)
 		}

@@ -67,7 +67,8 @@ func newImportCommand() *cobra.Command {
 			"  demarc import access.log.1.gz access.log --route '/articles/{slug}' -o captures/nginx\n  demarc import shop.har --host shop.example\n" +
 			"  docker logs -t shop | demarc import -\n  demarc export captures/monday | demarc import - -o captures/again",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if output == "" {
+			wanted := output != ""
+			if !wanted {
 				output = capture.NewPath(capture.Root, service, time.Now())
 			}
 			if keys != "clear" && keys != "hashed" {
@@ -81,7 +82,7 @@ func newImportCommand() *cobra.Command {
 					return usageError(cmd, "--route "+err.Error())
 				}
 			}
-			im := &importing{cmd: cmd, strict: strict, keys: keys, format: importer.Form(format), routes: routes, host: host, summary: importSummary{Schema: "demarc.import/1", Capture: output}}
+			im := &importing{cmd: cmd, strict: strict, keys: keys, format: importer.Form(format), routes: routes, host: host, named: wanted, summary: importSummary{Schema: "demarc.import/1", Capture: output}}
 			if err := im.run(cmd.Context(), args, service); err != nil {
 				return named(cmd, err)
 			}
@@ -124,6 +125,7 @@ type importing struct {
 	format  importer.Form // "": told by how each file begins
 	routes  []string
 	host    string
+	named   bool // where the capture goes
 	summary importSummary
 }
 
@@ -203,6 +205,11 @@ func (im *importing) read(ctx context.Context, w *capture.Writer, files []string
 	bad := im.summary.BadLines
 	if bad > maxBadLines {
 		fmt.Fprintf(stderr, "… and %d other bad lines\n", bad-maxBadLines)
+	}
+	if im.summary.Events == 0 && !im.named { // it would be taken for the newest one
+
+		return &fault.Error{What: "cannot import " + strings.Join(files, ", "), Cause: fmt.Errorf("no event was read, and %d bad lines", bad),
+			Expected: "what docs/import.md describes", Retry: fault.RetryUseless, Try: "--format, if it is told wrongly what the file holds"}
 	}
 	if bad > 0 && im.strict {
 		return &fault.Error{What: "cannot import " + strings.Join(files, ", "), Cause: fmt.Errorf("%d bad lines, and --strict was given", bad),

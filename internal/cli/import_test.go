@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/demarc-dev/demarc/internal/capture"
 	"github.com/demarc-dev/demarc/internal/fault"
 )
 
@@ -122,6 +123,13 @@ func TestImportBadLines(t *testing.T) {
 		t.Errorf("exit code %d, said %q", code, talk)
 	}
 	onlyThese(t, "bad.jsonl", "c", "many", "many.jsonl")
+	// Under a name of its own it would be taken for the newest capture.
+	if code, _, talk = command(t, "", "import", many); code != fault.ExitFailed || !strings.Contains(talk, "no event was read, and 33 bad lines") {
+		t.Errorf("exit code %d, said %q", code, talk)
+	}
+	if list, _ := filepath.Glob(filepath.Join(capture.Root, "*")); len(list) > 0 {
+		t.Errorf("there is %q", list)
+	}
 }
 
 // onlyThese checks what is in the working directory.

@@ -82,7 +82,7 @@ func (f *Forecast) Report() *Report {
 	for _, c := range list {
 		rep.Boundaries = append(rep.Boundaries, l.boundary(c, all))
 	}
-	rep.Start = start(rep, list)
+	rep.Start = start(rep, list, l.seen.requests)
 	return rep
 }
 
@@ -322,8 +322,11 @@ func (l *log) total() int64 {
 }
 
 // start is the last line: with which boundary to begin.
-func start(rep *Report, list []*candidate) string {
+func start(rep *Report, list []*candidate, requests int64) string {
 	if len(list) == 0 {
+		if requests > 0 {
+			return "Nothing to start with: of the requests that were recorded none is of what was asked for."
+		}
 		return "Nothing to start with: no request was recorded."
 	}
 	if c := list[0]; c.verdict == Cache {
