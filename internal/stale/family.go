@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// Families are keys of one shape: split at ":", "/" and "|", segments that are numbers, UUIDs or hashes become {}. A
+// Families are keys of one shape: split at ":", "/" and "|", segments that are numbers, UUIDs or hashes become {}, and behind
+// "|" all that hold a digit. A
 // segment that takes more than manyValues values in its place, with the same separator after it, becomes {} too; what was
 // counted apart until then is added up. The trees of segments have at most maxNodes nodes; beyond, new segments are {}.
 //
@@ -63,46 +64,53 @@ type family struct {
 	drops   map[string]*drops // what writers of a table do to it, by table
 	jobs    map[string]bool   // names of jobs that dropped keys of it
 	factor  factor
-	alone   map[uint64]outcome // by the kind of a write
+	kinds   map[uint64]outcome // by the kind of a write
 }
 
-// outcome counts what fills found after writes of one kind to a row that the entry before had read, and of no other: the
-// value from before them, or another one.
+// outcome counts what fills found after writes of one kind to a row that the entry before had read: the value from before
+// them, be it that others came as well, or another one, where no other kind came.
 type outcome struct{ same, differ int32 }
 
 const maxKinds = 256 // whose outcomes one family counts
 
-// learn takes a fill after writes of one kind as evidence of what they do to the family.
+// learn takes a fill after writes as evidence of what they do to the family.
 func (f *family) learn(old, n *entry) {
-	if old.susp == nil || len(old.susp.ws) == 0 || old.susp.full || old.inherit || n.inherit || !same(old, n) && !differ(old, n) || old.elsewhere(n) {
+	if old.susp == nil || old.inherit || n.inherit || n.pos == 0 || old.elsewhere(n) {
 		return
 	}
-	w := old.susp.ws[0].w
-	for _, x := range old.susp.ws {
-		if x.lapse != lapseWrite || x.level != levelRow || x.cols != colsYes || n.pos == 0 || x.w.end > n.pos || !x.w.like(w) {
+	alike := same(old, n)
+	if !alike && (!differ(old, n) || old.susp.full) {
+		return
+	}
+	for i, x := range old.susp.ws {
+		sure := x.lapse == lapseWrite && x.level == levelRow && x.cols == colsYes && x.w.end <= n.pos
+		switch {
+		case !alike && (!sure || !x.w.like(old.susp.ws[0].w)):
 			return
+		case alike && sure && !slices.ContainsFunc(old.susp.ws[:i], func(y suspect) bool { return y.w.like(x.w) }):
+			f.count(x.w.kind(), outcome{same: 1})
 		}
 	}
-	kind := w.kind()
-	o, ok := f.alone[kind]
-	if !ok && len(f.alone) >= maxKinds {
+	if !alike && len(old.susp.ws) > 0 {
+		f.count(old.susp.ws[0].w.kind(), outcome{differ: 1})
+	}
+}
+
+func (f *family) count(kind uint64, o outcome) {
+	mine, ok := f.kinds[kind]
+	if !ok && len(f.kinds) >= maxKinds {
 		return
 	}
-	if f.alone == nil {
-		f.alone = map[uint64]outcome{}
+	if f.kinds == nil {
+		f.kinds = map[uint64]outcome{}
 	}
-	if same(old, n) {
-		o.same++
-	} else {
-		o.differ++
-	}
-	f.alone[kind] = o
+	f.kinds[kind] = outcome{mine.same + o.same, mine.differ + o.differ}
 }
 
 // harmless says whether writes of a kind were seen to leave the values of the family as they are, and never otherwise:
 // many statements read columns that nothing is made of.
 func (f *family) harmless(w *write) bool {
-	o := f.alone[w.kind()]
+	o := f.kinds[w.kind()]
 	return o.same > 0 && o.differ == 0
 }
 
@@ -147,22 +155,22 @@ func edge(at string) (sep, seg string) {
 
 // named says whether a key names something before its last segment.
 func named(key string) bool {
-	for rest := key; ; {
+	for rest, before := key, ""; ; {
 		i := strings.IndexAny(rest, ":/|")
 		if i < 0 {
 			return false
 		}
-		if seg := rest[:i]; seg != "" && !variable(seg) {
+		if seg := rest[:i]; seg != "" && !value(before, seg) {
 			return true
 		}
-		rest = rest[i+1:]
+		rest, before = rest[i+1:], rest[i:i+1]
 	}
 }
 
 // shown is a segment as it stands in a shape.
-func shown(seg string) string {
+func shown(before, seg string) string {
 	switch {
-	case variable(seg) || len(seg) > 256:
+	case value(before, seg) || len(seg) > 256:
 		return "{}"
 	case len(seg) > len("~0123456789abcdef"): // the shortest hash, and something beside it
 		return inner.ReplaceAllString(seg, "{}")
@@ -187,15 +195,15 @@ func (fs *families) of(st *store, key string) *family {
 	t := fs.treeOf(st, key)
 	n := &t.node
 	shape := make([]byte, 0, 96)
-	for count, rest := 0, key; ; count++ {
+	for count, rest, before := 0, key, ""; ; count++ {
 		seg, sep := firstSegment(rest, count)
 		var at string
-		n, at = fs.kid(t, n, sep, shown(seg))
+		n, at = fs.kid(t, n, sep, shown(before, seg))
 		shape = append(append(shape, at...), sep...)
 		if sep == "" {
 			break
 		}
-		rest = rest[len(seg)+1:]
+		rest, before = rest[len(seg)+1:], sep
 	}
 	if n.fam == nil {
 		n.fam = fs.make(t, string(shape))
@@ -407,15 +415,8 @@ func (f *family) add(o *family) {
 		}
 	}
 	f.factor.add(&o.factor)
-	for kind, x := range o.alone {
-		mine, ok := f.alone[kind]
-		if !ok && len(f.alone) >= maxKinds {
-			continue
-		}
-		if f.alone == nil {
-			f.alone = map[uint64]outcome{}
-		}
-		f.alone[kind] = outcome{mine.same + x.same, mine.differ + x.differ}
+	for kind, x := range o.kinds {
+		f.count(kind, x)
 	}
 }
 

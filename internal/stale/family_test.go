@@ -52,3 +52,18 @@ func TestLabels(t *testing.T) {
 		}
 	}
 }
+
+func TestArgumentsOfFunctions(t *testing.T) {
+	for key, want := range map[string]string{
+		"shop.caches:detail|p-3":              "shop.caches:detail|{}",
+		"shop.caches:detail|v2|p-3":           "shop.caches:detail|v2|{}",
+		"shop.caches:detail|en|x=1":           "shop.caches:detail|en|{}",
+		"shop.caches:detail|hello":            "shop.caches:detail|hello",
+		"shop:p-3:detail":                     "shop:p-3:detail",
+		"shop.caches.twice|~0011223344556677": "shop.caches.twice|{}",
+	} {
+		if _, got := Shape("redis://h/0", key); got != want {
+			t.Errorf("%s: %s, want %s", key, got, want)
+		}
+	}
+}

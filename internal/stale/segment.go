@@ -43,6 +43,18 @@ func variable(s string) bool {
 	return uuid(s)
 }
 
+// value says whether a segment is a value, by itself or by the separator before it: behind a stroke, by which recorders and
+// libraries divide a function from its arguments, all that holds a digit is, but for versions such as v2.
+func value(before, seg string) bool {
+	if variable(seg) {
+		return true
+	}
+	if before != "|" || len(seg) == 2 && seg[0] == 'v' {
+		return false
+	}
+	return strings.ContainsAny(seg, "0123456789")
+}
+
 func uuid(s string) bool {
 	if len(s) != 36 {
 		return false
@@ -72,17 +84,17 @@ func firstSegment(rest string, count int) (seg, sep string) {
 // variables are the parts of a key that its family shows as {}, in order, and the words of the rest.
 func (fs *families) variables(st *store, key string) (parts []string, words []string) {
 	n := &fs.treeOf(st, key).node
-	for count, rest := 0, key; ; count++ {
+	for count, rest, before := 0, key, ""; ; count++ {
 		seg, sep := firstSegment(rest, count)
 		folded := n != nil && n.open&sepBit(sep) != 0
 		if n != nil {
 			at := sep + inner.ReplaceAllString(seg, "{}")
-			if folded || variable(seg) {
+			if folded || value(before, seg) {
 				at = sep + "{}"
 			}
 			n = n.kids[at]
 		}
-		if variable(seg) || folded {
+		if value(before, seg) || folded {
 			parts = append(parts, strings.Trim(seg, `'"`))
 		} else {
 			parts = append(parts, inner.FindAllString(seg, -1)...)
@@ -93,6 +105,6 @@ func (fs *families) variables(st *store, key string) (parts []string, words []st
 		if sep == "" {
 			return parts, words
 		}
-		rest = rest[len(seg)+1:]
+		rest, before = rest[len(seg)+1:], sep
 	}
 }

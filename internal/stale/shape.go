@@ -7,13 +7,13 @@ import "strings"
 // values is {} in the name of a family, too; that is known of many keys, and not of one.
 func Shape(store, key string) (of, shape string) {
 	b := make([]byte, 0, 96)
-	for count, rest := 0, key; ; count++ {
+	for count, rest, before := 0, key, ""; ; count++ {
 		seg, sep := firstSegment(rest, count)
-		b = append(append(b, shown(seg)...), sep...)
+		b = append(append(b, shown(before, seg)...), sep...)
 		if sep == "" {
 			break
 		}
-		rest = rest[len(seg)+1:]
+		rest, before = rest[len(seg)+1:], sep
 	}
 	if !named(key) {
 		of = label(store)
