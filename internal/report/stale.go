@@ -275,7 +275,7 @@ func staleFacts(st *stale.Report) []string {
 		integer(c.Dropped) + " events dropped",
 	}
 	if c.Unconfirmed > 0 {
-		facts = append(facts, integer(c.Unconfirmed)+" hits after a possible write whose entry was never filled again")
+		facts = append(facts, integer(c.Unconfirmed)+" hits after a write that may have been meant, which no later fill confirms")
 	}
 	if c.Overflow > 0 {
 		facts = append(facts, integer(c.Overflow)+" writes that may have touched an entry were not compared with it, for there were many before them")

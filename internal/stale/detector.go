@@ -160,6 +160,7 @@ type Detector struct {
 	fillsWithReads int64
 	writesJoined   int64
 	unsure         int64
+	excused        int64 // hits after writes that accuse held nothing against, for another may explain the refill
 }
 
 // New returns a Detector that has seen nothing.

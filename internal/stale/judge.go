@@ -110,6 +110,9 @@ func (d *Detector) refill(k *key, old, n *entry, r *rec, fill bool) {
 // blameWrite finds the write that made an entry stale, and tells the story. It says whether any write could have.
 func (d *Detector) blameWrite(k *key, old, n *entry, r *rec) bool {
 	s := d.accuse(k, old)
+	if s == nil || s.hit.n == 0 {
+		d.unsure += d.excused
+	}
 	if s == nil {
 		return len(old.susp.ws) > 0
 	}
@@ -191,6 +194,13 @@ func (e *entry) known(by *del) bool {
 // first whose columns were read. nil where nothing can be held against any.
 func (d *Detector) accuse(k *key, old *entry) *story {
 	ws := d.accused[:0]
+	d.excused = 0
+	excuse := func(x suspect) bool {
+		if x.lapse == lapseWrite {
+			d.excused = max(d.excused, x.n)
+		}
+		return true
+	}
 	for _, x := range old.susp.ws {
 		if x.lapse == lapseInside && x.txn.state == txnCommitted || x.w.gone {
 			continue
@@ -209,7 +219,7 @@ func (d *Detector) accuse(k *key, old *entry) *story {
 	})
 	all := slices.Clone(ws)
 	if slices.ContainsFunc(ws, func(x suspect) bool { return x.level == levelRow }) {
-		ws = slices.DeleteFunc(ws, func(x suspect) bool { return x.level != levelRow })
+		ws = slices.DeleteFunc(ws, func(x suspect) bool { return x.level != levelRow && excuse(x) })
 	} else {
 		// Whoever wrote and dropped this very key knew that it depends on what was written, even if it was gone by then.
 		dels := k.droppedSince(old)
@@ -217,10 +227,10 @@ func (d *Detector) accuse(k *key, old *entry) *story {
 			return s.w.tr.traced() && slices.ContainsFunc(dels, func(x *del) bool { return x.tr.startedBy(s.w.tr) })
 		}
 		if slices.ContainsFunc(ws, belongs) {
-			ws = slices.DeleteFunc(ws, func(s suspect) bool { return !belongs(s) })
+			ws = slices.DeleteFunc(ws, func(s suspect) bool { return !belongs(s) && excuse(s) })
 		} else if slices.ContainsFunc(dels, old.known) {
 			// What explains that the next fill differs was dropped for, and is among the writes that were not noted.
-			ws = slices.DeleteFunc(ws, func(s suspect) bool { return s.lapse != lapseInside })
+			ws = slices.DeleteFunc(ws, func(s suspect) bool { return s.lapse != lapseInside && excuse(s) })
 			if len(ws) == 0 {
 				return nil
 			}
