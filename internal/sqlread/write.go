@@ -65,6 +65,9 @@ func (p *parser) insertSource(sc, u int32) {
 			use.Values = r.values
 		}
 	case p.acceptKw(kwSet):
+		if u >= 0 { // no database takes a list of columns before it
+			p.st.Tables[u].Written, p.st.Tables[u].Values = nil, nil
+		}
 		p.assignments(sc, u, false)
 	case p.peek().kw == kwWith || p.queryAhead(p.i):
 		first := len(p.scopes)
