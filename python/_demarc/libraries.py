@@ -11,6 +11,7 @@ Bounds: those of caches.py; of a local store's hits beyond the budget only their
 
 import functools
 import inspect
+import itertools
 
 from _demarc import caches, hashing, redact
 from _demarc.caches import CANONICAL, DELETE, GET, LOCAL, NOTHING, RAW, SHARED, Counted, Outer, budget, outer
@@ -19,7 +20,9 @@ from _demarc.db import asked
 
 STORES = 1_000
 
-_counted = {}  # store -> hits that were not recorded in full
+_counters = {}  # store -> counter of the hits that were not recorded in full
+_counted = {}  # store -> how many there were
+_told = {}  # store -> how many of them were told
 
 
 class Did:
@@ -127,17 +130,22 @@ def _hit(store, key, at, did, line):
 
 def note(store):
     """Counts a hit that is not recorded in full."""
-    if store in _counted or len(_counted) < STORES:
-        if not _counted:
+    counter = _counters.get(store)
+    if counter is None:
+        if len(_counters) >= STORES:
+            return
+        if not _counters:
             caches.counter(_count)
-        _counted[store] = _counted.get(store, 0) + 1
+        counter = _counters.setdefault(store, itertools.count(1))
+    _counted[store] = next(counter)  # one step, whatever other threads do meanwhile
 
 
 def _count(since, until):
     for store, n in list(_counted.items()):
-        if n:
-            _counted[store] -= n
-            caches.count(store, since, until, n)
+        new = n - _told.get(store, 0)
+        if new > 0:
+            _told[store] = n
+            caches.count(store, since, until, new)
 
 
 def wrap(cls, method, hook, did, place):

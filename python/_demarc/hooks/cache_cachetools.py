@@ -43,19 +43,20 @@ _inside = _Thread()
 class _Info:
     """What is known of one cache."""
 
-    __slots__ = ("store", "ref", "hits")
+    __slots__ = ("store", "ref", "hits", "told")
 
     def __init__(self, store):
         self.store = store
         self.ref = None
-        self.hits = 0  # not recorded in full
+        self.hits = 0  # not recorded in full; only grows, so that none is counted twice
+        self.told = 0  # of these
 
 
 def _count(since, until):
     for info in [*_infos.values(), *[_gone.popleft() for _ in range(len(_gone))]]:
-        n = info.hits
-        if n:
-            info.hits -= n
+        n = info.hits - info.told
+        if n > 0:
+            info.told += n
             caches.count(info.store, since, until, n)
 
 

@@ -29,7 +29,7 @@ _thread = _Thread()
 
 
 class _Counted:
-    """The hits of one cache: how many there were when they were last counted, and how many were recorded in full."""
+    """The hits of one cache: how many were recorded in full, and how many others were counted."""
 
     __slots__ = ("store", "info", "full", "seen", "__weakref__")
 
@@ -47,11 +47,12 @@ def _count(since, until):
         if c is None:
             gone = True
             continue
-        hits = c.info().hits
-        new, c.seen = hits - c.seen - c.full, hits
-        c.full = 0
-        if new > 0 and NAME not in state.disabled:
-            caches.count(c.store, since, until, new)
+        total = c.info().hits - c.full  # both only grow, so that nothing is counted twice
+        new = total - c.seen
+        if new > 0:
+            c.seen = total
+            if NAME not in state.disabled:
+                caches.count(c.store, since, until, new)
     if gone:
         _cached[:] = [r for r in _cached if r() is not None]
 
