@@ -207,7 +207,6 @@ func (im *importing) read(ctx context.Context, w *capture.Writer, files []string
 		fmt.Fprintf(stderr, "… and %d other bad lines\n", bad-maxBadLines)
 	}
 	if im.summary.Events == 0 && !im.named { // it would be taken for the newest one
-
 		return &fault.Error{What: "cannot import " + strings.Join(files, ", "), Cause: fmt.Errorf("no event was read, and %d bad lines", bad),
 			Expected: "what docs/import.md describes", Retry: fault.RetryUseless, Try: "--format, if it is told wrongly what the file holds"}
 	}

@@ -349,3 +349,15 @@ func (p *parser) names() []string {
 	p.acceptKind(tRParen)
 	return out
 }
+
+// plain says whether the tokens from one to another are a name with its qualifiers.
+func (p *parser) plain(from, to int) bool {
+	for i := from; i < to; i++ {
+		switch p.tok(i).kind {
+		case tWord, tQuoted, tDot, tStar:
+		default:
+			return false
+		}
+	}
+	return (to-from)%2 == 1
+}

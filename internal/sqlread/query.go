@@ -347,34 +347,6 @@ func (p *parser) joinOn(sc int32, kind joinKind, start, right int32) {
 	}
 }
 
-// plain says whether the tokens from one to another are a name with its qualifiers.
-func (p *parser) plain(from, to int) bool {
-	for i := from; i < to; i++ {
-		switch p.tok(i).kind {
-		case tWord, tQuoted, tDot, tStar:
-		default:
-			return false
-		}
-	}
-	return (to-from)%2 == 1
-}
-
-// joinUsing notes a column that both sides must have; with more than two tables the other one is not known.
-func (p *parser) joinUsing(sc int32, column string) {
-	s := p.scopes[sc]
-	known := s.count == 2
-	for i := s.first; i >= 0; i = p.items[i].next {
-		u := p.items[i].use
-		switch {
-		case u < 0:
-		case known || i == s.last:
-			p.addRef(ref{scope: sc, qualifier: p.items[i].alias, column: column, pred: -1})
-		default:
-			p.st.Tables[u].Partial = true
-		}
-	}
-}
-
 func (p *parser) fromItem(sc int32) {
 	for p.acceptKw(kwLateral) || p.is("only") && (isName(p.ahead(1)) || p.ahead(1).kind == tLParen) && p.accept("only") {
 	}

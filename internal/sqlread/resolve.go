@@ -200,3 +200,19 @@ func (p *parser) insertFromUnnest(t *Table, body int) {
 		t.Values = values
 	}
 }
+
+// joinUsing notes a column that both sides must have; with more than two tables the other one is not known.
+func (p *parser) joinUsing(sc int32, column string) {
+	s := p.scopes[sc]
+	known := s.count == 2
+	for i := s.first; i >= 0; i = p.items[i].next {
+		u := p.items[i].use
+		switch {
+		case u < 0:
+		case known || i == s.last:
+			p.addRef(ref{scope: sc, qualifier: p.items[i].alias, column: column, pred: -1})
+		default:
+			p.st.Tables[u].Partial = true
+		}
+	}
+}

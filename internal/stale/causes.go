@@ -162,20 +162,6 @@ func (d *Detector) decide(s *story, ask func(*family) *family) answer {
 	return a
 }
 
-// severalWriters says whether writes that may be to blame have different writers.
-func (s *story) severalWriters() bool {
-	return s.crowded || slices.ContainsFunc(s.also, func(x suspect) bool {
-		return x.w.code != s.hit.w.code || x.w.external != s.hit.w.external || routeOf(x.w) != routeOf(s.hit.w)
-	})
-}
-
-func routeOf(w *write) uint32 {
-	if w.external || w.tr == nil {
-		return 0
-	}
-	return w.tr.who.route
-}
-
 // old decides an entry that holds what was there before a write that its reads followed.
 func (s *story) old() answer {
 	switch s.role {
