@@ -9,8 +9,9 @@ requests, which ask for nothing and are not recorded: how long they take is the 
 time is shown once more as it is where a bare request takes REFERENCE microseconds, the scale on which the bounds were
 written: at most 25 a request, 10 an event. Of the slices, the half counts in which the bare request took least: where
 neighbours take the processor's caches, what is on adds grows by more than the bare request does. The bounds leave out
-the hashing of values: every other slice is measured without it, and without that of what statements read. The sender's
-thread is measured beside a service that answers without a pause (--steady seconds).
+the hashing of values: every other slice is measured without it, and without that of what statements read. What a
+request takes without its events is measured between them, while the machine has the same speed. The sender's thread is
+measured beside a service that answers without a pause (--steady seconds).
 Needs bin/demarc (make build); Redis is started from redis-server.
 """
 
@@ -59,7 +60,7 @@ def main() -> int:
             collector.terminate()
             collector.communicate()
     if args.json:
-        print(json.dumps({"schema": "demarc.bench.switch/3", "python": base.version, "reference_us": REFERENCE,
+        print(json.dumps({"schema": "demarc.bench.switch/4", "python": base.version, "reference_us": REFERENCE,
                           "rows": rows}))
     return 0
 
@@ -95,18 +96,22 @@ def row(service, workload, args):
     long = LONG if workload in ARTICLES else 1
     at_once = 1 if workload in ARTICLES else BLOCK
     service.ask(workload, WARM // long)
-    slices = {"pairs": [], "unhashed": []}
+    slices, own = {"pairs": [], "unhashed": []}, []
     for _ in range(args.slices):
         for how, found in slices.items():
             found.append(service.ask(workload, at_once, how, args.seconds * long))
+            if workload != "empty":
+                own.append(service.ask("empty", BLOCK, "pairs", args.seconds))
     bare, off, adds, off_parts, adds_parts, gc_off, gc_on = quieter(slices["pairs"])
     unhashed_parts = list(quieter(slices["unhashed"]))[4]
+    own_bare, _, own_adds, _, own_parts, *_ = quieter(own or slices["pairs"])
     sender, serving, rate = service.ask(workload, at_once, "steady", args.steady)
     # The two threads ran at the same time, so at the same speed.
     sender_parts = sender / serving * (off_parts + adds_parts)
     return {"workload": workload, "events": EVENTS[workload], "bare_us": bare, "off_us": off, "adds_us": adds,
             "sender_us": sender, "requests_per_s": rate, "service_scaled": adds_parts * REFERENCE,
             "unhashed_scaled": unhashed_parts * REFERENCE, "sender_scaled": sender_parts * REFERENCE,
+            "own": {"bare_us": own_bare, "adds_us": own_adds, "scaled": own_parts * REFERENCE},
             "gc_per_1000": {"off": gc_off, "on": gc_on}}
 
 
@@ -118,19 +123,21 @@ def quieter(slices):
 def finish(found, empty):
     """Adds what one event takes beside its request."""
     for part in ("service", "unhashed", "sender"):
-        own = empty[f"{part}_scaled"]
-        found[f"{part}_an_event"] = (found[f"{part}_scaled"] - own) / found["events"] if found["events"] else own
+        own = empty["sender_scaled"] if part == "sender" else found["own"]["scaled"]
+        took = found[f"{part}_scaled"]
+        found[f"{part}_an_event"] = (took - own) / found["events"] if found["events"] else took
     found["an_event_scaled"] = found["service_an_event"] + found["sender_an_event"]
     found["an_event_unhashed"] = found["unhashed_an_event"] + found["sender_an_event"]
     if found["workload"] in ARTICLES:
-        added = found["adds_us"] - empty["adds_us"] + found["sender_us"] - empty["sender_us"]
-        found["an_event_scaled_warm"] = added / empty["bare_us"] * REFERENCE / found["events"]
+        own = found["own"]
+        added = found["adds_us"] - own["adds_us"] + found["sender_us"] - empty["sender_us"]
+        found["an_event_scaled_warm"] = added / own["bare_us"] * REFERENCE / found["events"]
 
 
 def show(r):
     """Prints a row."""
     one = "an event" if r["events"] else "a request"
-    warm = f", on the first row's scale {r['an_event_scaled_warm']:.1f}" if "an_event_scaled_warm" in r else ""
+    warm = f", beside warm bare requests {r['an_event_scaled_warm']:.1f}" if "an_event_scaled_warm" in r else ""
     print(f"{r['workload']:10} bare {r['bare_us']:6.1f}  off {r['off_us']:6.1f}  on adds {r['adds_us']:5.1f}, sender "
           f"{r['sender_us']:4.1f} µs (at {r['requests_per_s']:.0f} requests/s)   where a bare request takes "
           f"{REFERENCE:.0f}: {r['an_event_scaled']:5.1f} µs {one} ({r['service_an_event']:.1f} and "

@@ -174,7 +174,6 @@ _greenlet = None
 # The ways through a library that `code` remembers: what was asked for -> (depth, frames to the end of the way, the code
 # there, its instruction, the line, or None where a greenlet ends).
 _ways = {}
-_FAR = 3  # frames that are sooner looked at than remembered
 
 
 def _prefixes():
@@ -263,21 +262,21 @@ def code(depth=2, asked=None):
     on the stack the answer is None. Code that SQLAlchemy runs in a greenlet is followed to the task that waits. depth:
     frames between this function and the first that is looked at, each of which costs as much as a small function.
 
-    asked: what the line is looked for, by which a long way through a library is remembered: where the same instruction
+    asked: what the line is looked for, by which the way through a library is remembered: where the same instruction
     of the same function stands at its end again, the frames between are taken for the ones that were looked at then.
     """
-    if asked is not None:
-        way = _ways.get(asked)
-        if way is not None and way[0] == depth:
+    if asked is not None and asked in _ways:
+        first, end, c, last, line = _ways[asked]
+        if first == depth:
             try:
-                f = _getframe(way[1])
+                f = _getframe(end)
+                if f.f_lasti == last and f.f_code is c:
+                    if line is not None:
+                        return line
+                    if f.f_back is None:
+                        return _waiting()
             except ValueError:  # the stack is shorter now
-                f = None
-            if f is not None and f.f_lasti == way[3] and f.f_code is way[2]:
-                if way[4] is not None:
-                    return way[4]
-                if f.f_back is None:
-                    return _waiting()
+                pass
     try:
         f = _getframe(depth)
     except ValueError:  # a thread that was started with the hooked function itself
@@ -289,21 +288,22 @@ def code(depth=2, asked=None):
             known = library[c.co_filename]
         except KeyError:
             known = _is_library(c.co_filename)
-        line = None
         if known is not True:
             line = _line_at(f, c, known)
-        if line is None:
-            last = f
-            f = f.f_back
-            if f is not None:
-                continue
-            f = last
-        if n > _FAR and asked is not None:
-            if len(_ways) >= _CACHE:
-                _ways.clear()
-            _ways[asked] = depth, depth + n, c, f.f_lasti, line
-        return line if line is not None else _waiting()
-    return None
+            if line is not None:
+                break
+        back = f.f_back
+        if back is None:
+            line = None
+            break
+        f = back
+    else:
+        return None
+    if n and asked is not None:
+        if len(_ways) >= _CACHE:
+            _ways.clear()
+        _ways[asked] = depth, depth + n, c, f.f_lasti, line
+    return _waiting() if line is None else line
 
 
 def _waiting():

@@ -142,6 +142,10 @@ def hash_param(v):
 
 def hash_params(params):
     """The hashes of a sequence of parameters, joined."""
+    if len(params) == 1:  # most statements
+        (v,) = params
+        t = type(v)
+        return (_cache.get(v) if t is str else _whole.get(v) if t is int else None) or hash_param(v)
     found = []
     for v in params:
         t = type(v)

@@ -224,8 +224,8 @@ def jwt_subject(token):
 
 
 _kinds = {}  # name of a response header -> its name in events, "" for content-encoding, None for one not kept
-_kept = {}  # (name, value) of one whose values come again and again -> the numbers of both
-_ONCE = ("etag", "last-modified", "expires", "age")  # whose values do not
+_kept = {}  # (name, value) of one -> what events hold of both
+_ONCE = ("etag", "last-modified", "expires", "age")  # whose values are too many for the table of texts
 
 
 def _kind(name):
@@ -240,9 +240,7 @@ def _keep(kind, name, value):
     v = "true" if kind == "set-cookie" else value.decode("latin-1")
     if len(v) > 512:
         v = v[:512]
-    if kind in _ONCE:
-        return text(kind), v
-    both = text(kind), text(v)
+    both = text(kind), v if kind in _ONCE else text(v)
     if len(value) <= 512 and kind != "set-cookie":
         if len(_kept) >= _CACHE:
             _kept.clear()
