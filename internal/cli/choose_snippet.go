@@ -51,7 +51,11 @@ func writeSnippet(out, talk io.Writer, file *boundary.File, library string, name
 			fmt.Fprintln(talk, b.Name+": "+forecast.Unguarded)
 		}
 	}
-	for _, note := range snippet.Notes(library, list, unheard...) {
+	notes := snippet.Notes(library, list, unheard...)
+	if other := snippet.Framework(library, list, rep.Hooks); other != "" {
+		notes = append([]string{other}, notes...)
+	}
+	for _, note := range notes {
 		fmt.Fprintln(talk, "note: "+note)
 	}
 	switch {

@@ -266,7 +266,7 @@ func (l *log) selectors(c *candidate) (whole map[uint32]bool) {
 	switch {
 	case l.opt.NoRow != "":
 		c.noRow = l.opt.NoRow
-	case l.seen.hooks && !l.seen.alchemy:
+	case len(l.seen.hooks) > 0 && !l.seen.hooks["sqlalchemy"]:
 		c.noRow = "only statements of SQLAlchemy show where they are made which rows they are about"
 	}
 	return whole

@@ -53,7 +53,7 @@ func (f *Forecast) Report() *Report {
 			l.progress(n, len(list))
 		}
 	})
-	rep := &Report{Schema: Schema, Boundaries: []Boundary{}, Warnings: l.warnings(list)}
+	rep := &Report{Schema: Schema, Boundaries: []Boundary{}, Warnings: l.warnings(list), Hooks: l.seen.hooks}
 	rep.Window = Window{
 		From: stamp(l.seen.from), To: stamp(l.seen.to), Seconds: math.Round(float64(l.seen.to-l.seen.from)/1e6) / 1e3, Since: l.opt.SinceName,
 	}

@@ -104,7 +104,7 @@ func New(opt Options) *Forecast {
 	f := &Forecast{
 		opt: opt, texts: map[string]*statement{}, sql: sqlread.NewCache(8 << 20), names: names{ids: map[string]uint32{}},
 		tags: tagSet{ids: map[tag]uint32{}}, sets: map[uint64]span{}, txns: map[uint64]int64{},
-		seen: seen{changed: map[uint32]bool{}, hosts: map[[2]string]*apart{}}, heard: newWriters(opt.Hook),
+		seen: seen{changed: map[uint32]bool{}, hooks: map[string]bool{}, hosts: map[[2]string]*apart{}}, heard: newWriters(opt.Hook),
 	}
 	f.names.id(principalName) // before candidates are weighed at the same time
 	return f

@@ -25,6 +25,9 @@ type Report struct {
 	Start      string     `json:"start"` // one line: with which to start, and why
 	Evidence   Evidence   `json:"evidence"`
 	Warnings   []Warning  `json:"warnings"`
+	// Hooks are those of the recorder, by whether one of the service's processes had the library that it is for; empty
+	// where no recorder said.
+	Hooks map[string]bool `json:"-"`
 }
 
 // Window is the time that was observed.

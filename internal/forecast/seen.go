@@ -18,8 +18,7 @@ type seen struct {
 	dropped         int64
 	rate            float64
 	changed         map[uint32]bool // tables that the database's log speaks of
-	hooks           bool            // a recorder said what it watches
-	alchemy         bool            // SQLAlchemy among it
+	hooks           map[string]bool // what recorders said to watch: whether one of them does; empty where none said
 	from, to        int64
 	hosts           map[[2]string]*apart
 	lastHost        string
@@ -32,17 +31,21 @@ type apart struct {
 	diff   int64 // the last great one
 }
 
-// maxHosts bounds the pairs of hosts compared.
-const maxHosts = 100
+// maxHosts bounds the pairs of hosts compared, maxHooks what recorders may say to watch.
+const (
+	maxHosts = 100
+	maxHooks = 200
+)
 
 // farApart is what is no delay any more.
 const farApart = int64(10 * 60e9)
 
 // watched notes what a recorder says that it watches.
 func (s *seen) watched(hooks []event.Pair) {
-	s.hooks = s.hooks || len(hooks) > 0
 	for _, h := range hooks {
-		s.alchemy = s.alchemy || h.Name == "sqlalchemy" && h.Value == "on"
+		if _, known := s.hooks[h.Name]; known || len(s.hooks) < maxHooks {
+			s.hooks[h.Name] = s.hooks[h.Name] || h.Value == "on"
+		}
 	}
 }
 

@@ -21,6 +21,21 @@ func hears(library string) string {
 	return "SQLAlchemy"
 }
 
+// Framework says for which framework a library's snippet is written, where the capture shows that the service is not one of its;
+// "" otherwise. hooks are the recorder's, by whether the service has what they are for; empty where that is not known.
+func Framework(library string, list []boundary.Boundary, hooks map[string]bool) string {
+	answers := slices.ContainsFunc(list, func(b boundary.Boundary) bool { return b.Level == boundary.Response })
+	switch {
+	case len(hooks) == 0 || library == "nginx":
+		return ""
+	case library == "django" && !hooks["django_db"]:
+		return "the snippet is for Django, and the capture shows a service without it"
+	case library != "django" && answers && !hooks["asgi"]:
+		return "the snippet for answers is for FastAPI and Starlette, and the capture shows no ASGI application"
+	}
+	return ""
+}
+
 // Notes say what to know before the boundaries are put there: whose hits are given to everybody, and of which tables the writes
 // may not be heard, which are those of unheard that the boundaries rest on.
 func Notes(library string, list []boundary.Boundary, unheard ...string) []string {

@@ -69,3 +69,27 @@ func TestNotes(t *testing.T) {
 		}
 	}
 }
+
+// A snippet for a framework that the service does not have says so.
+func TestFramework(t *testing.T) {
+	flask := map[string]bool{"wsgi": true, "asgi": false, "django_db": false, "redis": true}
+	for _, c := range []struct {
+		library string
+		list    []boundary.Boundary
+		hooks   map[string]bool
+		want    string
+	}{
+		{"cashews", []boundary.Boundary{articles}, flask, "FastAPI and Starlette"},
+		{"fastapi-cache", []boundary.Boundary{prices, articles}, flask, "FastAPI and Starlette"},
+		{"cashews", []boundary.Boundary{prices}, flask, ""},
+		{"django", []boundary.Boundary{prices}, flask, "for Django"},
+		{"nginx", []boundary.Boundary{tags}, flask, ""},
+		{"cashews", []boundary.Boundary{articles}, map[string]bool{"asgi": true}, ""},
+		{"django", []boundary.Boundary{articles}, map[string]bool{"django_db": true}, ""},
+		{"django", []boundary.Boundary{articles}, nil, ""},
+	} {
+		if got := Framework(c.library, c.list, c.hooks); (got == "") != (c.want == "") || !strings.Contains(got, c.want) {
+			t.Errorf("%s with %v: %q, %q was expected", c.library, c.hooks, got, c.want)
+		}
+	}
+}
