@@ -61,13 +61,14 @@ func (s slot) compare(o slot) int {
 	return cmp.Or(cmp.Compare(s.text, o.text), cmp.Compare(s.param, o.param))
 }
 
-// follower counts how a slot goes along with the principal, in pairs of units whose other inputs in the key are equal.
+// follower counts how a slot goes along with the principal, or another input, in pairs of units whose other inputs in the key
+// are equal.
 type follower struct {
 	same, other counts
 	told        int64 // pairs of two users with equal answers although what it gave them differed
 }
 
-// counts are of pairs of one principal, or of two.
+// counts are of pairs of one value of the input, or of two.
 type counts struct {
 	both, differ int64 // both units asked with it, and of these those that asked for something else
 	oneSided     int64 // one of them did not ask with it
@@ -88,7 +89,7 @@ func (c *counts) note(p, q *asking) {
 // tally is what pairs of units say of all slots.
 type tally struct {
 	slots       map[slot]*follower
-	same, other int64 // pairs of one principal, and of two
+	same, other int64 // pairs of one value, and of two
 	nobody      int64 // pairs of somebody and nobody with equal answers
 }
 
@@ -145,47 +146,8 @@ type following struct {
 }
 
 // followers returns the slots that follow the principal, and in how many pairs of somebody and nobody the answers were equal.
-// What is asked may also change with what was written; so pairs with a write between count only where there are few others.
 func (l *log) followers(t *inputsOf, key []bool) (list []following, nobody int64) {
-	type group struct {
-		last, other int            // the last unit, and the last one before it of another principal; -1 for none
-		of          map[uint64]int // the last one of each principal
-	}
-	groups := map[uint64]*group{}
-	all, calm := tally{slots: map[slot]*follower{}}, tally{slots: map[slot]*follower{}}
-	pair := func(a, b int) {
-		x, y := &l.units[t.units[a]], &l.units[t.units[b]]
-		l.tallyPair(&all, x, y, t.rows[a][t.who], t.rows[b][t.who])
-		if !wroteBetween(t.times[a], x.at, y.end) && !wroteBetween(t.times[b], x.at, y.end) {
-			l.tallyPair(&calm, x, y, t.rows[a][t.who], t.rows[b][t.who])
-		}
-	}
-	for i, row := range t.rows {
-		who := row[t.who]
-		if who == 0 {
-			continue
-		}
-		h := t.keyOf(row, key)
-		g := groups[h]
-		if g == nil {
-			g = &group{last: -1, other: -1, of: map[uint64]int{}}
-			groups[h] = g
-		}
-		if before, ok := g.of[who]; ok {
-			pair(before, i)
-		}
-		if g.last >= 0 && t.rows[g.last][t.who] != who {
-			g.other = g.last
-		}
-		if g.other >= 0 {
-			pair(g.other, i)
-		}
-		g.of[who], g.last = i, i
-	}
-	of := &calm
-	if calm.other < enoughPairs {
-		of = &all
-	}
+	of := l.tallied(t, key, t.who)
 	for s, f := range of.slots {
 		if of.follows(f) {
 			list = append(list, following{s, *f})
@@ -197,17 +159,63 @@ func (l *log) followers(t *inputsOf, key []bool) (list []following, nobody int64
 	return list, of.nobody
 }
 
-// tallyPair counts two units of the principals who and whose.
-func (l *log) tallyPair(t *tally, x, y *unit, who, whose uint64) {
+// tallied compares units with the last one before them of the same value in column c, and of another one, other inputs in the
+// key being equal. What is asked may also change with what was written; so pairs with a write between count only where there
+// are few others.
+func (l *log) tallied(t *inputsOf, key []bool, c int) *tally {
+	type group struct {
+		last, other int            // the last unit, and the last one before it of another value; -1 for none
+		of          map[uint64]int // the last one of each value
+	}
+	groups := map[uint64]*group{}
+	all, calm := tally{slots: map[slot]*follower{}}, tally{slots: map[slot]*follower{}}
+	pair := func(a, b int) {
+		x, y := &l.units[t.units[a]], &l.units[t.units[b]]
+		anonymous := c == t.who && (t.rows[a][c] == l.nobody || t.rows[b][c] == l.nobody)
+		same := t.rows[a][c] == t.rows[b][c]
+		l.tallyPair(&all, x, y, same, anonymous)
+		if !wroteBetween(t.times[a], x.at, y.end) && !wroteBetween(t.times[b], x.at, y.end) {
+			l.tallyPair(&calm, x, y, same, anonymous)
+		}
+	}
+	for i, row := range t.rows {
+		v := row[c]
+		if v == 0 && c == t.who {
+			continue // it is not known who asked
+		}
+		h := t.keyOf(row, key)
+		g := groups[h]
+		if g == nil {
+			g = &group{last: -1, other: -1, of: map[uint64]int{}}
+			groups[h] = g
+		}
+		if before, ok := g.of[v]; ok {
+			pair(before, i)
+		}
+		if g.last >= 0 && t.rows[g.last][c] != v {
+			g.other = g.last
+		}
+		if g.other >= 0 {
+			pair(g.other, i)
+		}
+		g.of[v], g.last = i, i
+	}
+	if calm.other < enoughPairs {
+		return &all
+	}
+	return &calm
+}
+
+// tallyPair counts two units, of the same value or not; anonymous: one of them was asked for by nobody.
+func (l *log) tallyPair(t *tally, x, y *unit, same, anonymous bool) {
 	hidden := (x.flags|y.flags)&fromCache != 0 // a hit kept statements from being run
 	equal := x.comparable() && y.comparable() && x.hash == y.hash
-	if who == whose {
+	if same {
 		t.same++
 	} else {
 		t.other++
 	}
-	anonymous := who == l.nobody || whose == l.nobody
-	if equal && anonymous && who != whose {
+	if equal && anonymous && !same {
 		t.nobody++
 	}
 	eachSlot(l.askings(x), l.askings(y), func(s slot, p, q *asking) {
@@ -218,7 +226,7 @@ func (l *log) tallyPair(t *tally, x, y *unit, who, whose uint64) {
 		}
 		switch {
 		case (p == nil || q == nil) && hidden:
-		case who == whose:
+		case same:
 			f.same.note(p, q)
 		default:
 			f.other.note(p, q)
@@ -227,6 +235,26 @@ func (l *log) tallyPair(t *tally, x, y *unit, who, whose uint64) {
 			}
 		}
 	})
+}
+
+// AskedWith begins the reason why another input is in the key although no answer differed with it.
+const AskedWith = "its statements ask with it"
+
+// askedWith names what ran inside the units and was asked with an input that no answer differed with (column c): with what
+// differs when it does, and stays the same when it does. So are pages beyond the end of a list and searches that find nothing:
+// all were answered alike, and will not be on the day when there is something to find. Of an input that never came twice it
+// cannot be told. "" for nothing.
+func (l *log) askedWith(t *inputsOf, key []bool, c int) string {
+	found := ""
+	for s, f := range l.tallied(t, key, c).slots {
+		if min(f.same.both, f.other.both) < enoughPairs || 10*f.other.differ < 9*f.other.both || 10*f.same.differ > f.same.both {
+			continue
+		}
+		if what := l.names.text(s.text); found == "" || what < found {
+			found = what
+		}
+	}
+	return found
 }
 
 // eachSlot calls do for each slot of two lists, with nil where one of them has it not.

@@ -141,3 +141,33 @@ func TestWhatChangesByItself(t *testing.T) {
 		}
 	}
 }
+
+// TestAskedWith: what a statement is asked with stays in the key although all answers were alike: searches that found nothing,
+// pages beyond the end, an order of one row. What nothing is asked with does not.
+func TestAskedWith(t *testing.T) {
+	s := newShop(11)
+	for i := range 800 {
+		v := s.visit(20 * time.Millisecond)
+		word, page, ref := fmt.Sprint("w", i/2), s.rng.IntN(4), fmt.Sprint("r", s.rng.IntN(5))
+		route, target := "/search", fmt.Sprintf("/search?q=%s&page=%d&ref=%s&_=%d", word, page, ref, i)
+		v.ask("SELECT id FROM items WHERE name = $1 LIMIT 10 OFFSET $2", "nothing", hash(word), hash("offset", page))
+		v.ask("SELECT name FROM banners WHERE until > $1", 1, hash(s.now))
+		v.done(event.Request{Method: "GET", Route: route, Target: target, Principal: "-", BodyHash: hash("nothing")})
+	}
+	b := find(t, report(t, Options{}, s.events), "GET /search")
+	if !slices.Equal(b.Key, []string{"query.page", "query.q", "principal"}) {
+		t.Errorf("key %q", b.Key)
+	}
+	for _, in := range b.Inputs {
+		switch asked := strings.HasPrefix(in.Because, AskedWith+": SELECT id FROM items"); in.Name {
+		case "query.q", "query.page":
+			if in.Use != useKept || !asked {
+				t.Errorf("%+v", in)
+			}
+		case "query.ref", "query._":
+			if in.Use != useIgnored || asked {
+				t.Errorf("%+v", in)
+			}
+		}
+	}
+}

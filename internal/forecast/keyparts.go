@@ -262,6 +262,7 @@ type keyParts struct {
 	unsaid    string // why that cannot be said, although none was seen
 	needless  bool   // it is left out for that, without a comparison
 	own       ownRows
+	asked     map[int]string // inputs that are in the key only because something is asked with them: what
 }
 
 // keyParts finds the inputs that decide the answer. It starts with those that name what is asked for and who asks, adds the
@@ -317,10 +318,24 @@ func (l *log) keyParts(t *inputsOf) keyParts {
 			l.removeParts(t, &k, order)
 		}
 	}
+	l.keepAsked(t, &k, order)
 	for _, c := range order {
 		k.inputs = append(k.inputs, l.judge(t, &k, c))
 	}
 	return k
+}
+
+// keepAsked puts what is asked for into the key where it was left out, and something inside was asked with it.
+func (l *log) keepAsked(t *inputsOf, k *keyParts, order []int) {
+	k.asked = map[int]string{}
+	for _, c := range order {
+		if k.key[c] || tier(t.names[c]) > 1 || handle(t.names[c]) || !l.varies(t, k.key, c) {
+			continue
+		}
+		if what := l.askedWith(t, k.key, c); what != "" {
+			k.key[c], k.asked[c] = true, what
+		}
+	}
 }
 
 // NoAsker says why the principal is not in the key of a function or statement although no two were compared.
@@ -453,6 +468,8 @@ func (l *log) judge(t *inputsOf, k *keyParts, c int) KeyInput {
 		in.Use, in.Because = useKept, OwnRows+": "+k.own.keep
 	case c == k.who && k.needless:
 		in.Use, in.Because = useIgnored, NoAsker
+	case k.asked[c] != "":
+		in.Use, in.Because = useKept, AskedWith+": "+k.asked[c]
 	case inKey && !varies && in.Name == principalName:
 		in.Use, in.Because = useKept, "no two asked for the same"
 	case inKey && !varies:
