@@ -10,8 +10,9 @@ type deeds struct {
 	dels   []*del
 	tasks  []*job
 	inner  []innerHit // on keys of other shards, and on dropped entries
-	parent *trace     // that enqueued the job
-	used   int32      // places in reads that were used
+	filled lastFill
+	parent *trace // that enqueued the job
+	used   int32  // places in reads that were used
 }
 
 // maxFreeDeeds is how many are kept for the traces to come.
@@ -37,7 +38,7 @@ func (d *Detector) undo(t *trace) {
 	if w == &d.idle {
 		return
 	}
-	t.deeds = &d.idle
+	t.deeds, w.filled = &d.idle, lastFill{}
 	if len(d.freeDeeds) >= maxFreeDeeds || w.parent != nil || len(w.writes)+len(w.dels)+len(w.tasks) > 0 {
 		return
 	}

@@ -140,6 +140,9 @@ func (d *Detector) got(r *rec) {
 	if e.state != live {
 		return
 	}
+	if e.val == 0 && r.val != 0 { // of a set that did not show it, such as a script's
+		e.val, e.form = r.val, r.form
+	}
 	if r.val != 0 && e.val != 0 && r.val != e.val && r.form == e.form {
 		if d.aliased(k, r) {
 			return
@@ -148,7 +151,7 @@ func (d *Detector) got(r *rec) {
 		return
 	}
 	e.hits += uint32(r.n)
-	if e.reads != nil || k.stamp == stampSure {
+	if e.reads != nil && e.val != 0 || k.stamp == stampSure {
 		d.judged += r.n
 	}
 	if life := int64(e.ttl) * 1e6; life > 0 && e.ttl < maxTTL && r.at-e.end > life+life/20+1e9 {
@@ -261,6 +264,7 @@ func (d *Detector) stored(r *rec) {
 			}
 		}
 	}
+	d.batched(tr, k, rd)
 	n.reads = rd
 	n.slot = d.slotFor(rd)
 	if rd == nil && old.state != none && old.reads != nil {

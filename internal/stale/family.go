@@ -65,6 +65,7 @@ type family struct {
 	jobs    map[string]bool   // names of jobs that dropped keys of it
 	factor  factor
 	kinds   map[uint64]outcome // by the kind of a write
+	noise   int64              // fills that differ although they read the same: a time, a random number, what is read elsewhere
 }
 
 // outcome counts what fills found after writes of one kind to a row that the entry before had read: the value from before
@@ -78,7 +79,7 @@ func (f *family) learn(old, n *entry) {
 	if old.susp == nil || old.inherit || n.inherit || n.pos == 0 || old.elsewhere(n) {
 		return
 	}
-	alike := same(old, n)
+	alike := same(old, n) || unaltered(old, n)
 	if !alike && (!differ(old, n) || old.susp.full) {
 		return
 	}
@@ -418,6 +419,7 @@ func (f *family) add(o *family) {
 	for kind, x := range o.kinds {
 		f.count(kind, x)
 	}
+	f.noise += o.noise
 }
 
 func (f *family) reads(table string) {

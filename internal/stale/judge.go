@@ -44,6 +44,7 @@ type story struct {
 	apart     bool      // the refill asked for other rows: what it found says little of the write
 	also      []suspect // writes of other kinds, after which the refill came as well
 	crowded   bool      // there were more writes than could be noted
+	noisy     bool      // values of the family differ where nothing changed, so that a refill confirms nothing
 	sure      int64     // hits after all of them
 	lacks     string
 }
@@ -54,6 +55,12 @@ type brief struct {
 	who     *caller
 	src     uint16
 	tr      *trace
+}
+
+// unaltered says whether two fills read the same and found the same, whatever they made of it.
+func unaltered(a, b *entry) bool {
+	x, y := a.reads, b.reads
+	return x != nil && y != nil && !a.inherit && !b.inherit && x.result != 0 && x.result == y.result && x.sig == y.sig && !x.carried() && !y.carried()
 }
 
 func same(a, b *entry) bool   { return a.val != 0 && a.val == b.val && a.form == b.form }
@@ -81,15 +88,23 @@ func (d *Detector) refill(k *key, old, n *entry, r *rec, fill bool) {
 		d.filled(k, old, n, r, false)
 		return
 	}
-	if !differ(old, n) {
+	if !differ(old, n) { // one of the values is not known, so that nothing is confirmed or refuted
+		d.unconfirmed(k, false)
 		d.filled(k, old, n, r, true)
 		return
 	}
 	if k.st.local && k.proc.pid == 0 {
 		d.haunt(k, old, n)
 	}
-	blamed := false
-	if old.susp != nil {
+	blamed, still := false, unaltered(old, n)
+	if from, to := d.sourceOf(old.src), d.sourceOf(n.src); still && !otherVersion(from, to) && !unversioned(from, to) {
+		k.fam.find().noise++
+	}
+	switch {
+	case old.susp == nil:
+	case still:
+		d.carry(k, old, n, r)
+	default:
 		blamed = d.blameWrite(k, old, n, r)
 	}
 	if !blamed && old.kind == valueError && n.kind == valueValue && old.hits > 0 {
@@ -268,7 +283,8 @@ func (d *Detector) noWriteBetween(k *key, old, n *entry, r *rec) bool {
 
 // unmoved takes two fills that differ although nothing was written between.
 func (d *Detector) unmoved(k *key, old, n *entry, r *rec) {
-	if n.form != formCanonical {
+	results := old.reads.result != 0 && n.reads.result != 0
+	if n.form != formCanonical && (!results || old.reads.result == n.reads.result) { // the same may have been written down in another way
 		return
 	}
 	if otherVersion(d.sourceOf(old.src), d.sourceOf(n.src)) {

@@ -74,6 +74,7 @@ type dep struct {
 	pks     []event.Hash // of the rows returned, where they were seen
 	hasPKs  bool
 	carried bool // it is behind an entry that this one was filled from: end is that of the hit there
+	batch   bool // several keys of one family were filled from its rows: which row is whose is not known
 	found   bool // it returned rows
 	empty   bool // it returned none
 }
@@ -185,11 +186,50 @@ func (d *Detector) readsBehind(tr *trace, r *rec) (out *reads, role uint8, t *tx
 	return s.keep(head), role, t
 }
 
+// several says whether reads are known to have found more than one row.
+func (rd *reads) several() bool {
+	return slices.ContainsFunc(rd.deps, func(x dep) bool { return x.several() })
+}
+
+func (x *dep) several() bool {
+	return len(x.pks) > 1 || slices.ContainsFunc(x.bound, func(b boundTo) bool { return len(b.vals) > 1 })
+}
+
+// lastFill is the last key that a trace filled from several rows.
+type lastFill struct {
+	k  *key
+	rd *reads
+}
+
+// batched notes a fill from several rows. Where the same trace fills another key of the family from the same statements, each of
+// the rows may be another key's.
+func (d *Detector) batched(tr *trace, k *key, rd *reads) {
+	if rd == nil || !tr.traced() || !rd.several() {
+		return
+	}
+	w := d.does(tr)
+	if last := w.filled; last.k != nil && last.k != k && last.rd.sig == rd.sig && last.k.fam.find() == k.fam.find() {
+		for _, one := range [...]*reads{last.rd, rd} {
+			for i := range one.deps {
+				one.deps[i].batch = one.deps[i].several()
+			}
+		}
+	}
+	w.filled = lastFill{k, rd}
+}
+
 // touches says how surely a write touched what a use of a table read.
 func (x *dep) touches(w *write) int {
 	if w.op == opTruncate {
 		return levelRow
 	}
+	if x.batch {
+		return min(x.touched(w), levelTable)
+	}
+	return x.touched(w)
+}
+
+func (x *dep) touched(w *write) int {
 	matched := false
 	for i := range x.bound {
 		b := &x.bound[i]

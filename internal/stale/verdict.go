@@ -31,7 +31,7 @@ func (s *story) verdict(d *Detector, a answer) string {
 	switch {
 	case a.open():
 		return CannotTell
-	case !s.confirmed || a.inferred:
+	case !s.confirmed || a.inferred || s.noisy:
 		return Likely
 	case s.about == aboutVary || s.about == aboutAlias || s.about == aboutVersion || s.about == aboutError:
 		return Proven
@@ -82,6 +82,10 @@ func (p *partial) answers() (findings []*sum, looks []*lookalike) {
 		if s = s.without(ask(s.fam)); s == nil {
 			continue
 		}
+		if ask(s.fam).noise > 0 && (s.about == aboutWrite || s.about == aboutOld) {
+			c := *s
+			c.noisy, s = true, &c
+		}
 		t = &told{s, t.d}
 		a := t.d.decide(s, ask)
 		if a.cause == NotACache {
@@ -115,7 +119,7 @@ func (p *partial) sum(t *told, a answer, ask func(*family) *family) *sum {
 	f.Input = s.inputName
 	f.Cause, f.MissingField, f.Candidates = a.cause, a.missing, a.candidates
 	f.Verdict = s.verdict(d, a)
-	f.Confirmed = s.confirmed
+	f.Confirmed = s.confirmed && !s.noisy
 	f.Family, f.Key, f.Store, f.Layer = ask(s.fam).name, s.key, s.st.name, s.st.layer
 	f.Entries = 1
 	f.StaleReads = s.hit.n
@@ -123,11 +127,11 @@ func (p *partial) sum(t *told, a answer, ask func(*family) *family) *sum {
 	case aboutUnseen:
 		f.StaleReads, f.UnconfirmedReads = 0, s.hit.n
 	default:
-		if !s.confirmed {
+		if !f.Confirmed {
 			f.StaleReads, f.UnconfirmedReads = 0, s.hit.n
 		}
 	}
-	if a.missing == missingRows {
+	if a.missing == missingRows && f.Confirmed {
 		f.StaleReads, f.UnconfirmedReads = s.sure, s.hit.n-s.sure
 	}
 	f.FirstAt, f.LastAt = s.hit.first, s.hit.last

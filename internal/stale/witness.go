@@ -96,7 +96,7 @@ func witness(s *story, a answer, d *Detector) []Step {
 		}
 	case s.hit.n > 0 && s.hit.first > 0:
 		n := "stale reads"
-		if !s.confirmed || s.about == aboutUnseen {
+		if !s.confirmed || s.noisy || s.about == aboutUnseen {
 			n = "reads that may be stale"
 		}
 		over := max(s.hit.last-s.hit.first, 0)
@@ -106,8 +106,12 @@ func witness(s *story, a answer, d *Detector) []Step {
 		}
 		add(s.hit.first, "hits", nil, nil, 0, "%d %s over %s%s", s.hit.n, n, seconds(over), ids)
 	}
+	differs := "the value's hash differs"
+	if s.noisy {
+		differs += ", as it does where nothing changed"
+	}
 	if s.confirmed && s.about != aboutAlias {
-		add(s.refill.at, "refill", s.refill.who, d.sourceOf(s.refill.src), 0, "refilled by %s, the value's hash differs", by(d, s.refill.who))
+		add(s.refill.at, "refill", s.refill.who, d.sourceOf(s.refill.src), 0, "refilled by %s, %s", by(d, s.refill.who), differs)
 	}
 	return sorted(out)
 }
