@@ -38,6 +38,7 @@ type Verifier struct {
 	sql    *sqlread.Cache
 	writes []write
 	now    int64
+	users  map[event.Hash]uint64 // the principal that the framework knew by a cookie; at most maxKeys
 }
 
 // verified is what was seen of one boundary.
@@ -118,7 +119,7 @@ type write struct {
 // NewVerifier returns a Verifier for the boundaries of a file.
 func NewVerifier(f *File) *Verifier {
 	v := &Verifier{
-		words: map[string]*verified{}, traces: map[string]*trace{}, order: make([]string, maxTraces), sql: sqlread.NewCache(16 << 20),
+		users: map[event.Hash]uint64{}, words: map[string]*verified{}, traces: map[string]*trace{}, order: make([]string, maxTraces), sql: sqlread.NewCache(16 << 20),
 	}
 	words := Words(f.Boundaries)
 	for n, b := range f.Boundaries {
@@ -335,6 +336,7 @@ func (v *Verifier) Add(batch []event.Event) {
 			if t := v.traces[e.Trace]; t != nil {
 				t.route = requestName(e.Request)
 				inputs := requestInputs(e.Request)
+				v.knowUser(e.Request, inputs)
 				v.sample(Response, t.route, t.ops, nil, func(part string) uint64 { return inputs[part] })
 				t.ops = nil
 			}

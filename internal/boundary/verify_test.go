@@ -126,6 +126,23 @@ func TestVerifyWhatDoesNot(t *testing.T) {
 			s.get("a", "", "2", "article:a", 60000)
 			s.get("b", "", "2", "article:b", 60000)
 		}, both, "key", check.Fail, "lacks principal: 1 requests used a key that another value of it had made, such as article:a"},
+		"one user, by session and by the framework": {func(s *story) {
+			session := func(who event.Hash) {
+				s.events[len(s.events)-1].Request.Vary = []event.NamedHash{{Name: "cookie.sessionid", Hash: who}}
+			}
+			for _, who := range []string{"7", "00000000000000aa"} { // known where the view ran, not where the cache answered
+				s.get("a", "", who, "article:a:7", 60000)
+				session(0xaa)
+			}
+			s.get("b", "", "8", "article:b:8", 60000)
+			session(0xbb)
+		}, both, "key", check.Pass, "3 requests, 2 keys"},
+		"another's session": {func(s *story) {
+			for i, who := range []string{"7", "8", "00000000000000bb"} {
+				s.get([]string{"a", "b", "a"}[i], "", who, "article:"+[]string{"a", "b", "a"}[i], 60000)
+				s.events[len(s.events)-1].Request.Vary = []event.NamedHash{{Name: "cookie.sessionid", Hash: []event.Hash{0xaa, 0xbb, 0xbb}[i]}}
+			}
+		}, both, "key", check.Fail, "lacks principal: 1 requests"},
 		"never varied": {func(s *story) {
 			s.get("a", "", "1", "article:a", 60000)
 			s.get("b", "", "1", "article:b", 60000)

@@ -282,7 +282,7 @@ def code(depth=2, asked=None):
     except ValueError:  # a thread that was started with the hooked function itself
         return None
     library = _library
-    for n in _STEPS:
+    for n in _STEPS:  # noqa: B007 (asked for behind the loop)
         c = f.f_code
         try:
             known = library[c.co_filename]

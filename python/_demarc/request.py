@@ -16,7 +16,9 @@ from _demarc.core import Ctx, _texts, current, emit, next_id, next_seq, now, sta
 
 MARK = "demarc"  # key of the Recording in an ASGI scope or WSGI environ
 MAX_BODY = 1 << 20  # bytes of an answer that are hashed
+USERS = 10_000  # sessions and credentials whose user is remembered
 HTTP = text("http")
+_users = {}  # hash of a session or of credentials -> that of the user that the framework knows by it
 
 
 class Recording(Ctx):
@@ -92,6 +94,15 @@ class Recording(Ctx):
         else:
             hashing.feed(h, chunk)
 
+    def known(self):
+        """The framework said who asks. It does not where a cache answers before anybody loads the user; so it is kept
+        whose the session or the credentials are."""
+        if self.principal != self.user and self.principal != http.ANONYMOUS:
+            if len(_users) >= USERS:
+                _users.clear()
+            _users[self.principal] = self.user
+        self.principal = self.user
+
     def complete(self):
         """The last piece is out. The event waits for the application's return where an error may still turn up."""
         if self.status is not None and self.status < 500:
@@ -114,7 +125,9 @@ class Recording(Ctx):
             core.sampled_out()
             return
         if self.user is not None:
-            self.principal = self.user
+            self.known()
+        elif _users:
+            self.principal = _users.get(self.principal, self.principal)
         digest = none = size = None
         if status is not None:
             none, size = self.none, self.size

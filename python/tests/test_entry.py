@@ -153,6 +153,16 @@ def test_identity_of_frameworks(collector):
     assert len(django) == len(flask) == 16 and django != flask
 
 
+def test_whose_a_session_is_is_remembered(collector):
+    """Where nobody loads the user, as where a cache answers, the principal is the one that the session had before."""
+    with serve(collector, *GUNICORN, "flask_app:app") as (get, _):
+        for path, session in (("/s", "b"), ("/a/1", "b"), ("/s", "b"), ("/s", "c"), ("/a/1", None), ("/s", None)):
+            get(path, **({"Cookie": "session=" + session} if session else {}))
+        collector.wait_for(lambda c: len(c.of("request")) == 6)
+    before, bob, again, other, unsaid, nobody = (e["principal"] for e in collector.of("request"))
+    assert again == bob == unsaid and nobody == "-" and len({before, bob, other, nobody}) == 4
+
+
 def test_named_header_is_the_identity(collector):
     with serve(collector, *UVICORN, "fastapi_app:app", config={"principal": {"header": "X-Api-Key"}}) as (get, _):
         get("/a/1", **{"X-Api-Key": "one"})
