@@ -46,15 +46,23 @@ class _Finder:
         return spec
 
 
+UNUSED = "unused"  # what a patch returns where a library's import does not yet mean that the service works with it
+
+
 def _apply(name, module):
     for hook, patch in _waiting.pop(name, ()):
         try:
-            patch(module)
-            if core.state.hooks.get(hook) in (None, "waiting"):
-                core.state.hooks[hook] = "on"
+            if patch(module) is not UNUSED:
+                in_use(hook)
         except Exception:
             core.failed(hook)
             core.state.hooks[hook] = "failed"
+
+
+def in_use(hook):
+    """Notes that the service has what a hook is for."""
+    if core.state.hooks.get(hook) in (None, "waiting"):
+        core.state.hooks[hook] = "on"
 
 
 def when_imported(name, hook, patch):

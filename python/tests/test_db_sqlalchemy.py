@@ -341,3 +341,10 @@ with e.execution_options(isolation_level="AUTOCOMMIT").connect() as c:
     assert answer.stdout == "True True 42\n"
     assert lines(collector) == ["- select ?"]
     healthy(collector)
+
+
+def test_who_only_imports_it_does_not_use_it(collector):
+    """As what listens for statements does: that nothing goes through it must not be taken for something."""
+    for engine, want in (("", "waiting"), ("sqlalchemy.create_engine('sqlite://')", "on")):
+        collector.run("import time, sqlalchemy, sqlalchemy.orm, sqlalchemy.exc\n%s\ntime.sleep(0.1)" % engine)
+        assert collector.stats[-1]["hooks"]["sqlalchemy"] == want

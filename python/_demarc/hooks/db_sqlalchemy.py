@@ -8,7 +8,7 @@ driver's hook leaves them alone. What a new connection asks on behalf of SQLAlch
 
 import functools
 
-from _demarc import db, results
+from _demarc import db, imports, results
 from _demarc.core import failed, now, state
 
 NAME = "sqlalchemy"
@@ -368,7 +368,8 @@ def _observe(cls):
 
 
 def patch(module):
-    """Hooks every engine that is made, and how pools connect. The module is sqlalchemy.engine.create."""
+    """Hooks every engine that is made, and how pools connect. The module is sqlalchemy.engine.create. Who only imports it, as
+    what listens for statements does, does not use it until there is an engine."""
     engine_class = module.base.Engine
     new = engine_class.__new__
 
@@ -379,6 +380,7 @@ def patch(module):
                 dialect = args[1]
                 dialect._demarc = Info(args[2], dialect)
                 _observe(type(dialect))
+                imports.in_use(NAME)
         except Exception:
             failed(NAME)
         return new(cls) if new is object.__new__ else new(cls, *args, **kwargs)
@@ -413,3 +415,4 @@ def patch(module):
             db.owner.reset(token)
 
     record_class._ConnectionRecord__connect = __connect
+    return imports.UNUSED
