@@ -90,7 +90,7 @@ func (r *runner) rehearsal(ctx context.Context, giveUp bool) (*Run, error) {
 			wrong, wrongKey = what+": "+s.Detail, s.Name
 		}
 		if undecided == "" && s.State == StateUndecided {
-			undecided = what + ": " + s.Detail
+			undecided = s.Name + " after the deploy: " + s.Detail
 		}
 	}
 	if giveUp {

@@ -44,8 +44,7 @@ func newChangeVerifyCommand() *cobra.Command {
 				for _, h := range held {
 					fmt.Fprintln(cmd.OutOrStdout(), h)
 				}
-				fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", record.Name(), map[string]string{
-					change.StatePassed: "still holds", change.StateFailed: "no longer holds", change.StateUndecided: "cannot be said"}[run.State])
+				fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", record.Name(), heldText(record, run))
 			}
 			return f.tell(cmd, record, run, err)
 		},
@@ -54,4 +53,13 @@ func newChangeVerifyCommand() *cobra.Command {
 	onEnvironment(cmd, &on)
 	cmd.Flags().StringVar(&last, "last", "", "only figures of the last `time`: 1h, 7d (all that the capture holds)")
 	return cmd
+}
+
+// heldText says in words what a verify found. Of a change that was taken back, what passes does so without it.
+func heldText(record *change.Record, run *change.Run) string {
+	if runs, err := record.Runs(); err == nil && run.State == change.StatePassed && record.Status(runs).State == change.RolledBack {
+		return "was rolled back; what it expects holds without it"
+	}
+	return map[string]string{
+		change.StatePassed: "still holds", change.StateFailed: "no longer holds", change.StateUndecided: "cannot be said"}[run.State]
 }

@@ -68,6 +68,10 @@ func newChooseCommand() *cobra.Command {
 			if err != nil {
 				return named(cmd, err)
 			}
+			if len(rep.Unknown) > 0 {
+				return named(cmd, &fault.Error{What: "nothing is known of " + strings.Join(rep.Unknown, ", "), Cause: errors.New("the capture has no boundary of that name"),
+					Expected: "a boundary's name, or its route, as demarc choose lists them", Retry: fault.RetryUseless, Try: "demarc choose " + dir, Code: fault.ExitUsage})
+			}
 			out, talk := cmd.OutOrStdout(), cmd.ErrOrStderr()
 			if len(args) == 0 && !asJSON {
 				fmt.Fprintln(talk, "capture "+dir)
@@ -272,7 +276,7 @@ func boundariesOf(rep *forecast.Report, command string) *boundary.File {
 			Name: b.Name, Level: b.Level, Key: b.Key, TTL: boundary.TTL(time.Duration(*b.TTLMs) * time.Millisecond),
 			Invalidation: b.How, Command: command, Comment: b.Reason,
 			Expected: &boundary.Expected{
-				HitRatio: b.Forecast.HitRatio, SavedMs: b.Forecast.SavedMs, SavedQueries: b.Forecast.SavedQueries,
+				HitRatio: b.Forecast.HitRatio, SavedMs: max(b.Forecast.SavedMs-b.Forecast.LookupMs, 0), SavedQueries: b.Forecast.SavedQueries,
 				StaleServes: b.Forecast.StaleServes, Requests: b.Forecast.Requests,
 			},
 		}

@@ -112,8 +112,7 @@ func newNoteVerifyCommand() *cobra.Command {
 					worst = wrong
 				}
 				if !f.json {
-					fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", note.Plain(n.id), map[string]string{
-						change.StatePassed: "still holds", change.StateFailed: "no longer holds", change.StateUndecided: "cannot be said"}[run.State])
+					fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", note.Plain(n.id), heldText(n.record, run))
 					for _, c := range v.Checks {
 						fmt.Fprintf(cmd.OutOrStdout(), "  - %s\n", note.Plain(c))
 					}

@@ -21,9 +21,11 @@ type log struct {
 	ran      []ran                 // what ran inside units and was asked for something
 	runs     []uint32              // of units, in ran
 	routesOf map[uint32]int        // by name of what ran: in how many routes
-	nobody   uint64                // the principal of those who have none
-	unseen   int64                 // answers that may come from a cache that was not seen
-	unjoined int64                 // writes of transactions whose end was not seen
+	lookups  costs
+	nobody   uint64   // the principal of those who have none
+	unknown  []string // boundaries that the options name, and that are not there
+	unseen   int64    // answers that may come from a cache that was not seen
+	unjoined int64    // writes of transactions whose end was not seen
 }
 
 // assemble joins what was collected. Called once; the forecast takes no more events afterwards.

@@ -3,6 +3,7 @@ package forecast
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -88,6 +89,11 @@ func (l *log) candidates() []*candidate {
 		c.total += u.end - u.at
 		c.queries += int64(u.queries)
 	}
+	for _, name := range slices.Sorted(maps.Keys(l.opt.named())) {
+		if !slices.ContainsFunc(list, func(c *candidate) bool { return c.named(name) }) {
+			l.unknown = append(l.unknown, name)
+		}
+	}
 	list = slices.DeleteFunc(list, func(c *candidate) bool { return !l.asked(c) })
 	slices.SortFunc(list, func(a, b *candidate) int {
 		return cmp.Or(cmp.Compare(b.total, a.total), cmp.Compare(a.level, b.level), cmp.Compare(a.name, b.name))
@@ -114,6 +120,20 @@ func (l *log) asked(c *candidate) bool {
 func (c *candidate) named(name string) bool {
 	_, route, _ := strings.Cut(c.name, " ")
 	return name == c.name || name == route && c.level == response
+}
+
+// named are the boundaries that options speak of.
+func (o *Options) named() map[string]bool {
+	names := map[string]bool{}
+	for _, name := range o.Names {
+		names[name] = true
+	}
+	for name := range o.Staleness {
+		if name != "" {
+			names[name] = true
+		}
+	}
+	return names
 }
 
 // weigh finds everything about one candidate but its place in the set.

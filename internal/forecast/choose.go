@@ -12,10 +12,9 @@ import (
 	"github.com/demarc-dev/demarc/event"
 )
 
-// What makes a boundary worth having. A look-up in a shared cache costs about LookupNs, which is taken off what its hits
-// save; what is left must be worthShare of the time of all requests, with enoughHits hits in enoughReuse of the requests.
+// What makes a boundary worth having: what its hits save, less its look-ups, must be worthShare of the time of all requests, with
+// enoughHits hits in enoughReuse of the requests.
 const (
-	LookupNs    = int64(500 * time.Microsecond)
 	worthShare  = 0.005
 	enoughHits  = 20
 	enoughReuse = 0.05
@@ -40,6 +39,7 @@ var preferred = []Invalidation{TableFenced, RowFenced, None}
 func (f *Forecast) Report() *Report {
 	l := f.assemble()
 	list := l.candidates()
+	l.lookups = l.lookupCosts()
 	ttls := make([]int64, 0, 32)
 	for _, ttl := range append(Lifetimes(), l.opt.TTLs...) {
 		ttls = append(ttls, int64(ttl))
@@ -53,7 +53,7 @@ func (f *Forecast) Report() *Report {
 			l.progress(n, len(list))
 		}
 	})
-	rep := &Report{Schema: Schema, Boundaries: []Boundary{}, Warnings: l.warnings(list), Hooks: l.seen.hooks}
+	rep := &Report{Schema: Schema, Boundaries: []Boundary{}, Warnings: l.warnings(list), Hooks: l.seen.hooks, Unknown: l.unknown}
 	rep.Window = Window{
 		From: stamp(l.seen.from), To: stamp(l.seen.to), Seconds: math.Round(float64(l.seen.to-l.seen.from)/1e6) / 1e3, Since: l.opt.SinceName,
 	}
@@ -75,7 +75,7 @@ func (f *Forecast) Report() *Report {
 			return cmp.Compare(a.verdict, b.verdict) // cache before leave
 		}
 		if a.verdict == Cache {
-			return cmp.Compare(b.share.SavedNs, a.share.SavedNs)
+			return cmp.Compare(b.share.SavedNs-b.share.LookupNs, a.share.SavedNs-a.share.LookupNs)
 		}
 		return cmp.Compare(b.total, a.total)
 	})
@@ -113,6 +113,7 @@ func (l *log) settle(c *candidate, all int64) {
 	if c.standing != nil && p != nil {
 		c.standing.adds = c.adds(p)
 	}
+	lookup := l.lookup(c)
 	mean := time.Duration(c.total / int64(max(len(c.units), 1)))
 	switch {
 	case c.standing != nil:
@@ -125,17 +126,17 @@ func (l *log) settle(c *candidate, all int64) {
 		c.reason = "no reuse: " + l.lost(c, p)
 	case p.Hits == 0:
 		c.reason = "no reuse: hardly any answer is asked for twice"
-	case mean <= 2*time.Duration(LookupNs):
+	case mean <= 2*time.Duration(lookup):
 		c.reason = fmt.Sprintf("not worth it: it takes %s, about what a look-up would", about3(mean))
 	case p.Hits < enoughHits || float64(p.Hits) < enoughReuse*float64(p.Requests):
 		c.reason = fmt.Sprintf("too little reuse: %d hits in %d requests", p.Hits, p.Requests)
 		if lost := l.lost(c, p); lost != "" {
 			c.reason += "; " + lost
 		}
-	case p.SavedNs <= p.Requests*LookupNs:
+	case p.SavedNs <= p.Requests*lookup:
 		c.reason = fmt.Sprintf("not worth it: the look-ups of its %d requests would take what its %d hits save", p.Requests, p.Hits)
-	case float64(p.SavedNs-p.Requests*LookupNs) < worthShare*float64(all):
-		c.reason = fmt.Sprintf("not worth it: saves %s of the time of all requests, less its look-ups", share(p.SavedNs-p.Requests*LookupNs, all))
+	case float64(p.SavedNs-p.Requests*lookup) < worthShare*float64(all):
+		c.reason = fmt.Sprintf("not worth it: saves %s of the time of all requests, less its look-ups", share(p.SavedNs-p.Requests*lookup, all))
 	default:
 		c.verdict = Cache
 		c.reason = l.praise(c, all)
@@ -146,9 +147,10 @@ func (l *log) settle(c *candidate, all int64) {
 }
 
 func (l *log) praise(c *candidate, all int64) string {
-	p, saved, queries := c.chosen, c.chosen.SavedNs, c.chosen.SavedQueries
+	p, queries := c.chosen, c.chosen.SavedQueries
+	saved := p.SavedNs - p.Requests*l.lookup(c)
 	if c.share != nil { // of the set
-		saved, queries = c.share.SavedNs, c.share.SavedQueries
+		saved, queries = c.share.SavedNs-c.share.LookupNs, c.share.SavedQueries
 	}
 	text := fmt.Sprintf("saves %s of the time of all requests", share(saved, all))
 	if queries > 0 {
@@ -379,7 +381,8 @@ func (l *log) choose(list []*candidate, all int64) Set {
 	}
 	set.SavedMs, set.SavedQueries, set.StaleServes = ms(res.SavedNs), res.SavedQueries, res.Stale
 	set.Overlapping, set.Evicted, set.PeakKeys, set.PeakBytes = res.Overlapping, res.Evicted, res.Peaks.Keys, res.Peaks.Bytes
-	set.ShareOfTime = *round(float64(res.SavedNs) / float64(max(all, 1)))
+	set.LookupMs = ms(res.LookupNs)
+	set.ShareOfTime = *round(float64(res.SavedNs-res.LookupNs) / float64(max(all, 1)))
 	return set
 }
 
@@ -388,7 +391,7 @@ func (l *log) notInSet(j *Joint, pool []*candidate, on []bool, m int, res *Joint
 	with := slices.Clone(on)
 	with[m] = true
 	r := j.Replay(with, l.opt.CacheBytes)
-	adds := r.SavedNs - res.SavedNs
+	adds := r.SavedNs - r.LookupNs - res.SavedNs + res.LookupNs
 	text := "beside the others it would add nothing"
 	if adds > 0 {
 		text = fmt.Sprintf("beside the others it would add only %s of what it saves alone", share(adds, pool[m].chosen.SavedNs))

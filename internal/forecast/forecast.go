@@ -87,6 +87,7 @@ type Forecast struct {
 	shapes int              // of their keys
 	seen   seen
 	heard  writers
+	gets   gets
 
 	progress func(done, of int)
 }

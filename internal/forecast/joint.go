@@ -17,7 +17,8 @@ type Joint struct {
 
 // Member is one boundary of a Joint with its lifetime.
 type Member struct {
-	TTL int64 // nanoseconds
+	TTL      int64 // nanoseconds
+	LookupNs int64 // what a look-up costs
 }
 
 // JointUnit is one request to one boundary.
@@ -35,7 +36,7 @@ type JointUnit struct {
 // JointResult is what a set would have done.
 type JointResult struct {
 	SavedNs, SavedQueries int64
-	Lookups               int64
+	Lookups, LookupNs     int64 // how many, and what they cost
 	Stale, Overlapping    int64 // answers that went out stale, by whatever boundary
 	Evicted               int64
 	Peaks                 Peaks
@@ -44,8 +45,8 @@ type JointResult struct {
 
 // JointMember is one boundary's part in it.
 type JointMember struct {
-	Lookups, Hits, Stale, Overlapping, SavedNs, SavedQueries int64
-	Spared                                                   int64 // requests that never came, because a boundary around answered
+	Lookups, LookupNs, Hits, Stale, Overlapping, SavedNs, SavedQueries int64
+	Spared                                                             int64 // requests that never came, because a boundary around answered
 }
 
 type jointEntry struct {
@@ -132,7 +133,9 @@ func (r *jointRun) unit(i int32, on []bool) {
 	}
 	r.until(u.At)
 	m.Lookups++
+	m.LookupNs += r.j.Members[u.Member].LookupNs
 	r.res.Lookups++
+	r.res.LookupNs += r.j.Members[u.Member].LookupNs
 	e := &r.entries[u.Key]
 	if !e.live {
 		if !u.NoStore && !u.Killed {
@@ -248,7 +251,7 @@ func (r *jointRun) unlink(k int32) {
 
 // net is what a result is worth: what is saved, less the look-ups and what a boundary costs those who keep it.
 func (r *JointResult) net(members int, upkeep int64) int64 {
-	return r.SavedNs - r.Lookups*LookupNs - int64(members)*upkeep
+	return r.SavedNs - r.LookupNs - int64(members)*upkeep
 }
 
 // Select chooses the members whose set is worth most. Small traffic is replayed with every set. Else it begins with nothing
@@ -376,7 +379,7 @@ func (l *log) joint(list []*candidate) *Joint {
 	var units []int32
 	w := &lane{}
 	for m, c := range list {
-		j.Members = append(j.Members, Member{TTL: c.chosen.TTL})
+		j.Members = append(j.Members, Member{TTL: c.chosen.TTL, LookupNs: l.lookup(c)})
 		for k := range c.keys {
 			key := &c.keys[k]
 			w.load(key.Requests)

@@ -28,6 +28,8 @@ type Report struct {
 	// Hooks are those of the recorder, by whether one of the service's processes had the library that it is for; empty
 	// where no recorder said.
 	Hooks map[string]bool `json:"-"`
+	// Unknown are names in Options.Names and Options.Staleness of boundaries that nothing was seen of.
+	Unknown []string `json:"-"`
 }
 
 // Window is the time that was observed.
@@ -101,7 +103,8 @@ type Figures struct {
 	StaleHigh         int64   `json:"stale_serves_high"`
 	Unjudged          int64   `json:"unjudged"` // hits whose answer could not be compared
 	ConcurrentMisses  int64   `json:"concurrent_misses"`
-	SavedMs           float64 `json:"saved_ms"`
+	SavedMs           float64 `json:"saved_ms"`  // the time that the hits took
+	LookupMs          float64 `json:"lookup_ms"` // what the look-ups would take: to be taken off
 	SavedQueries      int64   `json:"saved_queries"`
 	PeakKeys          int64   `json:"peak_keys"`
 	PeakBytes         int64   `json:"peak_bytes"`
@@ -119,9 +122,10 @@ type CurvePoint struct {
 // Set is what the boundaries to cache do together, nothing counted twice.
 type Set struct {
 	Names        []string `json:"names"`
-	SavedMs      float64  `json:"saved_ms"`
+	SavedMs      float64  `json:"saved_ms"`  // the time that the hits took
+	LookupMs     float64  `json:"lookup_ms"` // what the look-ups would take: to be taken off
 	SavedQueries int64    `json:"saved_queries"`
-	ShareOfTime  float64  `json:"share_of_time"` // of the time of all requests
+	ShareOfTime  float64  `json:"share_of_time"` // of the time of all requests: what is left
 	StaleServes  int64    `json:"stale_serves"`
 	Overlapping  int64    `json:"overlapping"`
 	Evicted      int64    `json:"evicted"` // entries that the memory budget had no room for
@@ -225,6 +229,7 @@ func (l *log) boundary(c *candidate, all int64) Boundary {
 		t := c.chosen.TTL / 1e6
 		b.TTLMs = &t
 		b.Forecast = c.chosen.figures(c.peaks)
+		b.Forecast.LookupMs = ms(c.chosen.Requests * l.lookup(c))
 		b.Forecast.HitsLow, b.Forecast.HitsHigh = c.spread.hitsLow, c.spread.hitsHigh
 		b.Forecast.StaleLow, b.Forecast.StaleHigh = c.spread.staleLow, c.spread.staleHigh
 		if c.chosen.Invalidation != None {

@@ -61,6 +61,7 @@ const keyName = "key"
 
 // cache notes a look-up in a cache that stands already: what a hit answered is not the origin's truth.
 func (f *Forecast) cache(e *event.Event) {
+	f.gets.note(e)
 	if c := e.Cache; c.Op == "get" && c.Hit.Known && e.Trace != "" && !c.Count.Known && !strings.Contains(c.Key, marks) {
 		from := len(f.inputs)
 		f.inputs = append(f.inputs, input{f.names.id(keyName), fnv(c.Key)})

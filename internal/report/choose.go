@@ -67,7 +67,7 @@ func (t *choosing) write() {
 		}
 		s := &rep.Set
 		t.line("")
-		t.flow([]part{{bold, "together"}, {"", "save " + millis(s.SavedMs) + " (" + percent(s.ShareOfTime) + " of the time of all requests)"},
+		t.flow([]part{{bold, "together"}, {"", "save " + millis(s.SavedMs-s.LookupMs) + " (" + percent(s.ShareOfTime) + " of the time of all requests)"},
 			{"", integer(s.SavedQueries) + " statements"}, {"", peaks(s.PeakKeys, s.PeakBytes)}})
 	}
 	if left := rep.Boundaries[cached:]; len(left) > 0 {
@@ -99,7 +99,7 @@ func (t *choosing) boundary(b *forecast.Boundary) {
 	t.wrap("    lifetime "+lifetime(b.TTLMs)+", "+invalidation(b), "        ")
 	t.flowIn("    ", []part{
 		{"", integer(f.Requests) + " requests"}, {"", integer(f.Hits) + " hits (" + percent(f.HitRatio) + ")"},
-		{"", "saves " + millis(f.SavedMs)}, {"", staleText(f)}, {"", peaks(f.PeakKeys, f.PeakBytes)},
+		{"", "saves " + millis(f.SavedMs-f.LookupMs)}, {"", staleText(f)}, {"", peaks(f.PeakKeys, f.PeakBytes)},
 	})
 	for _, n := range b.Notes {
 		t.wrap("    "+t.style(dim, "note: "+plain(n)), "          ")

@@ -157,6 +157,6 @@ func atExpiry(b *forecast.Boundary) string {
 }
 
 func worth(b *forecast.Boundary) string {
-	return fmt.Sprintf("It %s. Then `demarc check --boundaries` holds the running cache to %s hits of %s requests.", b.Reason,
+	return fmt.Sprintf("It %s. Then `demarc check --boundaries` holds the running cache to the key, the lifetime and the drops; %s hits of %s requests are expected, which demarc stale counts by key family.", b.Reason,
 		integer(b.Forecast.Hits), integer(b.Forecast.Requests))
 }
