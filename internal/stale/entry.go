@@ -38,6 +38,7 @@ type entry struct {
 	form    uint8
 	how     uint8 // of its end
 	kind    uint8
+	through bool   // stored over what nobody had missed
 	inherit bool   // its reads are those of the entry before: it was stored without any
 	again   bool   // hit after a delete that should have removed it
 	newer   uint16 // hits by another version of the code than filled it, at most 65,535
@@ -82,6 +83,7 @@ type keyMore struct {
 	prev   event.Hash
 	prevAt int64 // start and end of the set of the entry before
 	prevTo int64
+	prevBy *caller // who set it, where it is what a writer stored by itself
 	ghost  *ghost
 	fills  []span // the last fills, where they overlap
 	hist   []fillOf
@@ -244,8 +246,9 @@ func (d *Detector) stored(r *rec) {
 		src: r.src.number}
 	tr := d.context(r)
 	n.who = tr.who
+	n.through = r.fill == 0 && !k.missed
 	rd, role, in := d.readsBehind(tr, r)
-	blind := r.fill == 0 && !k.missed
+	blind := n.through
 	k.missed = false
 	renewed := blind && old.state == live && same(&old, &n) && tr.traced() && (old.who == n.who || hitBy(tr, k, old.serial))
 	if r.vkind == valueCounter || renewed {
@@ -291,7 +294,10 @@ func (d *Detector) stored(r *rec) {
 	d.refill(k, &old, &n, r, fill)
 	if m != nil {
 		if old.state != none {
-			m.prev, m.prevAt, m.prevTo = old.val, old.at, old.end
+			m.prev, m.prevAt, m.prevTo, m.prevBy = old.val, old.at, old.end, nil
+			if old.through && old.who != nil {
+				m.prevBy = old.who
+			}
 			if old.form != n.form {
 				m.prev = 0
 			}

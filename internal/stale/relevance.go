@@ -384,8 +384,9 @@ func (e *entry) stood(x *dep, w *write, setTxn *txn, prevSame, prevDiffers bool)
 		return readOverlap // or it was so in the inner entry
 	}
 	// What the same transaction, or the same request, wrote before it read is no news to it.
+	// A writer that stores what nobody had missed stores what it wrote.
 	ownAt := e.at
-	if x != nil && !e.inherit {
+	if x != nil && !e.inherit && !e.through {
 		ownAt = x.ownAt
 	}
 	if w.stmtEnd <= ownAt {

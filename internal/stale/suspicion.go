@@ -241,7 +241,11 @@ func (d *Detector) suspect(k *key, w *write) {
 	same, differs := false, false
 	if m := k.more; m != nil {
 		in = m.txn
-		if m.prev != 0 && m.prevAt <= w.at {
+		switch {
+		case m.prev == 0 || m.prevAt > w.at:
+		case m.prev == e.val && m.ownedBy(w):
+			differs = true // what the writer had stored was the new value
+		default:
 			same, differs = m.prev == e.val, m.prev != e.val
 		}
 	}
@@ -332,12 +336,17 @@ func (d *Detector) atSet(k *key, r *rec, in *txn) {
 				continue
 			}
 			// It read after the write, and stored the value from before it.
-			if level, cols, by := e.reads.relevance(w); level != levelNone && cols != colsNo && m.prevTo <= w.at &&
+			if level, cols, by := e.reads.relevance(w); level != levelNone && cols != colsNo && m.prevTo <= w.at && !m.ownedBy(w) &&
 				e.stood(by, w, m.txn, true, false) == readAfter && (!w.tr.traced() || w.tr.who != e.who) {
 				d.note(k, suspect{w: w, level: level, cols: cols, stood: readAfter, lapse: lapseOld})
 			}
 		}
 	}
+}
+
+// ownedBy says whether the entry before was stored by who made a write, before it was committed: the value was the new one.
+func (m *keyMore) ownedBy(w *write) bool {
+	return m.prevBy != nil && w.tr.traced() && m.prevBy == w.tr.who
 }
 
 // insideOpen notes a set inside a transaction that has written before: until it commits nobody else should see it.
