@@ -137,6 +137,8 @@ type Detector struct {
 	inner     []innerHit
 	made      map[uint64]made // keys of other shards
 	everSet   map[uint64]bool
+	fields    map[uint64][]*key // of hashes, by the key of the whole; at most twice as many as there are keys
+	missed    wholeFill
 	clock     []*key
 	untidy    queue[untidy]
 	hand      int
@@ -170,7 +172,7 @@ func New(opt Options) *Detector {
 		opt: opt, sharded: opt.Shards > 1,
 		sources: map[event.Source]*source{}, procs: map[string]*proc{},
 		jobs: map[uint64]*job{}, texts: map[textKey]*stmt{}, tables: map[string]*table{}, xids: map[uint64]*txn{},
-		stores: map[[2]string]*store{}, places: map[place]*place{}, everSet: map[uint64]bool{}, suspects: map[*key]bool{},
+		stores: map[[2]string]*store{}, places: map[place]*place{}, everSet: map[uint64]bool{}, fields: map[uint64][]*key{}, suspects: map[*key]bool{},
 		waiting: map[*caller][]*key{}, looks: map[lookKey]*lookalike{}, groupOf: map[uint64][]*group{},
 		young: map[uint64]bool{}, sums: map[string]*sum{}, reached: map[string]bool{}, hosts: map[string]int{},
 		made: map[uint64]made{},
@@ -213,7 +215,7 @@ func (d *Detector) step(r *rec) {
 	d.now = max(d.now, r.end)
 	switch r.kind {
 	case kGet:
-		d.got(r)
+		d.read(r)
 	case kSet:
 		d.stored(r)
 	case kElsewhere:

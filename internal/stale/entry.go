@@ -69,9 +69,10 @@ type key struct {
 
 // place is what many keys have in common.
 type place struct {
-	fam  *family
-	st   *store
-	proc *proc // whose it is, in a local store
+	fam   *family
+	st    *store
+	proc  *proc  // whose it is, in a local store
+	whole uint64 // the key of the hash that it is a field of; 0 for none
 }
 
 // keyMore is what only some keys have.
@@ -98,12 +99,16 @@ type keyMore struct {
 
 type span struct{ from, to int64 }
 
-// got takes a get.
-func (d *Detector) got(r *rec) {
+// got takes a get; where first is not set, it is counted elsewhere.
+func (d *Detector) got(r *rec, first bool) {
 	k := r.key
 	f := k.fam.find()
+	n := r.n
+	if !first {
+		n = 0
+	}
 	if r.hit == 0 {
-		f.misses += r.n
+		f.misses += n
 		if r.failed {
 			return
 		}
@@ -125,8 +130,8 @@ func (d *Detector) got(r *rec) {
 	if asIf && k.e.state == live {
 		d.extra(k).unsaid = true
 	}
-	f.hits += r.n
-	d.cov.Hits += r.n
+	f.hits += n
+	d.cov.Hits += n
 	e := &k.e
 	if r.at < e.end && e.state == live { // begun before this value was stored: it is of this entry, or of the one before
 		d.overtaken(k, r)
@@ -154,7 +159,7 @@ func (d *Detector) got(r *rec) {
 	}
 	e.hits += uint32(r.n)
 	if e.reads != nil && e.val != 0 || k.stamp == stampSure {
-		d.judged += r.n
+		d.judged += n
 	}
 	if life := int64(e.ttl) * 1e6; life > 0 && e.ttl < maxTTL && r.at-e.end > life+life/20+1e9 {
 		f.factor.over += r.n
@@ -227,6 +232,7 @@ func (d *Detector) touched(t *touch, w *caller) {
 // stored takes a set.
 func (d *Detector) stored(r *rec) {
 	k := r.key
+	d.fieldFill(r)
 	f := k.fam.find()
 	f.sets++
 	full := uint64(r.n)
@@ -357,6 +363,14 @@ func lifetime(ms int64) uint32 { return uint32(max(min(ms, maxTTL), 0)) }
 // expired takes a new lifetime, or the end that it brings.
 func (d *Detector) expired(r *rec) {
 	k := r.key
+	if !k.set {
+		for _, kid := range d.fieldsOf(k.id) {
+			if r.key = kid; kid.set {
+				d.expired(r)
+			}
+		}
+		r.key = k
+	}
 	if r.kind == kExpire && r.ttl > 0 {
 		if k.e.state == live {
 			k.e.ttl = lifetime(r.ttl + (r.end-k.e.end)/1e6)
@@ -403,6 +417,18 @@ func (d *Detector) deleted(r *rec) {
 		f.removed = f.removed || r.n > 0
 		x.one[0] = x.fam
 		x.fams = x.one[:]
+		for _, kid := range d.fieldsOf(x.keyID) {
+			of := kid.fam.find()
+			of.covered, of.removed = true, of.removed || r.n > 0
+			if len(x.fams) < maxPerFamily && !slices.Contains(x.fams, kid.fam) {
+				of.deletes++
+				if x.fams = append(x.fams, kid.fam); r.n == 0 {
+					of.removed0++
+				}
+			}
+			d.extra(kid).named(x)
+			d.endBy(kid, x)
+		}
 	case byTag:
 		t := d.tag(x.st, x.tag)
 		t.dels = lastOf(t.dels, x, maxTagDels)

@@ -271,18 +271,23 @@ func (d *Detector) takeCache(r *rec, c *event.Cache) bool {
 		}
 	}
 	if r.kind != kDelete || r.by == byKey {
-		return d.takeKey(r, st, c.Key)
+		return d.takeKey(r, st, c.Key, fieldOf(c))
 	}
 	return true
 }
 
-func (d *Detector) takeKey(r *rec, st *store, name string) bool {
+func (d *Detector) takeKey(r *rec, st *store, name, field string) bool {
 	id := hashText(st.id, name)
+	whole, shard := uint64(0), id
+	if field != "" && !st.local {
+		whole, name = id, fieldName(name, field)
+		id = hashText(st.id, name)
+	}
 	if r.kind == kDelete {
 		r.x.delID = id
 		r.x.delKey = cut(name, maxKey)
 	}
-	if d.sharded && int(id%uint64(d.opt.Shards)) != d.opt.Shard {
+	if d.sharded && int(shard%uint64(d.opt.Shards)) != d.opt.Shard {
 		switch r.kind {
 		case kSet:
 			if r.failed {
@@ -307,7 +312,7 @@ func (d *Detector) takeKey(r *rec, st *store, name string) bool {
 		}
 		return false
 	}
-	k := d.key(st, scope(r, st), id, name, r.kind == kGet && r.hit != 1)
+	k := d.key(st, scope(r, st), id, name, r.kind == kGet && r.hit != 1, whole)
 	if k == nil {
 		return false
 	}

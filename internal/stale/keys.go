@@ -6,7 +6,8 @@ import (
 )
 
 // key returns a key of a store. Where probe is set, a key that is not known is only made if there is room.
-func (d *Detector) key(st *store, p *proc, full uint64, name string, probe bool) *key {
+// whole is the key of the hash that it is a field of, 0 for none.
+func (d *Detector) key(st *store, p *proc, full uint64, name string, probe bool, whole uint64) *key {
 	id := full
 	if p != nil {
 		id = mix(full, p.id)
@@ -17,8 +18,11 @@ func (d *Detector) key(st *store, p *proc, full uint64, name string, probe bool)
 	}
 	k := &key{id: id, used: !probe}
 	k.name = strings.Clone(cut(name, maxKey))
-	k.place = d.place(place{d.fams.of(st, k.name), st, p})
+	k.place = d.place(place{d.fams.of(st, k.name), st, p, whole})
 	d.keys.put(id, k)
+	if whole != 0 {
+		d.isField(k, whole)
+	}
 	d.clock = append(d.clock, k)
 	if p != nil {
 		p.local = append(p.local, k)

@@ -119,7 +119,7 @@ func (d *Detector) lifeCycle(r *rec) {
 				continue
 			}
 			id := hashText(k.st.id, k.name)
-			c := d.key(k.st, p, id, k.name, false)
+			c := d.key(k.st, p, id, k.name, false, 0)
 			if c == nil || c.e.state == live {
 				continue
 			}

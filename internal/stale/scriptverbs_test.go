@@ -276,6 +276,9 @@ func (b *builder) cache(op string) *event.Cache {
 	if form := b.get("form"); form != "" {
 		c.ValueForm = form
 	}
+	if field := b.get("field"); field != "" {
+		c.KeyParts = []event.Pair{{Name: "field", Value: field}}
+	}
 	if f := b.get("fill"); f != "" {
 		c.FillStart = b.p.time(f)
 	}

@@ -198,7 +198,7 @@ func (x *del) names(k *key, tags []string) bool {
 		if k.proc != nil {
 			return mix(x.keyID, k.proc.id) == k.id
 		}
-		return x.keyID == k.id
+		return x.keyID == k.id || k.whole != 0 && x.keyID == k.whole
 	case byTag:
 		for _, t := range tags {
 			if t == x.tag {

@@ -51,9 +51,13 @@ def _all(a, r, lost):
 
 
 def _exists(a, r, lost):
-    keys = a[1:]
-    hit = bool(r) if len(keys) == 1 or not r or r == len(keys) else None
-    return [Op(GET, _key(k), hit) for k in keys]
+    """Only what is not there is a miss, behind which somebody may compute: that something is there gives nobody its
+    value."""
+    return [Op(GET, _key(k), None if lost else False) for k in a[1 : 1 + MANY]] if lost or not r else ()
+
+
+def _hexists(a, r, lost):
+    return () if r else (Op(GET, _key(a[1]), None if lost else False, parts=_field(a[2])),)
 
 
 def _is(a, r, lost):
@@ -318,7 +322,7 @@ def _load(a, r, lost):
 
 COMMANDS = {
     "GET": get_key, "MGET": _mget, "HGET": _hget, "HMGET": _hmget, "HGETALL": _all, "SMEMBERS": _all, "SISMEMBER": _is,
-    "HEXISTS": _is, "EXISTS": _exists, "GETEX": _getex, "GETDEL": _getdel, "JSON.GET": _all,
+    "HEXISTS": _hexists, "EXISTS": _exists, "GETEX": _getex, "GETDEL": _getdel, "JSON.GET": _all,
     "SET": set_key, "SETEX": _setex, "PSETEX": _psetex, "SETNX": _setnx, "GETSET": _getset, "MSET": _mset,
     "MSETNX": _mset, "HSET": _hset, "HMSET": _hset, "HSETNX": _hsetnx, "APPEND": _appended, "SETRANGE": _appended,
     "SADD": _changed, "SREM": _changed, "JSON.SET": _changed, "INCR": _counted, "INCRBY": _counted, "DECR": _counted,

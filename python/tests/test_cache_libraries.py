@@ -52,7 +52,7 @@ def answers():
     return asyncio.run(work())
 """
 AIOCACHE_EVENTS = [
-    ("get", "a", False), ("get", "a", False), ("set", "a", None), ("get", "a", True), ("get", "a", True),
+    ("get", "a", False), ("get", "a", False), ("set", "a", None), ("get", "a", True),
     ("delete", "a", 1), ("delete", "a", 0), ("set", "b", None), ("set", "c", None), ("get", "b", True),
     ("get", "zz", False), ("get", "c", True), ("set", "n", None), ("expire", "b", True),
 ]

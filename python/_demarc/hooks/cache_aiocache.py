@@ -64,7 +64,8 @@ def _did_delete(cache, args, kwargs, result, error):
 
 
 def _did_exists(cache, args, kwargs, result, error):
-    return [Did(GET, _key(cache, args, kwargs), bool(result))]
+    """That something is there gives nobody its value."""
+    return [] if result else [Did(GET, _key(cache, args, kwargs), False)]
 
 
 def _did_increment(cache, args, kwargs, result, error):

@@ -368,8 +368,8 @@ def _observe(cls):
 
 
 def patch(module):
-    """Hooks every engine that is made, and how pools connect. The module is sqlalchemy.engine.create. Who only imports it, as
-    what listens for statements does, does not use it until there is an engine."""
+    """Hooks every engine that is made, and how pools connect. The module is sqlalchemy.engine.create. Who only imports
+    it, as what listens for statements does, does not use it until there is an engine."""
     engine_class = module.base.Engine
     new = engine_class.__new__
 
