@@ -56,6 +56,10 @@ func TestFlawsOfSettings(t *testing.T) {
 		{"redis.conf", "bind *\nprotected-mode no\n", []string{"cache-network redis.conf:1", "cache-network redis.conf:2"}},
 		{"compose.yaml", "services:\n  a:\n    image: redis:7\n  b:\n    image: bitnami/redis:7\n    command: redis-server --requirepass ${P:?}\n    ports: \n      - 127.0.0.1:6379:6379\n  c:\n    image: postgres:15\n    ports:\n      - \"5432:5432\"\n  web:\n    ports:\n      - 80:80\n",
 			[]string{"cache-password compose.yaml:3", "cache-published compose.yaml:12"}},
+		{"compose.yaml", "services:\n  a:\n    image: postgres:15\n    ports: [\"5432:5432\"]\n  b:\n    image: postgres:15\n    ports: ['127.0.0.1:5432:5432', \"[::1]:5433:5432\"]\n" +
+			"  c:\n    image: postgres\n    ports:\n      - target: 5432\n        published: 5432\n  d:\n    image: postgres\n    ports:\n      - target: 5432\n        published: \"5432\"\n        host_ip: 127.0.0.1\n" +
+			"  e: {image: redis, command: redis-server --requirepass x, ports: [\"6379:6379\"]}\n  f: {image: postgres, ports: [{target: 5432, published: 5432, host_ip: 127.0.0.1}]}\n  g:\n    image: mysql\n    ports:\n      - 3306\n",
+			[]string{"cache-published compose.yaml:12", "cache-published compose.yaml:19", "cache-published compose.yaml:24", "cache-published compose.yaml:4"}},
 		{"Dockerfile", "FROM x\nENV DEBUG=1\nCMD [\"uvicorn\", \"--forwarded-allow-ips\", \"*\"]\n", []string{"debug Dockerfile:2", "hosts Dockerfile:3"}},
 		{"README.md", "DEBUG = True\npassword=hunter22222\n", nil},
 	} {
