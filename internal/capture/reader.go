@@ -73,6 +73,10 @@ func Open(dir string) (*Reader, error) {
 			return nil, err
 		}
 	}
+	if listed := listedEvents(m); listed > 0 && r.info.Events == 0 && !active {
+		return nil, &fault.Error{What: "cannot read capture " + dir, Cause: fmt.Errorf("of %d events that it lists none is there: its segments are missing or empty", listed),
+			Expected: "the files that demarc wrote into the folder", Retry: fault.RetryUseless, Try: "a copy of the whole folder", Code: fault.ExitCapture}
+	}
 	if !m.Closed && !active {
 		until := "its beginning"
 		if r.info.LastAt != 0 {
@@ -81,6 +85,14 @@ func Open(dir string) (*Reader, error) {
 		r.warn("the writer did not end in order: up to one second of events after %s is not there", until)
 	}
 	return r, nil
+}
+
+// listedEvents is how many events the sealed segments of a manifest hold.
+func listedEvents(m manifest) (n int64) {
+	for _, s := range m.Segments {
+		n += s.Events
+	}
+	return n
 }
 
 // withUnlisted adds segments that the manifest does not list yet: those after the last one that it does.
