@@ -17,10 +17,12 @@ func (l *log) budget(c *candidate) Budget {
 	return l.opt.Staleness[""]
 }
 
-// shaky is a lifetime alone that keeps the budget as observed, and does not where requests come a little earlier or later.
+// shaky is a lifetime alone that keeps the budget as observed, and does not where requests come a little earlier or later, or by
+// the chance alone that nobody asked while its entries were old.
 type shaky struct {
-	p      *Point
-	spread spread
+	p       *Point
+	spread  spread
+	exposed float64 // entries that would have been kept beyond a change, where that is why
 }
 
 // point chooses the point, and replays it with other timing. Where nothing but a lifetime ends an entry, that no hit was stale may
@@ -36,12 +38,18 @@ func (l *log) point(c *candidate) *Point {
 		} else if p.Invalidation == None {
 			keeps = func(q *Point) bool { return b.Age > 0 && p.TTL <= int64(b.Age) || b.allows(q) }
 		}
+		if p.Invalidation == None && b == (Budget{}) {
+			if n := exposed(c.keys, p.TTL); n >= 1 {
+				c.shaky = append(c.shaky, shaky{p: p, exposed: n})
+				continue
+			}
+		}
 		s := jittered(c.keys, p, keeps)
 		if !s.broke {
 			c.spread = s
 			return p
 		}
-		c.shaky = append(c.shaky, shaky{p, s})
+		c.shaky = append(c.shaky, shaky{p: p, spread: s})
 	}
 }
 
@@ -130,7 +138,7 @@ func (l *log) staleReason(c *candidate) string {
 	}
 	if len(c.shaky) > 0 {
 		s := &c.shaky[len(c.shaky)-1]
-		return fmt.Sprintf("every lifetime serves stale answers where requests come a little earlier or later: %s", s)
+		return fmt.Sprintf("every lifetime serves stale answers, or does not by chance: %s", s)
 	}
 	if b := l.budget(c); b.allows(least) {
 		return fmt.Sprintf("cannot be judged: of %d hits %d have an answer that is known to be the origin's; record it once without the cache that stands there",
@@ -148,6 +156,9 @@ func (l *log) staleReason(c *candidate) string {
 
 // String tells what other timing does to a lifetime.
 func (s *shaky) String() string {
+	if s.exposed > 0 {
+		return fmt.Sprintf("a lifetime of %s alone would keep about %.0f answers beyond a change, and that hardly anybody asked for them then is chance", time.Duration(s.p.TTL), s.exposed)
+	}
 	return fmt.Sprintf("a lifetime of %s alone has %d stale in %d hits as observed, and %d with other timing", time.Duration(s.p.TTL),
 		s.p.Stale-s.p.Overlapping, s.p.Hits, s.spread.staleHigh)
 }

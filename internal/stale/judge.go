@@ -57,10 +57,14 @@ type brief struct {
 	tr      *trace
 }
 
-// unaltered says whether two fills read the same and found the same, whatever they made of it.
+// unaltered says whether two fills read the same and found the same, whatever they made of it. What a writer stores is not made of
+// what it had read, and one that stored what it cannot have read held it from somewhere else.
 func unaltered(a, b *entry) bool {
 	x, y := a.reads, b.reads
-	return x != nil && y != nil && !a.inherit && !b.inherit && x.result != 0 && x.result == y.result && x.sig == y.sig && !x.carried() && !y.carried()
+	if a.susp != nil && slices.ContainsFunc(a.susp.ws, func(s suspect) bool { return s.lapse != lapseWrite }) {
+		return false
+	}
+	return !a.through && !b.through && x != nil && y != nil && !a.inherit && !b.inherit && x.result != 0 && x.result == y.result && x.sig == y.sig && !x.carried() && !y.carried()
 }
 
 func same(a, b *entry) bool   { return a.val != 0 && a.val == b.val && a.form == b.form }
