@@ -251,6 +251,9 @@ func StaleDoubts(st *stale.Report) []string {
 			say("%s %s %s", integer(x.n), one(x.n, "event", "events"), x.text)
 		}
 	}
+	if c.Schemas {
+		say("the service chooses schemas (SET search_path or the like): tables of one name in several of them are taken for one")
+	}
 	if c.OffMs > 0 {
 		say("recording was switched off for %s (of all processes together); no entry from before is judged after it", millis(c.OffMs))
 	}

@@ -73,6 +73,7 @@ func Merge(reports ...*Report) *Report {
 		all.cov.Evicted += p.cov.Evicted
 		all.cov.Overflow += p.cov.Overflow
 		maps.Copy(all.reached, p.reached)
+		all.cov.Schemas = all.cov.Schemas || p.cov.Schemas
 		if i == 0 { // every shard saw these
 			all.counts.writesJoined = p.counts.writesJoined
 			all.cov.Events, all.cov.Doubled, all.cov.Late, all.cov.Skewed = p.cov.Events, p.cov.Doubled, p.cov.Late, p.cov.Skewed

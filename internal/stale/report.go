@@ -146,6 +146,7 @@ type Coverage struct {
 	Doubled           int64    `json:"doubled"`  // seen before and left out
 	Late              int64    `json:"late"`     // later than Options.Late; what they concern is not judged
 	Skewed            int64    `json:"skewed"`   // of hosts whose clocks are out of step; the same
+	Schemas           bool     `json:"schemas"`  // statements choose schemas (SET search_path): a table's name alone does not tell it apart
 	OffMs             float64  `json:"off_ms"`   // for which recorders were switched off, of all processes together
 	Evicted           int64    `json:"evicted"`  // keys forgotten for want of room
 	Overflow          int64    `json:"overflow"` // other things left out at a bound

@@ -105,7 +105,11 @@ var (
 	limits     = regexp.MustCompile(`(?i)\b(limit|offset)\s+\?`)
 )
 
+// schemas are statements that choose the schema in which names are looked up from then on.
+var schemas = regexp.MustCompile(`(?i)^\s*(?:set\s+(?:session\s+|local\s+)?search_path\b|use\s+\S+\s*;?\s*$|select\s+(?:pg_catalog\.)?set_config\s*\(\s*'(?:\?|search_path)')`)
+
 func (d *Detector) readText(db, text string) *stmt {
+	d.cov.Schemas = d.cov.Schemas || schemas.MatchString(text)
 	if len(text) <= sqlread.MaxText && strings.Contains(text, "?") && otherStyle.MatchString(text) {
 		text = strings.ReplaceAll(text, "?", "'?'")
 	}

@@ -35,6 +35,8 @@ func (s *story) verdict(d *Detector, a answer) string {
 		return Likely
 	case s.about == aboutVary || s.about == aboutAlias || s.about == aboutVersion || s.about == aboutError:
 		return Proven
+	case d.cov.Schemas && s.about != aboutInside:
+		return Likely // it may be another schema's table
 	case s.about == aboutWrite && (len(s.also) > 0 || s.crowded):
 		return Likely // which of the writes changed what was read is not known
 	case s.about != aboutInside && s.hit.level != levelRow || s.e.inherit && s.about != aboutInside:
