@@ -402,6 +402,8 @@ func (d *Detector) attempted(s *story, w *write, dels []*del, fam *family, ask f
 			} else {
 				offer(3, answer{cause: KeyDrift, del: x})
 			}
+		case x.by == byKey && x.removed == 0 && !x.failed && ask(x.fam) == fam && d.allDrift(w, dels, fam, ask):
+			offer(10, answer{cause: KeyDrift, del: x, inferred: true}) // other parts, or the same ones in another order
 		case x.by == byTag && x.st == s.st && len(s.tags) == 0 && !s.st.tagged && x.removed <= 0:
 			offer(9, answer{missing: "tags", candidates: []string{Index}})
 		}
@@ -418,6 +420,16 @@ func (d *Detector) attempted(s *story, w *write, dels []*del, fam *family, ask f
 		}
 	}
 	return best
+}
+
+// allDrift says whether who wrote one row, and no other of the table, then deleted keys of a family of which none was ever set.
+func (d *Detector) allDrift(w *write, dels []*del, fam *family, ask func(*family) *family) bool {
+	if !w.oneRow || slices.ContainsFunc(w.tr.writes, func(o *write) bool { return o != w && o.table == w.table }) {
+		return false
+	}
+	return !slices.ContainsFunc(dels, func(x *del) bool {
+		return x.by != byKey || x.failed || x.removed != 0 || ask(x.fam) == fam && d.wasSet(x.keyID)
+	})
 }
 
 // soundsLikeDrop says whether a job's name promises an invalidation.
