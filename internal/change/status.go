@@ -235,7 +235,7 @@ func (r *Record) Missing() []string {
 		{"change", r.Change != ""},
 		{"expected", len(r.Expected) > 0},
 		{"commands.deploy", r.command("deploy")},
-		{"commands.health", r.command("health")},
+		{"commands.health", r.healthy("staging") && r.healthy("production")},
 		{"commands.rollback", r.command("rollback")},
 		{"rollback", r.Rollback != ""},
 	} {
@@ -249,6 +249,12 @@ func (r *Record) Missing() []string {
 // command says whether a record has a command on every environment.
 func (r *Record) command(name string) bool {
 	return r.Command("staging", name) != nil && r.Command("production", name) != nil
+}
+
+// healthy says whether a record says how to tell that an environment is healthy: by a command, or an address to be asked.
+func (r *Record) healthy(environment string) bool {
+	e := r.Environments.Get(environment)
+	return r.Command(environment, "health") != nil || e != nil && e.URL != ""
 }
 
 // noteStatus reads the head of the record's note; nil where there is none.
