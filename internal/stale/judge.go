@@ -287,6 +287,9 @@ func (d *Detector) noWriteBetween(k *key, old, n *entry, r *rec) bool {
 
 // unmoved takes two fills that differ although nothing was written between.
 func (d *Detector) unmoved(k *key, old, n *entry, r *rec) {
+	if old.reads.loose || n.reads.loose {
+		return
+	}
 	results := old.reads.result != 0 && n.reads.result != 0
 	if n.form != formCanonical && (!results || old.reads.result == n.reads.result) { // the same may have been written down in another way
 		return

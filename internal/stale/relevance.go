@@ -6,7 +6,7 @@ import (
 	"github.com/demarc-dev/demarc/event"
 )
 
-// reads are the statements behind an entry: 56 bytes, 88 for each use of a table, 32 for each of its columns that is pinned
+// reads are the statements behind an entry: 64 bytes, 88 for each use of a table, 32 for each of its columns that is pinned
 // to values, 8 for each value and each key of a row returned. Of one use with one value they take 192 together; otherwise
 // each of these lists is rounded up by the allocator, by an eighth at most. There are MaxReads uses at most.
 type reads struct {
@@ -15,6 +15,7 @@ type reads struct {
 	sig    uint64     // statements and parameters
 	result event.Hash // of all results, 0 where one is not known
 	txn    uint64     // serial of the transaction, or of the last one; 0: none
+	loose  bool       // some result is another one each time
 }
 
 // oneRead is the commonest case in one piece.
@@ -109,7 +110,8 @@ func (d *Detector) readsBehind(tr *trace, r *rec) (out *reads, role uint8, t *tx
 		for _, p := range q.params {
 			head.sig = mix(head.sig, uint64(p))
 		}
-		if q.result == 0 {
+		head.loose = head.loose || q.stmt.volatile
+		if q.result == 0 || q.stmt.volatile {
 			head.result = 0
 			roles |= 1 << 7
 		} else if roles&(1<<7) == 0 {

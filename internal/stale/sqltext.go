@@ -18,17 +18,18 @@ const (
 
 // stmt is what one SQL text says.
 type stmt struct {
-	shown   string // fingerprint
-	sig     uint64 // hash of it
-	writes  bool
-	control uint8 // savepoint, release or rollback to
-	save    string
-	named   bool
-	names   []string
-	params  int
-	reads   []*use
-	changes []*use
-	alt     *stmt // the same with the numbers of LIMIT and OFFSET taken for literals
+	shown    string // fingerprint
+	sig      uint64 // hash of it
+	writes   bool
+	control  uint8 // savepoint, release or rollback to
+	save     string
+	named    bool
+	names    []string
+	params   int
+	reads    []*use
+	changes  []*use
+	alt      *stmt // the same with the numbers of LIMIT and OFFSET taken for literals
+	volatile bool  // its result is another one each time
 }
 
 const (
@@ -108,6 +109,10 @@ var (
 // schemas are statements that choose the schema in which names are looked up from then on.
 var schemas = regexp.MustCompile(`(?i)^\s*(?:set\s+(?:session\s+|local\s+)?search_path\b|use\s+\S+\s*;?\s*$|select\s+(?:pg_catalog\.)?set_config\s*\(\s*'(?:\?|search_path)')`)
 
+// volatile are functions that give another result each time, whatever lies in the tables.
+var volatile = regexp.MustCompile(`(?i)\b(?:(?:now|random|rand|clock_timestamp|statement_timestamp|transaction_timestamp|timeofday|gen_random_uuid|uuid_generate_v4|newid|nextval|getdate|sysdate)\s*\(` +
+	`|(?:current_timestamp|current_time|current_date|localtimestamp|localtime)\b)`)
+
 func (d *Detector) readText(db, text string) *stmt {
 	d.cov.Schemas = d.cov.Schemas || schemas.MatchString(text)
 	if len(text) <= sqlread.MaxText && strings.Contains(text, "?") && otherStyle.MatchString(text) {
@@ -123,6 +128,7 @@ func (d *Detector) readText(db, text string) *stmt {
 		s.names = append(s.names, strings.Clone(n))
 	}
 	s.sig = hashText(9, s.shown)
+	s.volatile = volatile.MatchString(s.shown)
 	switch st.Kind {
 	case sqlread.Savepoint:
 		s.control, s.save = toSave, strings.Clone(st.Savepoint)
