@@ -309,7 +309,7 @@ func TestDamage(t *testing.T) {
 // TestMissingSegment: the others are read, and what is gone is said.
 func TestMissingSegment(t *testing.T) {
 	events := recordertest.NewTraffic(6).Take(5 * batchEvents)
-	dir := write(t, events, Options{flushEvery: time.Hour, segmentBytes: 200 << 10})
+	dir := write(t, events, Options{segmentBytes: 64 << 10})
 	if err := os.Remove(filepath.Join(dir, "00000001.seg")); err != nil {
 		t.Fatal(err)
 	}

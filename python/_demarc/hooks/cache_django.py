@@ -129,7 +129,8 @@ def _did_incr(cache, args, kwargs, result, version):
 
 
 def _did_has(cache, args, kwargs, result, version):
-    return [(GET, _arg(args, kwargs, 0, "key"), bool(result), NOTHING, None, None)]
+    """That something is there gives nobody its value."""
+    return [] if result else [(GET, _arg(args, kwargs, 0, "key"), False, NOTHING, None, None)]
 
 
 def _did_clear(cache, args, kwargs, result, version):
