@@ -215,8 +215,8 @@ func StaleClean(st *stale.Report) bool {
 	return len(st.Findings) == 0 && st.Coverage.Hits > 0 && len(StaleDoubts(st)) == 0
 }
 
-// leastUnconfirmed is how many hits that nothing confirms are worth a doubt.
-const leastUnconfirmed = 20
+// leastOpen is how many hits that no known value followed are worth a doubt.
+const leastOpen = 20
 
 // StaleDoubts are the reasons for which stale reads may have been missed, for people.
 func StaleDoubts(st *stale.Report) []string {
@@ -235,9 +235,9 @@ func StaleDoubts(st *stale.Report) []string {
 		say("%s of %s writes belong to a request or job that was seen; the others' deletes cannot be told from anybody's", percent(*c.WritesWithRequest),
 			integer(c.Writes))
 	}
-	if c.Unconfirmed >= leastUnconfirmed && float64(c.Unconfirmed) >= (1-enoughCoverage)*float64(c.Hits) {
-		say("%s of %s hits came after a write that may have changed what they are made of, and no later fill says whether it did",
-			integer(c.Unconfirmed), integer(c.Hits))
+	if c.LeftOpen >= leastOpen && float64(c.LeftOpen) >= (1-enoughCoverage)*float64(c.Hits) {
+		say("%s of %s hits came after a write that may have changed what they are made of, and the value that was stored next is not known",
+			integer(c.LeftOpen), integer(c.Hits))
 	}
 	for _, x := range []struct {
 		n    int64

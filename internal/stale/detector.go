@@ -162,6 +162,7 @@ type Detector struct {
 	fillsWithReads int64
 	writesJoined   int64
 	unsure         int64
+	opened         int64 // of these, those after which the next value was not known
 	excused        int64 // hits after writes that accuse held nothing against, for another may explain the refill
 }
 

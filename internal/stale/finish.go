@@ -18,7 +18,7 @@ func (d *Detector) Report() *Report {
 func (d *Detector) partial() *partial {
 	p := &partial{d: d, fams: d.fams.all(), groups: d.groups, cov: d.cov, reached: d.reached, marks: d.marks, from: d.from, to: d.to,
 		procs: map[string]int64{}}
-	p.counts = counts{judged: d.judged, fillsWithReads: d.fillsWithReads, writesJoined: d.writesJoined, unsure: d.unsure}
+	p.counts = counts{judged: d.judged, fillsWithReads: d.fillsWithReads, writesJoined: d.writesJoined, unsure: d.unsure, opened: d.opened}
 	for _, s := range d.stories {
 		p.verdicts = append(p.verdicts, &told{s, d})
 	}
@@ -179,7 +179,7 @@ func (p *partial) report() *Report {
 		c.Processes++
 		c.Dropped += n
 	}
-	c.LiveKeys, c.Unconfirmed = p.counts.live, p.counts.unsure
+	c.LiveKeys, c.Unconfirmed, c.LeftOpen = p.counts.live, p.counts.unsure, p.counts.opened
 	slices.Sort(p.silent)
 	c.Silent = p.silent[:min(len(p.silent), maxSilent)]
 	c.Reached = slices.Sorted(maps.Keys(p.reached))

@@ -93,7 +93,7 @@ func (d *Detector) refill(k *key, old, n *entry, r *rec, fill bool) {
 		return
 	}
 	if !differ(old, n) { // one of the values is not known, so that nothing is confirmed or refuted
-		d.unconfirmed(k, false)
+		d.leftOpen(k)
 		d.filled(k, old, n, r, true)
 		return
 	}
@@ -348,6 +348,13 @@ func (d *Detector) aliased(k *key, r *rec) bool {
 		d.touch(r.tr, touch{k: k, serial: k.e.serial, n: int32(r.n), story: m.alias})
 	}
 	return true
+}
+
+// leftOpen counts what is suspected of an entry that was followed by a value that is not known.
+func (d *Detector) leftOpen(k *key) {
+	before := d.unsure
+	d.unconfirmed(k, false)
+	d.opened += d.unsure - before
 }
 
 // unconfirmed makes a story of an entry that may be stale and was never filled again. Where the write surely touched

@@ -136,7 +136,7 @@ func (d *Detector) dropLocal(p *proc) {
 
 // lose makes an entry unknown: what was stored is not what was seen.
 func (d *Detector) lose(k *key) {
-	d.unconfirmed(k, false)
+	d.leftOpen(k)
 	d.setLive(k, false)
 	if k.e.susp != nil {
 		delete(d.suspects, k)

@@ -22,7 +22,7 @@ type partial struct {
 	from, to int64
 }
 
-type counts struct{ judged, fillsWithReads, writesJoined, unsure, live int64 }
+type counts struct{ judged, fillsWithReads, writesJoined, unsure, opened, live int64 }
 
 // told is a story with the shard that it comes from.
 type told struct {
@@ -67,6 +67,7 @@ func Merge(reports ...*Report) *Report {
 		all.counts.judged += p.counts.judged
 		all.counts.fillsWithReads += p.counts.fillsWithReads
 		all.counts.unsure += p.counts.unsure
+		all.counts.opened += p.counts.opened
 		all.counts.live += p.counts.live
 		all.cov.Fills += p.cov.Fills
 		all.cov.Hits += p.cov.Hits

@@ -155,6 +155,7 @@ type Coverage struct {
 	Hits              int64    `json:"hits"`
 	LiveKeys          int64    `json:"live_keys"`
 	Unconfirmed       int64    `json:"unconfirmed"`       // hits after a possible write, never refilled, too uncertain for a finding
+	LeftOpen          int64    `json:"left_open"`         // of these, those whose entry was followed by a value that is not known
 	ChangeLog         bool     `json:"change_log"`        // changes from a database's log were seen
 	Silent            []string `json:"silent,omitempty"`  // processes (host:pid) that fell silent without an exit
 	Reached           []string `json:"reached,omitempty"` // bounds that were reached
