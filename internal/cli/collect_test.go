@@ -120,7 +120,7 @@ func TestCollectKeepsKeysHashed(t *testing.T) {
 	}
 	t.Setenv("DEMARC_KEYS", "")
 	url = elsewhere(t, dir, address, strings.TrimSpace(string(token)))
-	get(t, url+"/users/4711?page=2")
+	get(t, url+"/users/kunde4711?page=2")
 	health(t, p.runFile().URL, 3)
 	if err := p.cmd.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
@@ -130,7 +130,7 @@ func TestCollectKeepsKeysHashed(t *testing.T) {
 	if len(list) != 1 {
 		t.Fatalf("captures %v", list)
 	}
-	if events := exported(t, list[0]); strings.Contains(events, "4711") || !strings.Contains(events, `"target":"/users/~`) {
+	if events := exported(t, list[0]); strings.Contains(events, "kunde4711") || !strings.Contains(events, `"target":"/users/~`) {
 		t.Errorf("the capture holds a key in clear:\n%s", events)
 	}
 }

@@ -105,7 +105,7 @@ func (c *container) serve(t *testing.T, dir string, collector *process) {
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
 	waitFor(t, "start of the service", &out, func() bool { return strings.Contains(out.String(), "\n") })
 	port, _, _ := strings.Cut(out.String(), "\n")
-	if got := get(t, "http://127.0.0.1:"+port+"/users/4711"); got != "hello" {
+	if got := get(t, "http://127.0.0.1:"+port+"/users/kunde4711"); got != "hello" {
 		t.Fatalf("the service answered %q", got)
 	}
 	if h := health(t, collector.runFile().URL, 3); h.Processes != 1 || h.Refused != 0 {
@@ -239,7 +239,7 @@ func TestInjectCompose(t *testing.T) {
 	if code := col.wait(); code != 0 {
 		t.Errorf("collect: exit code %d", code)
 	}
-	if events := exported(t, col.captures()[0]); !strings.Contains(events, `"service":"web"`) || strings.Contains(events, "4711") {
+	if events := exported(t, col.captures()[0]); !strings.Contains(events, `"service":"web"`) || strings.Contains(events, "kunde4711") {
 		t.Errorf("the capture holds\n%s", events)
 	}
 	// Without the key, and without the collector.
