@@ -346,3 +346,16 @@ func (c *candidate) unguarded() string {
 // Unguarded is the note on an answer that only users with a principal were seen to get, and whose key has none.
 const Unguarded = "no request without a principal was seen to be answered: a cache in front of the login check would answer those, too; " +
 	"put it behind the check, or the principal into the key"
+
+// keepAsked puts what is asked for into the key where it was left out, and something inside was asked with it.
+func (l *log) keepAsked(t *inputsOf, k *keyParts, order []int) {
+	k.asked = map[int]string{}
+	for _, c := range order {
+		if k.key[c] || tier(t.names[c]) > 1 || handle(t.names[c]) || !l.varies(t, k.key, c) {
+			continue
+		}
+		if what := l.askedWith(t, k.key, c); what != "" {
+			k.key[c], k.asked[c] = true, what
+		}
+	}
+}

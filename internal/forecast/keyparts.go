@@ -325,19 +325,6 @@ func (l *log) keyParts(t *inputsOf) keyParts {
 	return k
 }
 
-// keepAsked puts what is asked for into the key where it was left out, and something inside was asked with it.
-func (l *log) keepAsked(t *inputsOf, k *keyParts, order []int) {
-	k.asked = map[int]string{}
-	for _, c := range order {
-		if k.key[c] || tier(t.names[c]) > 1 || handle(t.names[c]) || !l.varies(t, k.key, c) {
-			continue
-		}
-		if what := l.askedWith(t, k.key, c); what != "" {
-			k.key[c], k.asked[c] = true, what
-		}
-	}
-}
-
 // NoAsker says why the principal is not in the key of a function or statement although no two were compared.
 const NoAsker = "no request had one"
 

@@ -2,6 +2,7 @@ package stale
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/demarc-dev/demarc/event"
 )
@@ -99,4 +100,57 @@ func (d *Detector) fieldFill(r *rec) {
 	case d.missed.whole == k.whole && d.missed.at == r.at:
 		r.fill = d.missed.fill
 	}
+}
+
+// takeKey finds the key, or the field of a hash, that an operation is about; false where it is another shard's and says nothing here.
+func (d *Detector) takeKey(r *rec, st *store, name, field string) bool {
+	id := hashText(st.id, name)
+	whole, shard := uint64(0), id
+	if field != "" && !st.local {
+		whole, name = id, fieldName(name, field)
+		id = hashText(st.id, name)
+	}
+	if r.kind == kDelete {
+		r.x.delID = id
+		r.x.delKey = cut(name, maxKey)
+	}
+	if d.sharded && int(shard%uint64(d.opt.Shards)) != d.opt.Shard {
+		switch r.kind {
+		case kSet:
+			if r.failed {
+				return false
+			}
+			r.kind = kElsewhere
+			d.more(r).st = st
+			r.x.delID, r.x.delFam = id, d.fams.of(st, cut(name, maxKey))
+			r.x.keyID = scoped(r, st, id)
+			return true
+		case kGet:
+			if r.hit != 1 || r.failed || r.tr == nil {
+				return false
+			}
+			r.kind = kElsewhere
+			d.more(r).keyID = scoped(r, st, id)
+			return true
+		case kDelete:
+			r.x.delKey = strings.Clone(r.x.delKey)
+			r.x.delFam = d.fams.of(st, r.x.delKey)
+			return true
+		}
+		return false
+	}
+	k := d.key(st, scope(r, st), id, name, r.kind == kGet && r.hit != 1, whole)
+	if k == nil {
+		return false
+	}
+	r.key = k
+	k.pins++
+	if r.kind == kSet {
+		r.n = int64(id)
+	}
+	if r.kind == kDelete {
+		r.x.delKey = k.name
+		r.x.delFam = k.fam
+	}
+	return true
 }

@@ -276,58 +276,6 @@ func (d *Detector) takeCache(r *rec, c *event.Cache) bool {
 	return true
 }
 
-func (d *Detector) takeKey(r *rec, st *store, name, field string) bool {
-	id := hashText(st.id, name)
-	whole, shard := uint64(0), id
-	if field != "" && !st.local {
-		whole, name = id, fieldName(name, field)
-		id = hashText(st.id, name)
-	}
-	if r.kind == kDelete {
-		r.x.delID = id
-		r.x.delKey = cut(name, maxKey)
-	}
-	if d.sharded && int(shard%uint64(d.opt.Shards)) != d.opt.Shard {
-		switch r.kind {
-		case kSet:
-			if r.failed {
-				return false
-			}
-			r.kind = kElsewhere
-			d.more(r).st = st
-			r.x.delID, r.x.delFam = id, d.fams.of(st, cut(name, maxKey))
-			r.x.keyID = scoped(r, st, id)
-			return true
-		case kGet:
-			if r.hit != 1 || r.failed || r.tr == nil {
-				return false
-			}
-			r.kind = kElsewhere
-			d.more(r).keyID = scoped(r, st, id)
-			return true
-		case kDelete:
-			r.x.delKey = strings.Clone(r.x.delKey)
-			r.x.delFam = d.fams.of(st, r.x.delKey)
-			return true
-		}
-		return false
-	}
-	k := d.key(st, scope(r, st), id, name, r.kind == kGet && r.hit != 1, whole)
-	if k == nil {
-		return false
-	}
-	r.key = k
-	k.pins++
-	if r.kind == kSet {
-		r.n = int64(id)
-	}
-	if r.kind == kDelete {
-		r.x.delKey = k.name
-		r.x.delFam = k.fam
-	}
-	return true
-}
-
 // scoped is the id of a key with that of the process whose own store an event concerns.
 func scoped(r *rec, st *store, id uint64) uint64 {
 	if p := scope(r, st); p != nil {
